@@ -1,0 +1,105 @@
+# Every tool is pinned by a go.mod below hack/ and built through the Go module
+# proxy; what is built is kept in the user's cache, outside of the checkout.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kubelock
+TOOLS := $(CACHE)/tools
+
+CONTROLLER_GEN := $(TOOLS)/controller-gen
+GOLANGCI_LINT  := $(TOOLS)/golangci-lint
+GOVULNCHECK    := $(TOOLS)/govulncheck
+
+# Arguments for go test, such as GOTESTFLAGS='-run TestDo -v'.
+GOTESTFLAGS ?=
+PACKAGES    ?= ./...
+
+##@ The two commands
+
+.PHONY: demo
+demo: ## Show the lock at work on a real API server: workers, a crash, expiry, collection (KEEP=1 leaves it running).
+	@go build -o bin/ ./cmd/reaper ./hack/demo ./hack/controlplane
+	@bin/demo --assets "$$(bin/controlplane)" $(if $(KEEP),--keep)
+
+.PHONY: test
+test: ## Run every test against a real API server, with the race detector.
+	@assets="$$(go run ./hack/controlplane)"; \
+	KUBEBUILDER_ASSETS="$$assets" go test -race -timeout 20m $(GOTESTFLAGS) $(PACKAGES)
+
+##@ Development
+
+.PHONY: help
+help: ## List the targets.
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-zA-Z_-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the programs into bin/.
+	go build -o bin/ ./cmd/...
+
+.PHONY: controlplane
+controlplane: ## Find or build kube-apiserver, etcd and kubectl, and print their folder.
+	@go run ./hack/controlplane
+
+.PHONY: generate
+generate: controller-gen ## Generate deepcopy functions and the CRD.
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+
+.PHONY: fmt
+fmt: ## Format the Go code.
+	gofmt -w $(GOFILES)
+
+##@ Verification (never rewrites anything)
+
+GOFILES = $(shell git ls-files --cached --others --exclude-standard '*.go')
+
+.PHONY: verify
+verify: verify-fmt verify-mod verify-generate vet lint vulncheck ## Check everything that needs no API server.
+
+.PHONY: verify-fmt
+verify-fmt: ## Check that the Go code is formatted and has its licence header.
+	@out="$$(gofmt -l $(GOFILES))"; [ -z "$$out" ] || { echo "not formatted, run make fmt:"; echo "$$out"; exit 1; }
+	@out="$$(grep -L '^Copyright .* The kubelock Authors' $(GOFILES) || true)"; [ -z "$$out" ] || { echo "without the header of hack/boilerplate.go.txt:"; echo "$$out"; exit 1; }
+
+.PHONY: verify-mod
+verify-mod: ## Check that every go.mod and go.sum is tidy.
+	@for dir in . hack/tools hack/lint hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
+
+.PHONY: verify-generate
+verify-generate: controller-gen ## Check that generated files are up to date.
+	@out="$$(mktemp -d)"; trap 'rm -rf "$$out"' EXIT; \
+	mkdir -p "$$out/api" "$$out/crd"; \
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/... output:object:dir="$$out/api"; \
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir="$$out/crd"; \
+	diff -u api/v1alpha1/zz_generated.deepcopy.go "$$out/api/zz_generated.deepcopy.go" && diff -ur config/crd/bases "$$out/crd" \
+		|| { echo "run make generate"; exit 1; }
+
+.PHONY: vet
+vet: ## Run go vet.
+	go vet ./...
+
+.PHONY: lint
+lint: golangci-lint ## Run golangci-lint, the Kubernetes API linter included.
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: vulncheck
+vulncheck: ## Check for known vulnerabilities, where the database can be reached.
+	@go build -C hack/tools -o $(GOVULNCHECK) golang.org/x/vuln/cmd/govulncheck
+	@hack/vulncheck.sh $(GOVULNCHECK)
+
+##@ Tools
+
+.PHONY: controller-gen
+controller-gen:
+	@go build -C hack/tools -o $(CONTROLLER_GEN) sigs.k8s.io/controller-tools/cmd/controller-gen
+
+.PHONY: golangci-lint
+golangci-lint:
+	@go build -C hack/lint -o $(GOLANGCI_LINT) sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+
+.PHONY: clean
+clean: ## Remove what was built in the checkout (not the cache).
+	rm -rf bin dist

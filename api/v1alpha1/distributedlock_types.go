@@ -1,0 +1,260 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// HolderLabel is the label of a held lock. Its value is the instance ID of the
+// client that holds it, so that a client can watch just its own locks. A free
+// lock does not have it.
+const HolderLabel = "kubelock.dev/holder"
+
+// MaxValueBytes is the largest state that a DistributedLock stores, in bytes of
+// JSON text.
+const MaxValueBytes = 1 << 20
+
+// DistributedLock is a lock together with the state that it guards. It is free
+// while spec.holder is absent.
+//
+// It has a spec and no status, like a coordination.k8s.io Lease and for the same
+// reason: each transition of the lock is one atomic write, and there is no
+// controller that would reconcile a spec into a status.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:path=distributedlocks,scope=Namespaced,singular=distributedlock,shortName=dlock,categories=kubelock
+// +kubebuilder:printcolumn:name="Holder",type=string,JSONPath=`.spec.holder.identity`,description="Who holds the lock; empty when it is free"
+// +kubebuilder:printcolumn:name="Acquired",type=date,JSONPath=`.spec.holder.acquireTime`,description="How long ago the holder acquired the lock"
+// +kubebuilder:printcolumn:name="Renewed",type=date,JSONPath=`.spec.holder.renewTime`,description="How long ago the holder renewed its lease"
+// +kubebuilder:printcolumn:name="Duration",type=string,JSONPath=`.spec.holder.duration`,description="How long the lease lasts after it was renewed"
+// +kubebuilder:printcolumn:name="Transitions",type=integer,JSONPath=`.spec.transitions`,description="How often the lock has been acquired"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="How long ago the object was created"
+// +kubebuilder:printcolumn:name="Value",type=string,priority=1,JSONPath=`.spec.value`,description="The state that the lock guards, as JSON"
+// +kubebuilder:printcolumn:name="Lock ID",type=string,priority=1,JSONPath=`.spec.holder.lockID`,description="The ID of the current hold"
+type DistributedLock struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is the lock: who holds it, who waits for it, and its state. The kubelock
+	// library writes it; only objectExpiry is meant to be set by people.
+	// +optional
+	// +kubebuilder:default={}
+	Spec DistributedLockSpec `json:"spec,omitzero"`
+}
+
+// DistributedLockSpec is the lock and the state that it guards.
+//
+// +kubebuilder:validation:XValidation:rule="has(oldSelf.key) == has(self.key) && (!has(self.key) || self.key == oldSelf.key)",message="must not change",fieldPath=".key"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.holder) || !has(oldSelf.holder.token) || !has(self.holder) || !has(self.holder.token) || (self.holder.lockID == oldSelf.holder.lockID ? self.holder.token == oldSelf.holder.token : self.holder.token > oldSelf.holder.token)",message="must have a token that stays the same during a hold and is greater in the next one",fieldPath=".holder"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.lastRelease) || !has(oldSelf.lastRelease.token) || !has(self.holder) || !has(self.holder.token) || has(oldSelf.holder) || self.holder.token > oldSelf.lastRelease.token",message="must have a token greater than that of the last hold",fieldPath=".holder"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.lastRelease) || !has(oldSelf.lastRelease.token) || !has(self.lastRelease) || !has(self.lastRelease.token) || self.lastRelease.token >= oldSelf.lastRelease.token",message="must have a token no smaller than before",fieldPath=".lastRelease"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.transitions) || (has(self.transitions) && self.transitions >= oldSelf.transitions)",message="must not decrease",fieldPath=".transitions"
+type DistributedLockSpec struct {
+	// key is what the lock's users lock, where the object's name cannot say it: a
+	// key that is no valid object name is mapped to one and kept here as it is.
+	// Absent, the object's name is the key. It is at most 253 bytes of UTF-8.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key,omitempty"`
+
+	// value is the state that the lock guards, as JSON text, kept byte for byte.
+	// Absent, there is no state. Only the holder changes it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1048576
+	Value *string `json:"value,omitempty"`
+
+	// objectExpiry is how long a free lock and its state are kept after its last
+	// transition. The reaper then deletes the object. Absent, they are kept for ever.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$') && duration(self) > duration('0s')",message="must be a positive duration such as 90s, 5m or 24h"
+	ObjectExpiry *metav1.Duration `json:"objectExpiry,omitempty"`
+
+	// holder is who holds the lock. Absent, the lock is free.
+	// +optional
+	// +structType=atomic
+	Holder *Holder `json:"holder,omitempty"`
+
+	// waiters is the queue for the lock, first come first served. Each entry is
+	// text that the waiting client wrote.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=512
+	Waiters []string `json:"waiters,omitempty"`
+
+	// lastRelease is how the last hold ended.
+	// +optional
+	// +structType=atomic
+	LastRelease *LastRelease `json:"lastRelease,omitempty"`
+
+	// transitions counts the holds of this object so far.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Transitions int64 `json:"transitions,omitempty"`
+}
+
+// Holder is one hold of the lock: one period of ownership by one caller.
+type Holder struct {
+	// identity names the holder for people. It need not be unique.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Identity string `json:"identity,omitempty"`
+
+	// pod is the Pod that the holder runs in. Absent, it runs in none.
+	// +optional
+	Pod *PodReference `json:"pod,omitempty"`
+
+	// client is the instance ID of the client that holds the lock.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Client string `json:"client,omitempty"`
+
+	// lockID is unique to this hold.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	LockID string `json:"lockID,omitempty"`
+
+	// token is the fencing token of this hold: greater than that of every earlier
+	// hold of the same key. Absent, the hold began by creating the object, and its
+	// token is the resourceVersion which that gave.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Token int64 `json:"token,omitempty"`
+
+	// acquireTime is when the hold began, by the API server's clock.
+	// +required
+	AcquireTime metav1.MicroTime `json:"acquireTime,omitzero"`
+
+	// renewTime is when the hold was last renewed, by the clock that
+	// renewTimeSource names. Every renewal changes it.
+	// +required
+	RenewTime metav1.MicroTime `json:"renewTime,omitzero"`
+
+	// renewTimeSource says whose clock renewTime was read from. Only the API
+	// server's may be compared by others with a time of their own.
+	// +optional
+	// +kubebuilder:default=Server
+	RenewTimeSource TimeSource `json:"renewTimeSource,omitempty"`
+
+	// duration is how long the hold lasts after it was last renewed.
+	// +required
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$') && duration(self) > duration('0s')",message="must be a positive duration such as 30s"
+	Duration metav1.Duration `json:"duration,omitzero"`
+}
+
+// TimeSource says whose clock a time was read from.
+// +kubebuilder:validation:Enum=Server;Node
+type TimeSource string
+
+const (
+	// TimeSourceServer is the API server's clock, as its responses tell it.
+	TimeSourceServer TimeSource = "Server"
+	// TimeSourceNode is the clock of the machine that the holder runs on. It is used
+	// where the API server's responses do not tell the time.
+	TimeSourceNode TimeSource = "Node"
+)
+
+// PodReference names one Pod in the lock's namespace.
+type PodReference struct {
+	// name is the Pod's name.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+
+	// uid tells the Pod from another of the same name.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	UID types.UID `json:"uid,omitempty"`
+}
+
+// LastRelease is how a hold ended.
+type LastRelease struct {
+	// lockID is the hold that ended.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	LockID string `json:"lockID,omitempty"`
+
+	// identity is who held the lock.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Identity string `json:"identity,omitempty"`
+
+	// token is the fencing token of the hold that ended. Absent, whoever ended the
+	// hold did not know it.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Token int64 `json:"token,omitempty"`
+
+	// time is when the hold ended, by the API server's clock.
+	// +required
+	Time metav1.MicroTime `json:"time,omitzero"`
+
+	// reason is why the hold ended.
+	// +required
+	Reason ReleaseReason `json:"reason,omitempty"`
+}
+
+// ReleaseReason is why a hold ended.
+// +kubebuilder:validation:Enum=Released;HandedOff;Expired;HolderTerminated;Forced
+type ReleaseReason string
+
+const (
+	// ReasonReleased means that the holder released the lock.
+	ReasonReleased ReleaseReason = "Released"
+	// ReasonHandedOff means that the holder handed the lock to the first waiter.
+	ReasonHandedOff ReleaseReason = "HandedOff"
+	// ReasonExpired means that the lease ended without a renewal.
+	ReasonExpired ReleaseReason = "Expired"
+	// ReasonHolderTerminated means that the holder's Pod had terminated.
+	ReasonHolderTerminated ReleaseReason = "HolderTerminated"
+	// ReasonForced means that somebody took the lock away from its holder.
+	ReasonForced ReleaseReason = "Forced"
+)
+
+// DistributedLockList is a list of DistributedLocks.
+//
+// +kubebuilder:object:root=true
+type DistributedLockList struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	// items are the locks.
+	Items []DistributedLock `json:"items"`
+}
