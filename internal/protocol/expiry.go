@@ -1,0 +1,108 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package protocol
+
+import "time"
+
+// Observation is one observer's view of a record: since when, by its own
+// monotonic clock, it has seen the same hold unchanged. The zero Observation has
+// seen nothing.
+//
+// Unchanged means the same object, lock ID, renewal time and duration, and for a
+// free lock the same number of holds before. Whatever else changes (the queue,
+// labels) does not count.
+type Observation struct {
+	uid, lockID string
+	renewTime   time.Time
+	duration    time.Duration
+	transitions int64
+	// Since is when this was first seen.
+	Since time.Time
+}
+
+// Observe returns what the observer knows after it has seen r at now. It keeps
+// the earlier time where r shows nothing new.
+func (o Observation) Observe(r Record, now time.Time) Observation {
+	seen := Observation{uid: r.UID, transitions: r.Transitions, Since: now}
+	if h := r.Holder; h != nil {
+		seen.lockID, seen.renewTime, seen.duration = h.LockID, h.RenewTime, h.Duration
+	}
+	unchanged := !o.Since.IsZero() && o.uid == seen.uid && o.lockID == seen.lockID &&
+		o.renewTime.Equal(seen.renewTime) && o.duration == seen.duration && o.transitions == seen.transitions
+	if unchanged {
+		return o
+	}
+	return seen
+}
+
+// Judge holds what expiry is judged by. Nobody trusts another machine's clock.
+type Judge struct {
+	// Now is the observer's own time; only differences of it are used, and those are
+	// monotonic.
+	Now time.Time
+	// ServerTime is a lower bound of the API server's time at Now; zero when the
+	// observer has none.
+	ServerTime time.Time
+	// MaxClockSkew is how far the clocks of two API servers may be apart. Below zero
+	// nothing is judged by the server's time.
+	MaxClockSkew time.Duration
+}
+
+// Expired reports whether r's hold has ended, and if not, for how long it cannot
+// be found to have ended without a change of r. A free lock has no hold to end.
+//
+// A hold has ended when the observer has seen it unchanged for the hold's own
+// duration, or when the API server's time is past its renewal plus its duration
+// plus MaxClockSkew. Both leave the holder its lease: the first starts to count
+// after the renewal was written, the holder before it was sent; the renewal time
+// is an upper bound of the server's time, the judge's a lower.
+func (j Judge) Expired(r Record, seen Observation) (expired bool, wait time.Duration) {
+	h := r.Holder
+	if h == nil {
+		return false, 0
+	}
+	wait = h.Duration - j.Now.Sub(seen.Since)
+	if by, ok := j.wait(h.RenewTime.Add(h.Duration), h.Source); ok {
+		wait = min(wait, by)
+	}
+	return wait <= 0, max(wait, 0)
+}
+
+// Collectable reports whether the object of r may be deleted because it has been
+// free for its objectExpiry since its last transition, and if not, for how long it
+// cannot be without a change of r. ok is false for a record that is not to be
+// collected as it is: held, queued for, or kept for ever.
+func (j Judge) Collectable(r Record, seen Observation) (due bool, wait time.Duration, ok bool) {
+	if !r.Exists() || r.Holder != nil || len(r.Waiters) > 0 || r.ObjectExpiry <= 0 {
+		return false, 0, false
+	}
+	wait = r.ObjectExpiry - j.Now.Sub(seen.Since)
+	if by, known := j.wait(r.LastTransition().Add(r.ObjectExpiry), Server); known {
+		wait = min(wait, by)
+	}
+	return wait <= 0, max(wait, 0), true
+}
+
+// wait is how long it takes at least until the server's time is past t by more
+// than the skew between servers. ok is false when t or the server's time is
+// unknown.
+func (j Judge) wait(t time.Time, source Source) (wait time.Duration, ok bool) {
+	if source != Server || j.ServerTime.IsZero() || j.MaxClockSkew < 0 {
+		return 0, false
+	}
+	return t.Add(j.MaxClockSkew).Sub(j.ServerTime) + 1, true
+}

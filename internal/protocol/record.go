@@ -1,0 +1,125 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package protocol is the lock's protocol as pure functions: what a lock is, when
+// a hold has expired, and what a transition writes. It has no client, no
+// goroutine and no clock of its own; the library and the reaper share it, so that
+// there is one place that knows each rule.
+package protocol
+
+import "time"
+
+// Record is a lock as one version of its object stores it, whatever the kind of
+// that object is. A Record is a value: transitions return a changed copy, and
+// never change what the fields of the original point to.
+type Record struct {
+	// Name is the name of the object.
+	Name string
+	// UID and ResourceVersion identify the object and its version. Both are empty
+	// when there is no object.
+	UID, ResourceVersion string
+	// Key is what the users lock, verbatim.
+	Key string
+	// CreateTime is when the object was created, by the API server's clock.
+	CreateTime time.Time
+	// Value is the state as JSON text; nil when there is none.
+	Value *string
+	// ObjectExpiry is how long a free lock is kept; 0 for ever.
+	ObjectExpiry time.Duration
+	// Holder is nil when the lock is free.
+	Holder *Holder
+	// Waiters is the queue. No transition here changes it yet; every one keeps it.
+	Waiters []string
+	// LastRelease is how the last hold ended; nil before the first end.
+	LastRelease *LastRelease
+	// Transitions counts the holds so far.
+	Transitions int64
+	// Stored is the object as the store read it. Only the store looks into it: it
+	// keeps there what it must write back unchanged.
+	Stored any
+}
+
+// Exists reports whether there is an object.
+func (r Record) Exists() bool { return r.UID != "" }
+
+// HeldBy reports whether the hold lockID is the current one.
+func (r Record) HeldBy(lockID string) bool {
+	return r.Holder != nil && r.Holder.LockID == lockID
+}
+
+// LastTransition is when the lock became what it is, by the API server's clock,
+// as far as its record tells: the end of the last hold, else the creation.
+func (r Record) LastTransition() time.Time {
+	if r.LastRelease != nil {
+		return r.LastRelease.Time
+	}
+	return r.CreateTime
+}
+
+// Holder is one hold.
+type Holder struct {
+	Identity    string
+	Pod         Pod
+	Client      string
+	LockID      string
+	Token       int64 // 0 when the record does not have it: see Token
+	AcquireTime time.Time
+	RenewTime   time.Time
+	Source      Source
+	Duration    time.Duration
+}
+
+// Pod is the Pod that a holder runs in; the zero Pod when it runs in none.
+type Pod struct{ Name, UID string }
+
+// LastRelease is how a hold ended.
+type LastRelease struct {
+	LockID   string
+	Identity string
+	Token    int64 // 0 when whoever ended the hold did not know it
+	Time     time.Time
+	Reason   Reason
+}
+
+// Reason is why a hold ended.
+type Reason string
+
+// The reasons.
+const (
+	Released         Reason = "Released"
+	HandedOff        Reason = "HandedOff"
+	Expired          Reason = "Expired"
+	HolderTerminated Reason = "HolderTerminated"
+	Forced           Reason = "Forced"
+)
+
+// Source says whose clock a stamp was read from.
+type Source string
+
+const (
+	// Server is the API server's clock.
+	Server Source = "Server"
+	// Node is the clock of the machine that wrote the stamp, used where the API
+	// server does not tell its time. Nobody else compares it with a time of theirs.
+	Node Source = "Node"
+)
+
+// Stamp is the time that a write carries: an upper bound of the API server's
+// time when the write was made.
+type Stamp struct {
+	Time   time.Time
+	Source Source
+}

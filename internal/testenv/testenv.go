@@ -1,0 +1,157 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package testenv gives tests a real API server.
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/hack/controlplane/assets"
+)
+
+// Env is a running API server.
+type Env struct {
+	// Config is that of an administrator.
+	Config *rest.Config
+	// Root is the project's root folder.
+	Root string
+
+	environment *envtest.Environment
+	kubeconfig  string
+	namespaces  atomic.Int64
+}
+
+// Main runs the tests of a package with an API server that has the project's CRD,
+// and returns the exit code: not 0 also if goroutines are left behind. ready gets
+// the server before the tests run.
+func Main(m *testing.M, ready func(*Env)) int {
+	env, err := start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "starting the control plane:", err)
+		return 1
+	}
+	ready(env)
+	code := m.Run()
+	if err := env.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stopping the control plane:", err)
+		code = max(code, 1)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	return code
+}
+
+func start() (*Env, error) {
+	root, err := assets.Root()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := assets.Find(context.Background(), os.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	env := &Env{Root: root, environment: &envtest.Environment{
+		BinaryAssetsDirectory: dir,
+		CRDDirectoryPaths:     []string{filepath.Join(root, "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}}
+	if env.Config, err = env.environment.Start(); err != nil {
+		return nil, err
+	}
+	file, err := os.CreateTemp("", "kubelock-kubeconfig-*")
+	if err != nil {
+		return nil, err
+	}
+	env.kubeconfig = file.Name()
+	if _, err := file.Write(env.environment.KubeConfig); err != nil {
+		return nil, err
+	}
+	return env, file.Close()
+}
+
+func (e *Env) stop() error {
+	if err := os.Remove(e.kubeconfig); err != nil {
+		return err
+	}
+	return e.environment.Stop()
+}
+
+// Client returns an administrator's client for locks and the built-in kinds.
+func (e *Env) Client(t testing.TB) client.Client {
+	t.Helper()
+	scheme := e.environment.Scheme
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(e.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Clientset returns an administrator's client for the built-in kinds.
+func (e *Env) Clientset(t testing.TB) kubernetes.Interface {
+	t.Helper()
+	c, err := kubernetes.NewForConfig(e.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Namespace creates a namespace for one test.
+func (e *Env) Namespace(t testing.TB) string {
+	t.Helper()
+	name := fmt.Sprintf("test-%d", e.namespaces.Add(1))
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if _, err := e.Clientset(t).CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// Kubectl runs kubectl as an administrator, with input if it is not empty, and
+// returns what it prints; failing, also what it says of the error.
+func (e *Env) Kubectl(ctx context.Context, input string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, e.environment.ControlPlane.KubectlPath, args...) //nolint:gosec // The path is the test's own.
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+e.kubeconfig)
+	cmd.Dir = e.Root
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}

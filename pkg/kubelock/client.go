@@ -1,0 +1,268 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/lru"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/servertime"
+	"github.com/kubelock/kubelock/internal/store"
+)
+
+const (
+	// requestTimeout bounds each request that is not a watch.
+	requestTimeout = 10 * time.Second
+
+	// Of at most so many locks a client remembers the state that its last release
+	// left, to acquire them again with one request. Locks with larger values are not
+	// remembered, so that this memory is bounded.
+	maxRemembered      = 1024
+	maxRememberedBytes = 64 << 10
+)
+
+// Client locks keys in one namespace. Create one for a process with NewClient. It
+// is safe for concurrent use.
+//
+// A Client has its own connections to the API server. It has no goroutine and no
+// watch while nobody waits for a lock and no hold is renewed in the background.
+type Client struct {
+	settings
+	id      string // of this instance
+	store   store.Store
+	conns   *connections
+	server  *servertime.Clock
+	now     func() time.Time
+	turns   *turns
+	watches *watches
+	known   *lru.Cache // object name → protocol.Record, as the last release left it
+	metrics *metrics
+
+	ctx    context.Context // ends with Close; no call stores its own
+	cancel context.CancelFunc
+
+	mu         sync.Mutex // protects closed, and that no goroutine starts after it is set
+	closed     bool
+	goroutines sync.WaitGroup
+}
+
+// NewClient returns a client for the API server of config. It does no I/O: whether
+// the server can be reached, and whether this program may lock there, shows at the
+// first call.
+//
+// Of config, NewClient keeps the address and the credentials. The client has
+// connections of its own, its own user agent, no rate limit on its side, and a
+// timeout for each request. An error lists everything that is wrong with cfg.
+func NewClient(config *rest.Config, cfg Config) (*Client, error) {
+	return newClient(config, cfg, time.Now)
+}
+
+func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, error) {
+	if config == nil {
+		return nil, errors.New("kubelock: no configuration for the API server: pass what rest.InClusterConfig or clientcmd returns")
+	}
+	s, err := cfg.settle()
+	if err != nil {
+		return nil, err
+	}
+	server := &servertime.Clock{}
+	conns, err := newConnections(config, server, now)
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.NewDistributedLocks(conns.config, conns.http, s.namespace, fieldManager)
+	if err != nil {
+		return nil, fmt.Errorf("kubelock: the API server's configuration: %w", err)
+	}
+	m, err := newMetrics(cfg.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		settings: s,
+		id:       string(uuid.NewUUID()),
+		store:    st,
+		conns:    conns,
+		server:   server,
+		now:      now,
+		turns:    newTurns(),
+		known:    lru.New(maxRemembered),
+		metrics:  m,
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.watches = newWatches(c)
+	return c, nil
+}
+
+// Close ends the client: calls that wait return ErrClosed, and so do all later
+// ones. It returns when the client's goroutines have ended, and always nil.
+//
+// Holds are not released. They are not renewed any more, end at their deadlines,
+// and expire for others. Release what is held before Close.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.goroutines.Wait()
+	c.conns.close()
+	return nil
+}
+
+// start runs f in a goroutine that Close waits for. It returns false, and does not
+// run f, once the client is closed. f ends soon after c.ctx does.
+func (c *Client) start(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.goroutines.Go(f)
+	return true
+}
+
+// begin binds a call's context to the client's life: the context that it returns
+// ends with the cause ErrClosed when the client is closed.
+func (c *Client) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if c.ctx.Err() != nil {
+		return nil, nil, ErrClosed
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.ctx, func() { cancel(ErrClosed) })
+	return ctx, func() { stop(); cancel(nil) }, nil
+}
+
+// stamp is the time to write now: no earlier than the API server's, rounded up to
+// what an object stores. Take the time from which a deadline counts before it.
+func (c *Client) stamp() protocol.Stamp {
+	now := c.now()
+	if _, upper, ok := c.server.Bounds(now); ok {
+		return protocol.Stamp{Time: upper.Add(time.Microsecond - 1).Truncate(time.Microsecond), Source: protocol.Server}
+	}
+	return protocol.Stamp{Time: now.Round(0).Add(time.Microsecond - 1).Truncate(time.Microsecond), Source: protocol.Node}
+}
+
+func (c *Client) judge() protocol.Judge {
+	now := c.now()
+	lower, _, _ := c.server.Bounds(now) // The zero time where there is none.
+	return protocol.Judge{Now: now, ServerTime: lower, MaxClockSkew: c.maxClockSkew}
+}
+
+// remember keeps the record that a release left.
+func (c *Client) remember(r protocol.Record) {
+	if r.Value != nil && len(*r.Value) > maxRememberedBytes {
+		c.known.Remove(r.Name)
+		return
+	}
+	c.known.Add(r.Name, r)
+}
+
+// recall returns the record that the last release left, once.
+func (c *Client) recall(name string) (protocol.Record, bool) {
+	r, ok := c.known.Get(name)
+	if !ok {
+		return protocol.Record{}, false
+	}
+	c.known.Remove(name)
+	return r.(protocol.Record), true
+}
+
+// read reads the lock's object once, and checks that it is k's.
+func (c *Client) read(ctx context.Context, k key) (protocol.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	sent := c.now()
+	r, err := c.store.Get(ctx, k.object)
+	if err != nil {
+		c.doubt(ctx, sent)
+		return protocol.Record{}, err
+	}
+	return r, k.check(r)
+}
+
+// readOnce reads the lock's object once.
+func (c *Client) readOnce(ctx context.Context, k key) (protocol.Record, error) {
+	r, err := c.read(ctx, k)
+	if err != nil && !errors.Is(err, ErrInvalidKey) {
+		return r, c.explain("get", k, err)
+	}
+	return r, err
+}
+
+// readUntil reads the lock's object, again and again while the API server cannot
+// be reached, until ctx ends. It returns an error that retrying would not mend, or,
+// at the end of ctx, the last one.
+func (c *Client) readUntil(ctx context.Context, k key) (protocol.Record, error) {
+	backoff := newBackoff()
+	for {
+		r, err := c.read(ctx, k)
+		switch {
+		case err == nil, errors.Is(err, ErrInvalidKey):
+			return r, err
+		case store.OutcomeOf(err) == store.Rejected:
+			return r, c.explain("get", k, err)
+		}
+		c.log.V(1).Info("Could not read a lock, will retry", "key", k.name, "err", err)
+		if pause(ctx, backoff, err) != nil {
+			return r, c.explain("get", k, err)
+		}
+	}
+}
+
+// answer is how a request ended.
+type answer struct {
+	record protocol.Record
+	err    error
+}
+
+// write sends r once. It does not end with its caller's context, but only after
+// timeout or with the client: what a write did is worth knowing also for callers
+// that went away.
+func (c *Client) write(timeout time.Duration, r protocol.Record) answer {
+	ctx, cancel := context.WithTimeout(c.ctx, min(timeout, requestTimeout))
+	defer cancel()
+	sent := c.now()
+	record, err := store.Write(ctx, c.store, r)
+	if err != nil {
+		c.doubt(ctx, sent)
+		if store.OutcomeOf(err) == store.Stale {
+			c.metrics.conflicts.Inc()
+		}
+	}
+	return answer{record, err}
+}
+
+// doubt suspects the connections if ctx, a single request's, has timed out.
+func (c *Client) doubt(ctx context.Context, sent time.Time) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		c.conns.suspect(sent)
+	}
+}
+
+// newBackoff spaces the retries of one call.
+func newBackoff() *wait.Backoff {
+	return &wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 8, Cap: 2 * time.Second}
+}

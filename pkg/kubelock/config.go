@@ -1,0 +1,183 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+// Backend is the kind of object that a client keeps its locks in.
+type Backend string
+
+const (
+	// DistributedLocks keeps locks in objects of kubelock's own kind. It is the
+	// default.
+	DistributedLocks Backend = "DistributedLocks"
+	// Leases keeps locks in coordination.k8s.io Leases. It is not available yet.
+	Leases Backend = "Leases"
+	// ConfigMaps keeps locks in ConfigMaps. It is not available yet.
+	ConfigMaps Backend = "ConfigMaps"
+)
+
+const (
+	defaultLockDuration = 30 * time.Second
+	defaultMaxClockSkew = time.Second
+
+	// minDuration is the shortest lease: a shorter one would be over before the
+	// request that begins it is answered.
+	minDuration = 10 * time.Millisecond
+)
+
+// Config is how a Client locks. The zero Config is ready for use in a pod.
+type Config struct {
+	// Namespace is where the locks are. It is required, unless the program runs in a
+	// pod: then the default is the pod's own.
+	Namespace string
+	// LockDuration is how long a hold lasts if it is neither released nor renewed; 0
+	// means 30 seconds. Each hold can have its own: see WithDuration.
+	LockDuration time.Duration
+	// ObjectExpiry is how long a lock and its state are kept after its last release.
+	// The reaper deletes them then. A client with an ObjectExpiry writes it into each
+	// lock that it acquires; one without (0) leaves it as it is, and locks that it
+	// creates are kept for ever.
+	ObjectExpiry time.Duration
+	// Backend is the kind of object to keep locks in; DistributedLocks if empty.
+	Backend Backend
+	// Identity is shown to people as the lock's holder. The default is $POD_NAME, or
+	// the host's name. It need not be unique; at most 253 bytes.
+	Identity string
+	// Logger gets what no call can return: background renewals that fail, holds that
+	// are lost. The zero Logger discards it.
+	Logger logr.Logger
+	// Metrics is where the client registers its metrics; nil for none. Several
+	// clients may share one.
+	Metrics prometheus.Registerer
+	// MaxClockSkew is how far the clocks of two API servers of the cluster may be
+	// apart; 0 means one second. Somebody who finds a lock held judges by the server's
+	// time whether the lease is over, and allows for this much. Below 0 nothing is
+	// judged by the server's time, only by watching a hold for its own duration.
+	// Clocks of nodes do not matter.
+	MaxClockSkew time.Duration
+}
+
+// settings is a checked Config with every default filled in.
+type settings struct {
+	namespace    string
+	duration     time.Duration
+	objectExpiry time.Duration
+	identity     string
+	pod          protocol.Pod
+	log          logr.Logger
+	maxClockSkew time.Duration
+}
+
+// settle checks the configuration and fills in the defaults. Its error lists
+// everything that is wrong.
+func (cfg Config) settle() (settings, error) {
+	s := settings{
+		namespace:    cfg.Namespace,
+		duration:     cfg.LockDuration,
+		objectExpiry: cfg.ObjectExpiry,
+		identity:     cfg.Identity,
+		log:          cfg.Logger,
+		maxClockSkew: cfg.MaxClockSkew,
+	}
+	var wrong []error
+
+	podNamespace := ownNamespace()
+	if s.namespace == "" {
+		s.namespace = podNamespace
+	}
+	if s.namespace == "" {
+		wrong = append(wrong, errors.New("Namespace must be set, because this program does not run in a pod"))
+	} else if bad := validation.IsDNS1123Label(s.namespace); len(bad) > 0 {
+		wrong = append(wrong, fmt.Errorf("Namespace %q is not valid: %s", s.namespace, strings.Join(bad, "; ")))
+	}
+
+	if s.duration == 0 {
+		s.duration = defaultLockDuration
+	}
+	if err := checkDuration(s.duration); err != nil {
+		wrong = append(wrong, fmt.Errorf("LockDuration %w", err))
+	}
+	if s.objectExpiry < 0 {
+		wrong = append(wrong, fmt.Errorf("ObjectExpiry must not be negative, is %v; 0 keeps objects for ever", s.objectExpiry))
+	}
+	if s.maxClockSkew == 0 {
+		s.maxClockSkew = defaultMaxClockSkew
+	}
+
+	switch cfg.Backend {
+	case "", DistributedLocks:
+	case Leases, ConfigMaps:
+		wrong = append(wrong, fmt.Errorf("Backend %s is not available yet, use %s", cfg.Backend, DistributedLocks))
+	default:
+		wrong = append(wrong, fmt.Errorf("Backend %q is unknown, use %s", cfg.Backend, DistributedLocks))
+	}
+
+	podName, podUID := os.Getenv("POD_NAME"), os.Getenv("POD_UID")
+	if s.identity == "" {
+		s.identity = podName
+	}
+	if s.identity == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("Identity must be set, because the host's name cannot be read: %w", err))
+		}
+		s.identity = host
+	}
+	if len(s.identity) > maxKeyBytes {
+		wrong = append(wrong, fmt.Errorf("Identity must have at most %d bytes, has %d", maxKeyBytes, len(s.identity)))
+	}
+	if podName != "" && podUID != "" && podNamespace == s.namespace {
+		s.pod = protocol.Pod{Name: podName, UID: podUID}
+	}
+
+	if len(wrong) > 0 {
+		return settings{}, fmt.Errorf("kubelock: wrong configuration:\n%w", errors.Join(wrong...))
+	}
+	return s, nil
+}
+
+func checkDuration(d time.Duration) error {
+	if d < minDuration {
+		return fmt.Errorf("must be at least %v, is %v", minDuration, d)
+	}
+	return nil
+}
+
+// ownNamespace is the namespace of the pod that the program runs in, or "".
+func ownNamespace() string {
+	if ns := os.Getenv("POD_NAMESPACE"); ns != "" {
+		return ns
+	}
+	ns, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil {
+		return "" // Not in a pod, or in one without a token.
+	}
+	return strings.TrimSpace(string(ns))
+}

@@ -1,0 +1,91 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+// releaseTimeout bounds the release at the end of Do, which does not end with the
+// caller's context.
+const releaseTimeout = 15 * time.Second
+
+// Do acquires the lock, calls fn with the state, writes the state that fn returns,
+// and releases the lock. It returns that state.
+//
+// It blocks until the lock is acquired, as Acquire does, and until fn has returned:
+// also when ctx ends or the lock is lost meanwhile. fn's context then ends, with the
+// cause ErrLost if the lock was lost, and fn should return. The release does not
+// depend on ctx any more.
+//
+// Without an error, the state is written. Otherwise the zero T is returned, and
+// nothing is written unless the error Is ErrUnknownOutcome. The error is what
+// Acquire or Held.Release return, or, unchanged for errors.Is, what fn returned;
+// then the lock is released as it was. If fn panics, the lock is released as it
+// was, and the panic goes on. If fn takes longer than the lease, the result is
+// ErrLost: use WithDuration or WithAutoRenew.
+func (l *Lock[T]) Do(ctx context.Context, fn func(ctx context.Context, state T) (T, error), opts ...Option) (T, error) {
+	var zero T
+	if fn == nil {
+		return zero, fmt.Errorf("kubelock: Do of %q needs a function, got nil", l.name)
+	}
+	held, err := l.Acquire(ctx, opts...)
+	if err != nil {
+		return zero, err
+	}
+
+	work, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(held.Context(), func() { cancel(context.Cause(held.Context())) })
+	releaseCtx := func() (context.Context, context.CancelFunc) {
+		return context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	}
+	returned := false
+	defer func() {
+		if !returned { // fn panics, or ends its goroutine. The release's own error would hide that.
+			rctx, cancel := releaseCtx()
+			defer cancel()
+			_ = held.hold.release(rctx, protocol.Change{})
+		}
+	}()
+	state, err := fn(work, held.Value())
+	returned = true
+	stop()
+
+	rctx, cancelRelease := releaseCtx()
+	defer cancelRelease()
+	if err != nil {
+		return zero, joined(err, held.hold.release(rctx, protocol.Change{}))
+	}
+	if err := held.Update(state).Release(rctx); err != nil {
+		return zero, err
+	}
+	return state, nil
+}
+
+// joined returns first, and second with it if there is one.
+func joined(first, second error) error {
+	if second == nil {
+		return first
+	}
+	return errors.Join(first, second)
+}

@@ -1,0 +1,102 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/kubelock/kubelock/internal/store"
+)
+
+// The outcomes that callers tell apart, with errors.Is. Errors that wrap none of
+// them come from the API server, from the network or from the caller's own
+// functions, and can be unwrapped to those.
+var (
+	// ErrNotAcquired: the caller does not hold the lock. From TryAcquire, somebody
+	// else does; from Acquire, its context ended first, and the error Is the
+	// context's too.
+	ErrNotAcquired = errors.New("kubelock: lock not acquired")
+	// ErrLost: the lease ended before the call did its work, or somebody took the
+	// lock away. Release then has written nothing.
+	ErrLost = errors.New("kubelock: lock lost")
+	// ErrClosed: the client was closed.
+	ErrClosed = errors.New("kubelock: client closed")
+	// ErrInvalidKey: the key is empty, too long or no UTF-8, or its object belongs to
+	// another key.
+	ErrInvalidKey = errors.New("kubelock: invalid key")
+	// ErrValueTooLarge: the state is larger than the store takes. Nothing was sent.
+	ErrValueTooLarge = errors.New("kubelock: value too large")
+	// ErrUnknownOutcome: a request was sent and what became of it could not be
+	// learned before the context ended. It may have been done, or may be done yet.
+	ErrUnknownOutcome = errors.New("kubelock: outcome unknown")
+)
+
+// notAcquiredError says why, and for how long, an acquisition waited in vain.
+type notAcquiredError struct {
+	key    string
+	holder string        // "" when nobody was seen to hold the lock
+	waited time.Duration // 0 for a call that does not wait
+	ahead  int           // callers of the same client that came first
+	causes []error       // besides ErrNotAcquired
+}
+
+func (e *notAcquiredError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v: %q", ErrNotAcquired, e.key)
+	if e.waited > 0 {
+		fmt.Fprintf(&b, " after %v", e.waited.Round(time.Millisecond))
+	}
+	if e.holder != "" {
+		fmt.Fprintf(&b, ": held by %q", e.holder)
+	}
+	if e.ahead > 0 {
+		fmt.Fprintf(&b, ", with %d earlier caller(s) of this client ahead", e.ahead)
+	}
+	for _, cause := range e.causes {
+		fmt.Fprintf(&b, ": %v", cause)
+	}
+	return b.String()
+}
+
+func (e *notAcquiredError) Unwrap() []error { return append([]error{ErrNotAcquired}, e.causes...) }
+
+// explain adds to an error of the API server what a person can do about it. verb
+// is the Kubernetes verb of the request.
+func (c *Client) explain(verb string, k key, err error) error {
+	resource := c.store.Resource()
+	switch {
+	case store.NoSuchResource(err):
+		return fmt.Errorf("kubelock: the API server does not know %s: install the CustomResourceDefinition with "+
+			"\"kubectl apply -k config/crd\" from kubelock's sources: %w", resource, err)
+	case store.NoSuchNamespace(err):
+		return fmt.Errorf("kubelock: namespace %q does not exist: create it with \"kubectl create namespace %[1]s\", "+
+			"or set Config.Namespace to another: %w", c.namespace, err)
+	case apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return fmt.Errorf("kubelock: no permission to %s %s in namespace %q: bind the ClusterRole kubelock-user, which "+
+			"config/rbac ships, to this program's service account: %w", verb, resource, c.namespace, err)
+	case apierrors.IsRequestEntityTooLargeError(err), strings.Contains(err.Error(), "etcdserver: request is too large"):
+		return fmt.Errorf("%w: %q: %w", ErrValueTooLarge, k.name, err)
+	default:
+		return fmt.Errorf("kubelock: %s %s %s/%s: %w", verb, resource, c.namespace, k.object, err)
+	}
+}

@@ -1,0 +1,170 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+// Held is a lock that the caller holds: one period of ownership, with the state as
+// it was when it began. It ends with Release, or is lost when its lease ends first.
+// It is safe for concurrent use.
+//
+// Work that needs the lock should use Context, and stop when that ends.
+type Held[T any] struct {
+	hold *hold
+
+	mu     sync.Mutex // protects the fields below
+	value  T
+	exists bool
+	change protocol.Change // what Save or Release will write
+	bad    error           // why change is not what Update was called with
+}
+
+// Key returns the key, as it was given to NewLock.
+func (h *Held[T]) Key() string { return h.hold.key.name }
+
+// ID returns the lock ID: unique to this hold, and shown in the object.
+func (h *Held[T]) ID() string { return h.hold.lockID }
+
+// Token returns the fencing token: constant during a hold, and greater than that of
+// every earlier hold of the same key, whoever had it, also when the object was
+// deleted in between. Pass it along with each request to a system that the lock
+// protects, and let that system refuse a token smaller than the greatest it has
+// seen: no lock can keep a process from being paused between its last look at the
+// lock and the arrival of its request.
+//
+// Tokens come from the cluster's resource versions. Tokens of different keys can be
+// compared but mean nothing; restoring the cluster's etcd from a backup can lower
+// them.
+func (h *Held[T]) Token() int64 { return h.hold.token }
+
+// Value returns the state: what Update was last called with, else what was there
+// when the hold began; the zero T where there is none.
+func (h *Held[T]) Value() T {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.value
+}
+
+// Exists reports whether there is state, so that the zero T can be told from none.
+func (h *Held[T]) Exists() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.exists
+}
+
+// Update sets what the next Save or Release will write, and returns h. It sends
+// nothing. The value is encoded now: later changes to what it points to do not
+// count. That it cannot be encoded or is too large shows at the Save or Release.
+func (h *Held[T]) Update(v T) *Held[T] {
+	text, err := encodeState(v)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.value, h.exists = v, true
+	h.change, h.bad = protocol.Change{Write: true, Value: text}, err
+	if err != nil {
+		h.change = protocol.Change{}
+	}
+	return h
+}
+
+// Clear makes the next Save or Release leave no state, and returns h. It sends
+// nothing.
+func (h *Held[T]) Clear() *Held[T] {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var none T
+	h.value, h.exists = none, false
+	h.change, h.bad = protocol.Change{Write: true}, nil
+	return h
+}
+
+// Save writes what Update or Clear was called with and keeps the lock. Like every
+// write of a holder it renews the lease; with nothing to write it does only that.
+//
+// It blocks until the API server has answered, and tries again while the lease
+// lasts if no answer comes. It returns nil when the state is written; ErrLost if the
+// lease ended or the lock was taken away; ErrValueTooLarge or an encoding error for
+// a bad value, without a request; ErrUnknownOutcome if ctx ended, or the lock was
+// lost (then it Is ErrLost too), before it was known whether the state was written;
+// ErrClosed; or an error of the API server.
+func (h *Held[T]) Save(ctx context.Context) error {
+	h.mu.Lock()
+	change, bad := h.change, h.bad
+	h.mu.Unlock()
+	if bad != nil {
+		return bad
+	}
+	if err := h.hold.update(ctx, change); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.change == change { // Nobody has called Update meanwhile.
+		h.change = protocol.Change{}
+	}
+	return nil
+}
+
+// Renew extends the lease to its full duration from now. It blocks, and returns, as
+// Save does, but writes no state.
+func (h *Held[T]) Renew(ctx context.Context) error {
+	return h.hold.update(ctx, protocol.Change{})
+}
+
+// Deadline returns the end of the lease by the local clock, as far as renewals have
+// been confirmed. It counts from before the request that began or renewed the hold
+// was sent, so nobody else has the lock before it. It has a monotonic reading: use
+// time.Until.
+func (h *Held[T]) Deadline() time.Time { return h.hold.until() }
+
+// Context returns a context that ends when the lock is released or lost, whatever
+// the network does. When it is lost, context.Cause returns ErrLost. It has no
+// parent: the context given to Acquire only bounds the wait.
+func (h *Held[T]) Context() context.Context { return h.hold.ctx }
+
+// Release writes what Update or Clear was called with, if anything, and releases
+// the lock, in one request. Context ends first.
+//
+// It blocks until it is known what became of it or ctx ends; in that case the
+// release goes on in the background. It returns
+//
+//   - nil: the state was written and the lock is released;
+//   - ErrLost: the lease had ended or the lock was taken away; nothing was written;
+//   - ErrUnknownOutcome: a request was sent, or is about to be, and it is not known
+//     what became of it. Release may be called again, to learn more;
+//   - ErrValueTooLarge or an encoding error: the value is bad. The lock is released
+//     without it;
+//   - ErrClosed: the client was closed; the lock stays held until its lease ends;
+//   - an error of the API server, which did not do it. Release may be called again.
+//
+// A hold that was released can only say what it was; its other methods fail.
+func (h *Held[T]) Release(ctx context.Context) error {
+	h.mu.Lock()
+	change, bad := h.change, h.bad
+	h.mu.Unlock()
+	err := h.hold.release(ctx, change)
+	if bad != nil {
+		return joined(bad, err)
+	}
+	return err
+}

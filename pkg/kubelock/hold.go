@@ -1,0 +1,178 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+// hold is one period of ownership by one caller: the part of a Held that does not
+// know the type of the state.
+type hold struct {
+	client   *Client
+	key      key
+	lockID   string
+	token    int64
+	duration time.Duration
+	begun    time.Time
+	// ctx ends when the hold is released or lost. It is kept because it is the hold's
+	// own life, which callers derive the contexts of their work from.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	// writing has one element while a write is under way, whoever asked for it. It
+	// protects record and releases.
+	writing chan struct{}
+	record  protocol.Record // the newest version known that this hold holds
+	// releases are the attempts to release that may have been committed.
+	releases []releaseAttempt
+
+	mu       sync.Mutex // protects the fields below
+	phase    phase
+	deadline time.Time
+	timer    *time.Timer // runs out at deadline
+}
+
+// phase is how far a hold has come. It only grows.
+type phase int
+
+const (
+	held      phase = iota // and the deadline is ahead
+	lost                   // the deadline has passed, or somebody took the lock away
+	releasing              // its owner has given it up; a release that failed may be tried again
+	released               // it is known what became of the release
+)
+
+// newHold makes a hold of a record that this client's claim is in. The caller of
+// open starts its life.
+func newHold(c *Client, k key, r protocol.Record, deadline time.Time) (*hold, error) {
+	h := &hold{
+		client:   c,
+		key:      k,
+		lockID:   r.Holder.LockID,
+		token:    r.Holder.Token,
+		duration: r.Holder.Duration,
+		begun:    c.now(),
+		writing:  make(chan struct{}, 1),
+		record:   r,
+		deadline: deadline,
+	}
+	if h.token == 0 {
+		var err error
+		if h.token, err = protocol.CreatedToken(r); err != nil {
+			return nil, err
+		}
+	}
+	h.ctx, h.cancel = context.WithCancelCause(context.Background())
+	return h, nil
+}
+
+// open begins the hold, unless its deadline has passed already. From then on the
+// hold has its client's turn for the key, until it ends.
+func (h *hold) open() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	left := h.deadline.Sub(h.client.now())
+	if left <= 0 {
+		return false
+	}
+	h.timer = time.AfterFunc(left, h.expire)
+	return true
+}
+
+// expire loses the hold if its deadline has passed.
+func (h *hold) expire() {
+	h.mu.Lock()
+	if h.phase != held {
+		h.mu.Unlock()
+		return
+	}
+	if left := h.deadline.Sub(h.client.now()); left > 0 { // A renewal has moved it.
+		h.timer.Reset(left)
+		h.mu.Unlock()
+		return
+	}
+	h.phase = lost
+	h.mu.Unlock()
+	h.ended()
+}
+
+// lose ends the hold because it was taken away.
+func (h *hold) lose() {
+	h.mu.Lock()
+	if h.phase != held {
+		h.mu.Unlock()
+		return
+	}
+	h.phase = lost
+	h.timer.Stop()
+	h.mu.Unlock()
+	h.ended()
+}
+
+// ended does what follows the loss of a hold.
+func (h *hold) ended() {
+	c := h.client
+	h.cancel(ErrLost)
+	c.turns.leave(h.key.object)
+	c.metrics.lost.Inc()
+	c.metrics.hold.Observe(c.now().Sub(h.begun).Seconds())
+	c.log.Info("Lost a lock", "key", h.key.name, "lockID", h.lockID, "token", h.token)
+}
+
+// remaining is how long the hold lasts still; it is not positive when it has ended.
+// A hold whose deadline has passed is lost, whether its timer had a chance to say
+// so or not.
+func (h *hold) remaining() time.Duration {
+	h.mu.Lock()
+	phase, left := h.phase, h.deadline.Sub(h.client.now())
+	h.mu.Unlock()
+	switch {
+	case phase != held:
+		return 0
+	case left <= 0:
+		h.expire()
+		return 0
+	}
+	return left
+}
+
+// extend moves the deadline after a renewal that was sent at sent. It returns
+// false if that comes too late.
+func (h *hold) extend(sent time.Time) bool {
+	if h.remaining() <= 0 {
+		return false
+	}
+	h.mu.Lock()
+	if deadline := sent.Add(h.duration); h.phase == held && deadline.After(h.deadline) {
+		h.deadline = deadline
+		h.timer.Reset(deadline.Sub(h.client.now()))
+	}
+	h.mu.Unlock()
+	return h.remaining() > 0
+}
+
+// until returns the deadline.
+func (h *hold) until() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.deadline
+}

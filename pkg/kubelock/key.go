@@ -1,0 +1,89 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+// maxKeyBytes is the length of the longest object name.
+const maxKeyBytes = validation.DNS1123SubdomainMaxLength
+
+// hashLength is how many hexadecimal digits tell apart the objects of keys that
+// read alike.
+const hashLength = 16
+
+// key is a checked key and the name of its object.
+type key struct {
+	name   string // as the user wrote it
+	object string
+}
+
+// newKey maps a key to an object name. A key that is a valid name is the name;
+// of any other the name is made of what can be read of it, and of a hash. Two keys
+// of the same name are possible in principle; check finds that out.
+func newKey(name string) (key, error) {
+	switch {
+	case name == "":
+		return key{}, fmt.Errorf("%w: it is empty", ErrInvalidKey)
+	case len(name) > maxKeyBytes:
+		return key{}, fmt.Errorf("%w: it has %d bytes, at most %d are allowed: %.40q...", ErrInvalidKey, len(name), maxKeyBytes, name)
+	case !utf8.ValidString(name):
+		return key{}, fmt.Errorf("%w: it is not valid UTF-8: %q", ErrInvalidKey, name)
+	case len(validation.IsDNS1123Subdomain(name)) == 0:
+		return key{name: name, object: name}, nil
+	}
+	return key{name: name, object: mappedName(name)}, nil
+}
+
+func mappedName(name string) string {
+	readable := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		default:
+			return '-'
+		}
+	}, name)
+	readable = readable[:min(len(readable), maxKeyBytes-hashLength-1)]
+	sum := sha256.Sum256([]byte(name))
+	hash := hex.EncodeToString(sum[:])[:hashLength]
+	if readable = strings.Trim(readable, "-"); readable == "" {
+		return hash
+	}
+	return readable + "-" + hash
+}
+
+// check makes sure that an object is that of k, and not of another key which maps
+// to the same name, or made by hand for another.
+func (k key) check(r protocol.Record) error {
+	if r.Exists() && r.Key != k.name {
+		return fmt.Errorf("%w: %q: its object %q belongs to the key %q; use another key, or delete the object if nobody needs it",
+			ErrInvalidKey, k.name, r.Name, r.Key)
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"context"
+	"errors"
+)
+
+// Lock is one key, seen by one client, with state of type T stored as JSON. Its
+// methods may be called concurrently, also by callers that want the same key: they
+// are served in the order in which they came.
+type Lock[T any] struct {
+	client *Client
+	name   string
+	key    key
+	err    error // what is wrong with the key
+}
+
+// Snapshot is a lock as it was at one moment.
+type Snapshot[T any] struct {
+	// Value is the state; the zero T where there is none.
+	Value T
+	// Exists reports whether there is state.
+	Exists bool
+	// Held reports whether somebody holds the lock. A hold that is known to have
+	// expired does not count.
+	Held bool
+	// Holder is the identity of who holds it.
+	Holder string
+	// Token is the fencing token of the hold, or of the last one; 0 if unknown.
+	Token int64
+}
+
+// NewLock returns the lock of a key. It does no I/O. The key is any non-empty UTF-8
+// text of at most 253 bytes; what is wrong with it shows at the first call, as
+// ErrInvalidKey.
+func NewLock[T any](c *Client, key string) *Lock[T] {
+	l := &Lock[T]{client: c, name: key}
+	if c == nil {
+		l.err = errors.New("kubelock: NewLock needs a client, got nil")
+		return l
+	}
+	l.key, l.err = newKey(key)
+	return l
+}
+
+// Acquire waits until it has the lock, or ctx ends. Waiters are woken by a watch,
+// and by a timer when the holder's lease ends; there is no polling.
+//
+// ctx only bounds the wait: the hold lasts on. Without an error the lock is held
+// until Held.Deadline, unless it is renewed. The error Is
+//
+//   - ErrNotAcquired, and ctx's error: ctx ended first. The text says who held the
+//     lock and for how long this call waited;
+//   - ErrUnknownOutcome: ctx ended while a request was under way that may take the
+//     lock. If it does, the lock is given back in the background;
+//   - ErrInvalidKey, ErrClosed, or an error of the API server that waiting would not
+//     mend (its text says what to do), or of decoding the state. The lock is not
+//     taken then.
+func (l *Lock[T]) Acquire(ctx context.Context, opts ...Option) (*Held[T], error) {
+	return l.acquire(ctx, false, opts)
+}
+
+// TryAcquire takes the lock if it is free or its holder's lease is known to have
+// ended, and returns ErrNotAcquired if it is held by somebody else, another caller
+// of the same client included. It does not wait for the lock; for the API server it
+// waits 15 seconds at most. Other errors are those of Acquire; if the API server
+// cannot be reached the error is not ErrNotAcquired.
+func (l *Lock[T]) TryAcquire(ctx context.Context, opts ...Option) (*Held[T], error) {
+	return l.acquire(ctx, true, opts)
+}
+
+func (l *Lock[T]) acquire(ctx context.Context, try bool, opts []Option) (*Held[T], error) {
+	if l.err != nil {
+		return nil, l.err
+	}
+	o, err := l.client.options(opts)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel, err := l.client.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	h := &Held[T]{}
+	h.hold, err = l.client.acquire(ctx, l.key, o, try, func(text *string) (err error) {
+		h.value, err = decodeState[T](l.key, text)
+		h.exists = text != nil
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if o.autoRenew {
+		h.hold.renewInBackground()
+	}
+	return h, nil
+}
+
+// Wait waits until the lock is available, without acquiring it, and returns its
+// state. If it is free or its holder's lease has ended, that is at once. Otherwise it
+// is at the first end of a hold that it sees: a release, a hand-off to somebody else,
+// an expiry or a deletion, with the state as that left it; the lock need not stay
+// free.
+//
+// The error Is ctx's if that ends first, ErrInvalidKey, ErrClosed, or one of the API
+// server or of decoding the state.
+func (l *Lock[T]) Wait(ctx context.Context) (Snapshot[T], error) {
+	if l.err != nil {
+		return Snapshot[T]{}, l.err
+	}
+	ctx, cancel, err := l.client.begin(ctx)
+	if err != nil {
+		return Snapshot[T]{}, err
+	}
+	defer cancel()
+	r, err := l.client.wait(ctx, l.key)
+	if err != nil {
+		return Snapshot[T]{}, err
+	}
+	return snapshot[T](l.client, l.key, r)
+}
+
+// Get reads the lock now, held or not: one request. Its errors are those of Wait.
+func (l *Lock[T]) Get(ctx context.Context) (Snapshot[T], error) {
+	if l.err != nil {
+		return Snapshot[T]{}, l.err
+	}
+	ctx, cancel, err := l.client.begin(ctx)
+	if err != nil {
+		return Snapshot[T]{}, err
+	}
+	defer cancel()
+	r, err := l.client.readOnce(ctx, l.key)
+	if err != nil {
+		return Snapshot[T]{}, err
+	}
+	return snapshot[T](l.client, l.key, r)
+}
+
+// Delete waits until nobody holds the lock and deletes its object, state and all.
+// It waits as Acquire does, and has its errors; ErrUnknownOutcome means that ctx
+// ended while a deletion was under way. A lock without an object is deleted already.
+// Tokens go on to increase if the key is locked again.
+func (l *Lock[T]) Delete(ctx context.Context) error {
+	if l.err != nil {
+		return l.err
+	}
+	ctx, cancel, err := l.client.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return l.client.delete(ctx, l.key)
+}

@@ -1,0 +1,113 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what a client counts. None has the key as a label: keys are without
+// number.
+type metrics struct {
+	acquire   *prometheus.HistogramVec
+	hold      prometheus.Histogram
+	renew     prometheus.Histogram
+	lost      prometheus.Counter
+	conflicts prometheus.Counter
+}
+
+// Values of the label "result" of kubelock_acquire_seconds.
+const (
+	resultAcquired    = "acquired"
+	resultNotAcquired = "not_acquired"
+	resultError       = "error"
+)
+
+// newMetrics makes the metrics and registers them, if there is a registerer. Where
+// another client has registered them already, both count in the same.
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	seconds := prometheus.ExponentialBuckets(0.001, 2, 16) // 1 ms to 33 s
+	m := &metrics{
+		acquire: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "kubelock_acquire_seconds",
+			Help:    "How long calls that acquire a lock took, by result.",
+			Buckets: seconds,
+		}, []string{"result"}),
+		hold: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "kubelock_hold_seconds",
+			Help:    "How long locks were held until they were released or lost.",
+			Buckets: seconds,
+		}),
+		renew: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "kubelock_renew_seconds",
+			Help:    "How long renewals of holds took, retries included.",
+			Buckets: seconds,
+		}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kubelock_lost_holds_total",
+			Help: "Holds that ended before they were released.",
+		}),
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kubelock_conflicts_total",
+			Help: "Writes that were refused because the lock had changed.",
+		}),
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	err := errors.Join(
+		register(registerer, &m.acquire),
+		register(registerer, &m.hold),
+		register(registerer, &m.renew),
+		register(registerer, &m.lost),
+		register(registerer, &m.conflicts),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("kubelock: registering the metrics: %w", err)
+	}
+	return m, nil
+}
+
+// register registers *c, or replaces it by the same metric that is registered
+// already.
+func register[C prometheus.Collector](registerer prometheus.Registerer, c *C) error {
+	err := registerer.Register(*c)
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		existing, same := already.ExistingCollector.(C)
+		if !same {
+			return err
+		}
+		*c = existing
+		return nil
+	}
+	return err
+}
+
+func (m *metrics) observeAcquire(took time.Duration, err error) {
+	result := resultAcquired
+	switch {
+	case errors.Is(err, ErrNotAcquired):
+		result = resultNotAcquired
+	case err != nil:
+		result = resultError
+	}
+	m.acquire.WithLabelValues(result).Observe(took.Seconds())
+}

@@ -1,0 +1,104 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+// wait returns the lock as it is if it is free or expired, else as the first end
+// of a hold leaves it.
+func (c *Client) wait(ctx context.Context, k key) (protocol.Record, error) {
+	o := &observer{client: c, key: k}
+	defer o.stop()
+	read := func() error {
+		r, err := c.readUntil(ctx, k)
+		if err == nil {
+			o.see(r)
+		}
+		return err
+	}
+	if err := read(); err != nil {
+		return o.record, o.waited(ctx, err)
+	}
+	first := o.record
+	// over tells whether the hold that was there first has ended at r.
+	over := func(r protocol.Record) bool {
+		return first.Holder == nil || r.UID != first.UID || !r.HeldBy(first.Holder.LockID)
+	}
+	for fresh := true; ; {
+		if over(o.record) {
+			return o.record, nil
+		}
+		expired, remaining := c.judge().Expired(o.record, o.seen)
+		if expired && fresh {
+			return o.record, nil
+		}
+		reread := expired // Events may be missing; a renewal would show in a read.
+		if !expired {
+			versions, gone, err := o.await(ctx, remaining)
+			if err != nil {
+				return o.record, o.waited(ctx, err)
+			}
+			for _, r := range versions {
+				if !o.outdated(r) && over(r) {
+					return r, nil
+				}
+				o.see(r)
+			}
+			reread = gone
+		}
+		fresh = reread
+		if reread {
+			if err := read(); err != nil {
+				return o.record, o.waited(ctx, err)
+			}
+		}
+	}
+}
+
+// waited says why a wait ended with err.
+func (o *observer) waited(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	if h := o.record.Holder; h != nil {
+		return fmt.Errorf("kubelock: waiting for %q, held by %q: %w", o.key.name, h.Identity, causeOf(ctx))
+	}
+	return fmt.Errorf("kubelock: waiting for %q: %w: %w", o.key.name, causeOf(ctx), err)
+}
+
+// snapshot is what can be said of a record without a wait.
+func snapshot[T any](c *Client, k key, r protocol.Record) (Snapshot[T], error) {
+	s := Snapshot[T]{Exists: r.Value != nil}
+	if r.LastRelease != nil {
+		s.Token = r.LastRelease.Token
+	}
+	if h := r.Holder; h != nil {
+		expired, _ := c.judge().Expired(r, protocol.Observation{}.Observe(r, c.now()))
+		s.Held, s.Token = !expired, h.Token
+		if s.Held {
+			s.Holder = h.Identity
+		}
+	}
+	var err error
+	s.Value, err = decodeState[T](k, r.Value)
+	return s, err
+}

@@ -1,0 +1,209 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/store"
+)
+
+// linger is how long a watch stays open after the last waiter has left, so that
+// waiters who come and go do not open one each.
+const linger = 10 * time.Second
+
+// watches are the informers of a client: one for each lock that somebody waits
+// for. A client that never waited has none.
+type watches struct {
+	client *Client
+	mu     sync.Mutex // protects byName and what it holds
+	byName map[string]*keyWatch
+}
+
+type keyWatch struct {
+	informer cache.SharedIndexInformer
+	cancel   context.CancelFunc
+	users    map[*subscription]struct{}
+	idle     *time.Timer // stops the informer some time after the last user left
+}
+
+func newWatches(c *Client) *watches {
+	return &watches{client: c, byName: map[string]*keyWatch{}}
+}
+
+// subscription is what one waiter gets to see of a lock.
+type subscription struct {
+	client *Client
+	// signal has one element when there is something to take.
+	signal chan struct{}
+	// synced is closed when the watch has begun. If absent then says that there is no
+	// object, it may have been deleted just before, and nothing more would be shown.
+	synced <-chan struct{}
+	absent func() bool
+
+	mu      sync.Mutex // protects the fields below
+	records []protocol.Record
+	hint    bool
+	err     error
+}
+
+// take returns what came since the last call: versions of the lock in their order;
+// whether the object was deleted, in this or an earlier life of it, so that only a
+// read can tell what is now; and an error that ends the wait.
+func (s *subscription) take() (records []protocol.Record, hint bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	records, hint, err = s.records, s.hint, s.err
+	s.records, s.hint = nil, false
+	return records, hint, err
+}
+
+func (s *subscription) put(change func()) {
+	s.mu.Lock()
+	change()
+	s.mu.Unlock()
+	select {
+	case s.signal <- struct{}{}:
+	default: // There is a signal already.
+	}
+}
+
+// OnAdd implements cache.ResourceEventHandler.
+func (s *subscription) OnAdd(obj any, _ bool) { s.see(obj) }
+
+// OnUpdate implements cache.ResourceEventHandler.
+func (s *subscription) OnUpdate(_, obj any) { s.see(obj) }
+
+// OnDelete implements cache.ResourceEventHandler.
+func (s *subscription) OnDelete(any) { s.put(func() { s.hint = true }) }
+
+func (s *subscription) see(obj any) {
+	r, err := s.client.store.Decode(obj)
+	s.put(func() {
+		if err != nil {
+			s.err = err
+			return
+		}
+		s.records = append(s.records, r)
+	})
+}
+
+// subscribe shows the waiter every version of k's object from now on, through the
+// client's informer for it. What a subscription shows may be late, or older than
+// what the waiter has read already. The waiter calls stop when it is done.
+func (w *watches) subscribe(k key) (s *subscription, stop func(), err error) {
+	s = &subscription{client: w.client, signal: make(chan struct{}, 1)}
+	kw, err := w.join(k, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	registration, err := kw.informer.AddEventHandler(s)
+	if err != nil { // The informer has been stopped, and only Close does that while it has users.
+		w.quit(k, kw, s)
+		return nil, nil, ErrClosed
+	}
+	s.synced = registration.HasSyncedChecker().Done()
+	s.absent = func() bool { return len(kw.informer.GetStore().ListKeys()) == 0 }
+	return s, func() {
+		_ = kw.informer.RemoveEventHandler(registration) // Fails only for a handler of another informer.
+		w.quit(k, kw, s)
+	}, nil
+}
+
+func (w *watches) join(k key, s *subscription) (*keyWatch, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kw := w.byName[k.object]
+	if kw == nil {
+		var err error
+		if kw, err = w.open(k); err != nil {
+			return nil, err
+		}
+		w.byName[k.object] = kw
+	}
+	if kw.idle != nil {
+		kw.idle.Stop()
+		kw.idle = nil
+	}
+	kw.users[s] = struct{}{}
+	return kw, nil
+}
+
+// open starts an informer for k's object. It needs w.mu.
+func (w *watches) open(k key) (*keyWatch, error) {
+	c := w.client
+	ctx, cancel := context.WithCancel(c.ctx)
+	kw := &keyWatch{
+		informer: cache.NewSharedIndexInformer(c.store.Watcher(k.object), c.store.Example(), 0, cache.Indexers{}),
+		cancel:   cancel,
+		users:    map[*subscription]struct{}{},
+	}
+	err := kw.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
+		if ctx.Err() == nil {
+			w.report(k, kw, err)
+		}
+	})
+	if err == nil && !c.start(func() { kw.informer.RunWithContext(ctx) }) {
+		err = ErrClosed
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return kw, nil
+}
+
+// report tells the waiters of an error that will not go away by itself. After any
+// other the informer tries again, and meanwhile the waiters' own timers make sure
+// that nothing is missed for long.
+func (w *watches) report(k key, kw *keyWatch, err error) {
+	if !apierrors.IsForbidden(err) && !store.NoSuchResource(err) {
+		w.client.log.V(1).Info("A watch ended, will open it again", "key", k.name, "err", err)
+		return
+	}
+	err = w.client.explain("list and watch", k, err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for s := range kw.users {
+		s.put(func() { s.err = err })
+	}
+}
+
+func (w *watches) quit(k key, kw *keyWatch, s *subscription) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(kw.users, s)
+	if len(kw.users) > 0 {
+		return
+	}
+	var idle *time.Timer
+	idle = time.AfterFunc(linger, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if kw.idle == idle { // Nobody has come meanwhile.
+			delete(w.byName, k.object)
+			kw.cancel()
+		}
+	})
+	kw.idle = idle
+}
