@@ -21,6 +21,8 @@ package servertime
 import (
 	"sync"
 	"time"
+
+	"github.com/kubelock/kubelock/internal/protocol"
 )
 
 // resolution is that of the Date header, which is cut to whole seconds.
@@ -85,6 +87,28 @@ func (c *Clock) Bounds(now time.Time) (lower, upper time.Time, ok bool) {
 	}
 	lower, upper = c.boundsLocked(now)
 	return lower, upper, true
+}
+
+// Stamp is the time that a write carries which is made at now: no earlier than the
+// server's, rounded up to what an object stores. Where the server's time is unknown
+// it is the local one, and says so.
+//
+// Whoever counts a deadline from the write must take the time before calling it.
+func (c *Clock) Stamp(now time.Time) protocol.Stamp {
+	source := protocol.Server
+	_, at, ok := c.Bounds(now)
+	if !ok {
+		source, at = protocol.Node, now
+	}
+	at = at.Round(0).Add(time.Microsecond - 1).Truncate(time.Microsecond)
+	return protocol.Stamp{Time: at, Source: source}
+}
+
+// Judge is what expiry is judged by at now. maxClockSkew is how far the clocks of
+// two API servers may be apart.
+func (c *Clock) Judge(now time.Time, maxClockSkew time.Duration) protocol.Judge {
+	lower, _, _ := c.Bounds(now) // The zero time where it is unknown.
+	return protocol.Judge{Now: now, ServerTime: lower, MaxClockSkew: maxClockSkew}
 }
 
 // boundsLocked needs c.mu.

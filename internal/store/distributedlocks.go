@@ -92,23 +92,23 @@ func (s *distributedLocks) Get(ctx context.Context, name string) (protocol.Recor
 	if err != nil {
 		return protocol.Record{}, err
 	}
-	return decode(obj), nil
+	return FromObject(obj), nil
 }
 
 func (s *distributedLocks) Create(ctx context.Context, r protocol.Record) (protocol.Record, error) {
-	obj, err := s.client.Create(ctx, encode(r), metav1.CreateOptions{FieldManager: s.manager})
+	obj, err := s.client.Create(ctx, ToObject(r), metav1.CreateOptions{FieldManager: s.manager})
 	if err != nil {
 		return protocol.Record{}, err
 	}
-	return decode(obj), nil
+	return FromObject(obj), nil
 }
 
 func (s *distributedLocks) Update(ctx context.Context, r protocol.Record) (protocol.Record, error) {
-	obj, err := s.client.Update(ctx, encode(r), metav1.UpdateOptions{FieldManager: s.manager})
+	obj, err := s.client.Update(ctx, ToObject(r), metav1.UpdateOptions{FieldManager: s.manager})
 	if err != nil {
 		return protocol.Record{}, err
 	}
-	return decode(obj), nil
+	return FromObject(obj), nil
 }
 
 func (s *distributedLocks) Delete(ctx context.Context, r protocol.Record) error {
@@ -139,13 +139,11 @@ func (s *distributedLocks) Decode(obj any) (protocol.Record, error) {
 	if !ok {
 		return protocol.Record{}, fmt.Errorf("got a %T, want a DistributedLock", obj)
 	}
-	return decode(lock), nil
+	return FromObject(lock), nil
 }
 
-// Record reads a DistributedLock as a lock.
-func Record(obj *v1alpha1.DistributedLock) protocol.Record { return decode(obj) }
-
-func decode(obj *v1alpha1.DistributedLock) protocol.Record {
+// FromObject reads a DistributedLock as a lock.
+func FromObject(obj *v1alpha1.DistributedLock) protocol.Record {
 	r := protocol.Record{
 		Name:            obj.Name,
 		UID:             string(obj.UID),
@@ -190,9 +188,9 @@ func decode(obj *v1alpha1.DistributedLock) protocol.Record {
 	return r
 }
 
-// encode writes r over the object that it was read from, so that what others put
+// ToObject writes r over the object that it was read from, so that what others put
 // into the object's metadata stays. Managed fields are the server's to keep.
-func encode(r protocol.Record) *v1alpha1.DistributedLock {
+func ToObject(r protocol.Record) *v1alpha1.DistributedLock {
 	obj := &v1alpha1.DistributedLock{ObjectMeta: metav1.ObjectMeta{Name: r.Name}}
 	if stored, ok := r.Stored.(*v1alpha1.DistributedLock); ok {
 		obj.ObjectMeta = stored.ObjectMeta

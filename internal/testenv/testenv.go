@@ -28,6 +28,7 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -143,6 +144,20 @@ func (e *Env) Namespace(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// ServiceAccount returns the configuration of a program that runs as a service
+// account, and may do no more than the roles that are bound to it.
+func (e *Env) ServiceAccount(t testing.TB, namespace, name string) *rest.Config {
+	t.Helper()
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(3600))}}
+	token, err := e.Clientset(t).CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), name, request, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := rest.AnonymousClientConfig(e.Config)
+	config.BearerToken = token.Status.Token
+	return config
 }
 
 // Kubectl runs kubectl as an administrator, with input if it is not empty, and

@@ -155,21 +155,11 @@ func (c *Client) begin(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, func() { stop(); cancel(nil) }, nil
 }
 
-// stamp is the time to write now: no earlier than the API server's, rounded up to
-// what an object stores. Take the time from which a deadline counts before it.
-func (c *Client) stamp() protocol.Stamp {
-	now := c.now()
-	if _, upper, ok := c.server.Bounds(now); ok {
-		return protocol.Stamp{Time: upper.Add(time.Microsecond - 1).Truncate(time.Microsecond), Source: protocol.Server}
-	}
-	return protocol.Stamp{Time: now.Round(0).Add(time.Microsecond - 1).Truncate(time.Microsecond), Source: protocol.Node}
-}
+// stamp is the time to write now. Take the time from which a deadline counts before
+// it.
+func (c *Client) stamp() protocol.Stamp { return c.server.Stamp(c.now()) }
 
-func (c *Client) judge() protocol.Judge {
-	now := c.now()
-	lower, _, _ := c.server.Bounds(now) // The zero time where there is none.
-	return protocol.Judge{Now: now, ServerTime: lower, MaxClockSkew: c.maxClockSkew}
-}
+func (c *Client) judge() protocol.Judge { return c.server.Judge(c.now(), c.maxClockSkew) }
 
 // remember keeps the record that a release left.
 func (c *Client) remember(r protocol.Record) {
