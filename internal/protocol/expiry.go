@@ -76,7 +76,7 @@ func (j Judge) Expired(r Record, seen Observation) (expired bool, wait time.Dura
 		return false, 0
 	}
 	wait = h.Duration - j.Now.Sub(seen.Since)
-	if by, ok := j.wait(h.RenewTime.Add(h.Duration), h.Source); ok {
+	if by, ok := j.until(h.RenewTime.Add(h.Duration), h.Source); ok {
 		wait = min(wait, by)
 	}
 	return wait <= 0, max(wait, 0)
@@ -91,18 +91,22 @@ func (j Judge) Collectable(r Record, seen Observation) (due bool, wait time.Dura
 		return false, 0, false
 	}
 	wait = r.ObjectExpiry - j.Now.Sub(seen.Since)
-	if by, known := j.wait(r.LastTransition().Add(r.ObjectExpiry), Server); known {
+	if by, known := j.until(r.LastTransition().Add(r.ObjectExpiry), Server); known {
 		wait = min(wait, by)
 	}
 	return wait <= 0, max(wait, 0), true
 }
 
-// wait is how long it takes at least until the server's time is past t by more
-// than the skew between servers. ok is false when t or the server's time is
-// unknown.
-func (j Judge) wait(t time.Time, source Source) (wait time.Duration, ok bool) {
+// until is how long it takes at least until the server's time is past t by more
+// than the skew between servers; 0 if it is. ok is false when t or the server's time
+// is unknown.
+func (j Judge) until(t time.Time, source Source) (wait time.Duration, ok bool) {
 	if source != Server || j.ServerTime.IsZero() || j.MaxClockSkew < 0 {
 		return 0, false
 	}
-	return t.Add(j.MaxClockSkew).Sub(j.ServerTime) + 1, true
+	t = t.Add(j.MaxClockSkew)
+	if j.ServerTime.After(t) {
+		return 0, true
+	}
+	return max(t.Sub(j.ServerTime), 1), true // At least a nanosecond: they may be equal.
 }

@@ -19,6 +19,8 @@ package kubelock
 import (
 	"context"
 	"errors"
+
+	"github.com/kubelock/kubelock/internal/protocol"
 )
 
 // Lock is one key, seen by one client, with state of type T stored as JSON. Its
@@ -122,23 +124,15 @@ func (l *Lock[T]) acquire(ctx context.Context, try bool, opts []Option) (*Held[T
 // The error Is ctx's if that ends first, ErrInvalidKey, ErrClosed, or one of the API
 // server or of decoding the state.
 func (l *Lock[T]) Wait(ctx context.Context) (Snapshot[T], error) {
-	if l.err != nil {
-		return Snapshot[T]{}, l.err
-	}
-	ctx, cancel, err := l.client.begin(ctx)
-	if err != nil {
-		return Snapshot[T]{}, err
-	}
-	defer cancel()
-	r, err := l.client.wait(ctx, l.key)
-	if err != nil {
-		return Snapshot[T]{}, err
-	}
-	return snapshot[T](l.client, l.key, r)
+	return l.look(ctx, (*Client).wait)
 }
 
 // Get reads the lock now, held or not: one request. Its errors are those of Wait.
 func (l *Lock[T]) Get(ctx context.Context) (Snapshot[T], error) {
+	return l.look(ctx, (*Client).get)
+}
+
+func (l *Lock[T]) look(ctx context.Context, how func(*Client, context.Context, key) (protocol.Record, bool, error)) (Snapshot[T], error) {
 	if l.err != nil {
 		return Snapshot[T]{}, l.err
 	}
@@ -147,11 +141,11 @@ func (l *Lock[T]) Get(ctx context.Context) (Snapshot[T], error) {
 		return Snapshot[T]{}, err
 	}
 	defer cancel()
-	r, err := l.client.readOnce(ctx, l.key)
+	r, isHeld, err := how(l.client, ctx, l.key)
 	if err != nil {
 		return Snapshot[T]{}, err
 	}
-	return snapshot[T](l.client, l.key, r)
+	return snapshot[T](l.key, r, isHeld)
 }
 
 // Delete waits until nobody holds the lock and deletes its object, state and all.

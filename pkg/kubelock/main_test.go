@@ -1,3 +1,19 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
 package kubelock_test
 
 import (
@@ -85,7 +101,7 @@ type recorder struct {
 func (r *recorder) wrap(config *rest.Config) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(req *http.Request) (*http.Response, error) {
+		return &interceptor{next, func(req *http.Request) (*http.Response, error) {
 			r.mu.Lock()
 			r.requests = append(r.requests, verbOf(req))
 			intercept := r.intercept
@@ -105,7 +121,7 @@ func (r *recorder) wrap(config *rest.Config) *rest.Config {
 				r.changed = nil
 			}
 			return resp, err
-		})
+		}}
 	})
 	return config
 }
@@ -157,6 +173,11 @@ func verbOf(req *http.Request) string {
 	return map[string]string{"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}[req.Method]
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
+type interceptor struct {
+	next      http.RoundTripper
+	roundTrip func(*http.Request) (*http.Response, error)
+}
 
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+func (i *interceptor) RoundTrip(r *http.Request) (*http.Response, error) { return i.roundTrip(r) }
+
+func (i *interceptor) WrappedRoundTripper() http.RoundTripper { return i.next }

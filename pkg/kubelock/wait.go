@@ -24,8 +24,8 @@ import (
 )
 
 // wait returns the lock as it is if it is free or expired, else as the first end
-// of a hold leaves it.
-func (c *Client) wait(ctx context.Context, k key) (protocol.Record, error) {
+// of a hold leaves it; and whether somebody holds it then.
+func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld bool, err error) {
 	o := &observer{client: c, key: k}
 	defer o.stop()
 	read := func() error {
@@ -36,7 +36,7 @@ func (c *Client) wait(ctx context.Context, k key) (protocol.Record, error) {
 		return err
 	}
 	if err := read(); err != nil {
-		return o.record, o.waited(ctx, err)
+		return o.record, false, o.waited(ctx, err)
 	}
 	first := o.record
 	// over tells whether the hold that was there first has ended at r.
@@ -45,21 +45,21 @@ func (c *Client) wait(ctx context.Context, k key) (protocol.Record, error) {
 	}
 	for fresh := true; ; {
 		if over(o.record) {
-			return o.record, nil
+			return o.record, o.record.Holder != nil, nil
 		}
 		expired, remaining := c.judge().Expired(o.record, o.seen)
 		if expired && fresh {
-			return o.record, nil
+			return o.record, false, nil
 		}
 		reread := expired // Events may be missing; a renewal would show in a read.
 		if !expired {
 			versions, gone, err := o.await(ctx, remaining)
 			if err != nil {
-				return o.record, o.waited(ctx, err)
+				return o.record, false, o.waited(ctx, err)
 			}
 			for _, r := range versions {
 				if !o.outdated(r) && over(r) {
-					return r, nil
+					return r, r.Holder != nil, nil
 				}
 				o.see(r)
 			}
@@ -68,7 +68,7 @@ func (c *Client) wait(ctx context.Context, k key) (protocol.Record, error) {
 		fresh = reread
 		if reread {
 			if err := read(); err != nil {
-				return o.record, o.waited(ctx, err)
+				return o.record, false, o.waited(ctx, err)
 			}
 		}
 	}
@@ -85,16 +85,25 @@ func (o *observer) waited(ctx context.Context, err error) error {
 	return fmt.Errorf("kubelock: waiting for %q: %w: %w", o.key.name, causeOf(ctx), err)
 }
 
-// snapshot is what can be said of a record without a wait.
-func snapshot[T any](c *Client, k key, r protocol.Record) (Snapshot[T], error) {
-	s := Snapshot[T]{Exists: r.Value != nil}
+// get returns the lock as it is, and whether somebody holds it: a hold that the
+// server's time shows to have expired does not count.
+func (c *Client) get(ctx context.Context, k key) (r protocol.Record, isHeld bool, err error) {
+	if r, err = c.readOnce(ctx, k); err != nil {
+		return r, false, err
+	}
+	expired, _ := c.judge().Expired(r, protocol.Observation{}.Observe(r, c.now()))
+	return r, r.Holder != nil && !expired, nil
+}
+
+// snapshot shows a record to the user.
+func snapshot[T any](k key, r protocol.Record, isHeld bool) (Snapshot[T], error) {
+	s := Snapshot[T]{Exists: r.Value != nil, Held: isHeld}
 	if r.LastRelease != nil {
 		s.Token = r.LastRelease.Token
 	}
 	if h := r.Holder; h != nil {
-		expired, _ := c.judge().Expired(r, protocol.Observation{}.Observe(r, c.now()))
-		s.Held, s.Token = !expired, h.Token
-		if s.Held {
+		s.Token = h.Token
+		if isHeld {
 			s.Holder = h.Identity
 		}
 	}
