@@ -33,8 +33,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/hack/controlplane/assets"
@@ -56,6 +58,7 @@ type Env struct {
 // and returns the exit code: not 0 also if goroutines are left behind. ready gets
 // the server before the tests run.
 func Main(m *testing.M, ready func(*Env)) int {
+	log.SetLogger(klog.Background())
 	env, err := start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "starting the control plane:", err)

@@ -26,3 +26,13 @@ import (
 func NewClientAt(config *rest.Config, cfg Config, now func() time.Time) (*Client, error) {
 	return newClient(config, cfg, now)
 }
+
+// Queued is how many callers of the client have or want the key's object.
+func (c *Client) Queued(object string) int {
+	c.turns.mu.Lock()
+	defer c.turns.mu.Unlock()
+	if l := c.turns.lines[object]; l != nil {
+		return l.callers
+	}
+	return 0
+}

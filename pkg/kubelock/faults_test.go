@@ -1,0 +1,329 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/pkg/kubelock"
+)
+
+type intercept = func(req *http.Request, next http.RoundTripper) (*http.Response, error)
+
+// once applies fault to the first request of a verb, and lets others pass.
+func once(verb string, fault intercept) intercept {
+	var first sync.Once
+	return func(req *http.Request, next http.RoundTripper) (resp *http.Response, err error) {
+		hit := false
+		if verbOf(req) == verb {
+			first.Do(func() { hit = true })
+		}
+		if hit {
+			return fault(req, next)
+		}
+		return next.RoundTrip(req)
+	}
+}
+
+// The ways in which a write can go wrong without its sender learning what became of
+// it.
+var faults = map[string]intercept{
+	"committed, answer lost": func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		resp, err := next.RoundTrip(req)
+		if err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body) // Committed by now, whatever the body says.
+			resp.Body.Close()
+		}
+		return nil, io.ErrUnexpectedEOF
+	},
+	"never sent": func(*http.Request, http.RoundTripper) (*http.Response, error) {
+		return nil, io.ErrUnexpectedEOF
+	},
+	"committed, answered with 500": func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if resp, err := next.RoundTrip(req); err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		return answerOf(req, http.StatusInternalServerError, ""), nil
+	},
+	"not committed, answered with 503": func(req *http.Request, _ http.RoundTripper) (*http.Response, error) {
+		return answerOf(req, http.StatusServiceUnavailable, ""), nil
+	},
+	"not looked at, answered with 429": func(req *http.Request, _ http.RoundTripper) (*http.Response, error) {
+		return answerOf(req, http.StatusTooManyRequests, "1"), nil
+	},
+	"sent twice, answer to the second": func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		again := req.Clone(req.Context())
+		if req.GetBody != nil {
+			body, err := req.GetBody()
+			if err != nil {
+				return nil, err
+			}
+			again.Body = body
+		}
+		if resp, err := next.RoundTrip(req); err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		return next.RoundTrip(again)
+	},
+}
+
+func answerOf(req *http.Request, code int, retryAfter string) *http.Response {
+	header := http.Header{}
+	if retryAfter != "" {
+		header.Set("Retry-After", retryAfter)
+	}
+	return &http.Response{StatusCode: code, Header: header, Body: io.NopCloser(strings.NewReader("fault")), Request: req}
+}
+
+// TestWritesOfUnknownOutcome lets each kind of write go wrong in each way, and checks
+// that the call has the right result all the same: no second holder, no lost value,
+// no lock that stays held.
+func TestWritesOfUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	for fault, strike := range faults {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			ns := env.Namespace(t)
+			var rec recorder
+			c := newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns})
+			l := kubelock.NewLock[counter](c, "fault")
+			other := kubelock.NewLock[counter](newClient(t, kubelock.Config{Namespace: ns}), "fault")
+			expect := func(step string, want kubelock.Snapshot[counter]) {
+				t.Helper()
+				got, err := other.Get(within(t, patience))
+				want.Token, want.Holder = got.Token, got.Holder
+				if err != nil || got != want {
+					t.Errorf("after %s: %+v, %v; want %+v", step, got, err, want)
+				}
+			}
+			excluded := func(step string) {
+				t.Helper()
+				if _, err := other.TryAcquire(within(t, patience)); !errors.Is(err, kubelock.ErrNotAcquired) {
+					t.Errorf("after %s another client gets %v, want ErrNotAcquired", step, err)
+				}
+			}
+
+			rec.on(once("create", strike))
+			held := acquire(t, l)
+			excluded("the acquisition that creates")
+			if err := held.Context().Err(); err != nil {
+				t.Errorf("the created hold is over: %v", err)
+			}
+			first := held.Token()
+
+			rec.on(once("update", strike))
+			if err := held.Renew(within(t, patience)); err != nil {
+				t.Errorf("Renew: %v", err)
+			}
+			rec.on(once("update", strike))
+			if err := held.Update(counter{1}).Save(within(t, patience)); err != nil {
+				t.Errorf("Save: %v", err)
+			}
+			expect("Save", kubelock.Snapshot[counter]{Value: counter{1}, Exists: true, Held: true})
+			excluded("Save")
+
+			rec.on(once("update", strike))
+			if err := held.Update(counter{2}).Release(within(t, patience)); err != nil {
+				t.Errorf("Release: %v", err)
+			}
+			expect("Release", kubelock.Snapshot[counter]{Value: counter{2}, Exists: true})
+
+			rec.on(once("update", strike))
+			held = acquire(t, l)
+			if held.Value().Count != 2 || held.Token() <= first {
+				t.Errorf("the second hold has the state %+v and token %d after %d", held.Value(), held.Token(), first)
+			}
+			excluded("the acquisition that updates")
+			if token := held.Token(); token != storedToken(t, ns, "fault") {
+				t.Errorf("the hold's token is %d, the object's %d", token, storedToken(t, ns, "fault"))
+			}
+			rec.on(nil)
+			release(t, held.Update(counter{3}))
+
+			rec.on(once("delete", strike))
+			if err := l.Delete(within(t, patience)); err != nil {
+				t.Errorf("Delete: %v", err)
+			}
+			expect("Delete", kubelock.Snapshot[counter]{})
+			rec.on(nil)
+
+			held = acquire(t, other)
+			if held.Token() <= first || held.Exists() {
+				t.Errorf("after a deletion: token %d after %d, state: %v", held.Token(), first, held.Exists())
+			}
+			release(t, held)
+		})
+	}
+}
+
+func storedToken(t *testing.T, ns, name string) int64 {
+	t.Helper()
+	var obj v1alpha1.DistributedLock
+	if err := env.Client(t).Get(t.Context(), types.NamespacedName{Namespace: ns, Name: name}, &obj); err != nil {
+		t.Fatal(err)
+	}
+	return obj.Spec.Holder.Token
+}
+
+// TestAcquireAbandonedInFlight checks an acquisition whose context ends while its
+// write is under way: the outcome is unknown to the caller, and the lock does not
+// stay held if the write is committed after all.
+func TestAcquireAbandonedInFlight(t *testing.T) {
+	t.Parallel()
+	for _, try := range []bool{false, true} {
+		ns := env.Namespace(t)
+		var rec recorder
+		l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: time.Hour}), "abandoned")
+		ctx, cancel := context.WithCancel(t.Context())
+		proceed := make(chan struct{})
+		rec.on(once("create", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			cancel()
+			<-proceed
+			return next.RoundTrip(req)
+		}))
+		acquireOnce := l.Acquire
+		if try {
+			acquireOnce = l.TryAcquire
+		}
+		_, err := acquireOnce(ctx)
+		if !errors.Is(err, kubelock.ErrUnknownOutcome) || !errors.Is(err, context.Canceled) || errors.Is(err, kubelock.ErrNotAcquired) {
+			t.Errorf("got %v, want ErrUnknownOutcome and Canceled", err)
+		}
+		close(proceed)
+		// Only the give-back can let this one in before the hour is over.
+		other := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "abandoned")
+		rec.waitFor(t, "create")
+		release(t, acquire(t, other))
+	}
+}
+
+// TestReleaseGoesOnInTheBackground checks that a caller who stops waiting for a
+// release does not keep the lock from others.
+func TestReleaseGoesOnInTheBackground(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	var rec recorder
+	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: time.Hour}), "background")
+	held := acquire(t, l)
+	ctx, cancel := context.WithCancel(t.Context())
+	proceed := make(chan struct{})
+	rec.on(once("update", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		cancel()
+		<-proceed
+		return next.RoundTrip(req)
+	}))
+	if err := held.Update("kept").Release(ctx); !errors.Is(err, kubelock.ErrUnknownOutcome) || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want ErrUnknownOutcome and Canceled", err)
+	}
+	close(proceed)
+	got, err := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "background").Wait(within(t, patience))
+	if err != nil || got.Value != "kept" || got.Held {
+		t.Errorf("after the release in the background: %+v, %v", got, err)
+	}
+}
+
+// TestReleaseAfterOthersHadTheLock checks a release whose answer is lost, when others
+// have acquired and released the lock before it can be read back.
+func TestReleaseAfterOthersHadTheLock(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	other := kubelock.NewLock[counter](newClient(t, kubelock.Config{Namespace: ns}), "busy")
+	var rec recorder
+	l := kubelock.NewLock[counter](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns}), "busy")
+	held := acquire(t, l)
+	rec.on(once("update", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		resp, err := next.RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		next2 := acquire(t, other)
+		if next2.Value().Count != 1 {
+			t.Errorf("the next holder sees %+v", next2.Value())
+		}
+		release(t, next2.Update(counter{2}))
+		return nil, io.ErrUnexpectedEOF
+	}))
+	if err := held.Update(counter{1}).Release(within(t, patience)); err != nil {
+		t.Errorf("a release that was committed: %v", err)
+	}
+	if got, err := l.Get(t.Context()); err != nil || got.Value.Count != 2 {
+		t.Errorf("the state is %+v, %v; the release has overwritten a later one", got, err)
+	}
+}
+
+// TestDelayedRenewal checks that the deadline counts from the sending of the attempt
+// that was committed, not from a later one or from the answer.
+func TestDelayedRenewal(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	var rec recorder
+	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: 20 * time.Second}), "delayed")
+	held := acquire(t, l)
+	var sent time.Time
+	rec.on(once("update", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		sent = time.Now()
+		resp, err := next.RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		<-time.After(time.Second) // An answer that takes long, and then does not come.
+		return nil, io.ErrUnexpectedEOF
+	}))
+	if err := held.Renew(within(t, patience)); err != nil {
+		t.Fatal(err)
+	}
+	if latest := sent.Add(20 * time.Second); held.Deadline().After(latest) {
+		t.Errorf("the deadline is %v after the end that others may count from", held.Deadline().Sub(latest))
+	}
+	if requests := rec.taken(); strings.Count(requests, "update") != 1 {
+		t.Errorf("sent %q; the committed renewal was to be recognised by reading back", requests)
+	}
+	release(t, held)
+}
+
+// TestDeadConnectionIsReplaced checks that a connection on which nothing is answered
+// any more does not cost a lock that is renewed.
+func TestDeadConnectionIsReplaced(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	proxy := newProxy(t, env.Config.Host)
+	config := proxy.config(env.Config)
+	l := kubelock.NewLock[string](newClientFor(t, config, kubelock.Config{Namespace: ns, LockDuration: 4 * time.Second}), "connection")
+	held := acquire(t, l, kubelock.WithAutoRenew())
+	proxy.freeze() // What was sent so far is swallowed from now on; new connections work.
+	before := held.Deadline()
+	for !held.Deadline().After(before.Add(2 * time.Second)) {
+		select {
+		case <-held.Context().Done():
+			t.Fatalf("the lock was lost: %v", context.Cause(held.Context()))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	release(t, held)
+}

@@ -1,0 +1,153 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kubelock/kubelock/pkg/kubelock"
+)
+
+// TestRequests counts what the uncontended paths cost: numbers that do not depend on
+// the machine's speed.
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	var rec recorder
+	c := newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns})
+	l := kubelock.NewLock[string](c, "cost")
+	expect := func(step, want string) {
+		t.Helper()
+		if got := rec.taken(); got != want {
+			t.Errorf("%s sent %q, want %q", step, got, want)
+		}
+	}
+
+	expect("NewClient", "")
+	held := acquire(t, l)
+	expect("the first acquire of a new lock", "get create")
+	release(t, held.Update("state"))
+	expect("release", "update")
+	held = acquire(t, l)
+	expect("the next acquire", "update")
+	if held.Value() != "state" {
+		t.Errorf("the remembered state is %q", held.Value())
+	}
+	if err := held.Renew(t.Context()); err != nil {
+		t.Error(err)
+	}
+	expect("renew", "update")
+	release(t, held)
+	expect("release", "update")
+
+	another := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns}), "cost")
+	held = acquire(t, another)
+	expect("the first acquire of a known lock", "get update")
+	if held.Value() != "state" {
+		t.Errorf("the state is %q", held.Value())
+	}
+	release(t, held.Update("newer"))
+	rec.taken()
+	held = acquire(t, l)
+	expect("an acquire after another client's", "update get update")
+	if held.Value() != "newer" {
+		t.Errorf("the state is %q, want what the other client wrote", held.Value())
+	}
+	release(t, held)
+	rec.taken()
+	if err := l.Delete(t.Context()); err != nil {
+		t.Error(err)
+	}
+	expect("delete", "delete")
+}
+
+// TestRememberedStateMayBeGone checks the one-write acquire when what it builds on
+// has been deleted, or deleted and made again.
+func TestRememberedStateMayBeGone(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	l := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "stale")
+	other := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "stale")
+	for _, again := range []bool{false, true} {
+		held := acquire(t, l)
+		last := held.Token()
+		release(t, held.Update("old"))
+		if err := other.Delete(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		if again {
+			held = acquire(t, other)
+			last = held.Token()
+			release(t, held.Update("new"))
+			want = "new"
+		}
+		held = acquire(t, l)
+		if held.Value() != want || held.Token() <= last {
+			t.Errorf("made again %v: acquired with the state %q and token %d after %d, want %q", again, held.Value(), held.Token(), last, want)
+		}
+		release(t, held)
+	}
+}
+
+// TestLargeStatesAreNotRemembered checks that the client's memory of free locks does
+// not grow with their states.
+func TestLargeStatesAreNotRemembered(t *testing.T) {
+	t.Parallel()
+	var rec recorder
+	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: env.Namespace(t)}), "large")
+	release(t, acquire(t, l).Update(strings.Repeat("x", 100<<10)))
+	rec.taken()
+	release(t, acquire(t, l))
+	if got := rec.taken(); got != "get update update" {
+		t.Errorf("sent %q, want a read of the large state", got)
+	}
+}
+
+// TestNoRateLimit checks that neither client-go's default of 5 requests a second nor
+// the program's own limit slows locks down, and that requests name the library.
+func TestNoRateLimit(t *testing.T) {
+	t.Parallel()
+	var rec recorder
+	config := rec.wrap(env.Config)
+	config.QPS, config.Burst, config.UserAgent, config.Timeout = 1, 1, "the-program", time.Nanosecond
+	l := kubelock.NewLock[string](newClientFor(t, config, kubelock.Config{Namespace: env.Namespace(t)}), "fast")
+	agents := make(chan string, 1)
+	rec.on(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		select {
+		case agents <- req.UserAgent():
+		default:
+		}
+		if _, ok := req.Context().Deadline(); !ok {
+			t.Errorf("a %s has no deadline", verbOf(req))
+		}
+		return next.RoundTrip(req)
+	})
+	start := time.Now()
+	for range 20 {
+		release(t, acquire(t, l))
+	}
+	if took := time.Since(start); took > 20*time.Second { // 41 requests at one a second would take twice as long.
+		t.Errorf("20 cycles took %v", took)
+	}
+	if agent := <-agents; !strings.HasPrefix(agent, "kubelock/v") {
+		t.Errorf("user agent %q, want the library's own", agent)
+	}
+}
