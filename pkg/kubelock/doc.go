@@ -1,0 +1,93 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package kubelock is a distributed lock whose only server is the Kubernetes API,
+// with a small state that is kept in the lock.
+//
+// Take the lock, read the state, write it back, release: all of it in one object, by
+// writes that are conditioned on what they replace.
+//
+//	lock := kubelock.NewLock[State](client, "orders")
+//	state, err := lock.Do(ctx, func(ctx context.Context, s State) (State, error) {
+//		s.Count++
+//		return s, nil
+//	})
+//
+// # What is guaranteed
+//
+//   - At every version of the object at most one hold is recorded, and state changes
+//     only in a write by the recorded holder, or by deletion.
+//   - A caller is told that its hold has ended (Held.Context, Do's context) no later
+//     than its lease ends, whatever the network does; and nobody else takes the lock
+//     over before that, by the holder's own clock.
+//   - Fencing tokens (Held.Token) strictly increase from hold to hold of a key, also
+//     when the object was deleted in between.
+//   - A write of which no answer came is resolved by reading back before its call
+//     returns; where that cannot be done, the error Is ErrUnknownOutcome.
+//   - While a caller waits, it gets the lock when that is free, or another live waiter
+//     does. Watches make it prompt; timers make it certain.
+//
+// # What is not guaranteed
+//
+//   - No lock over a network can keep a process that was paused (by its scheduler, a
+//     garbage collector, a debugger, a suspended virtual machine) from going on after
+//     its lease has ended, believing for a moment that it holds the lock. State in the
+//     lock is safe from that, because the late write fails. Anything else is not,
+//     unless it checks the fencing token and refuses one that is smaller than the
+//     greatest it has seen.
+//   - A suspended virtual machine may stop the monotonic clock that leases are
+//     measured with. Fencing covers that, too.
+//   - Who may write the objects can break every rule here: `kubectl edit` can take a
+//     lock away, or lower a token's base by restoring etcd from a backup.
+//   - Callers of one client are served in their order. Between clients there is no
+//     order yet: whoever is first after a release has the lock.
+//
+// # Clocks
+//
+// Nobody trusts another machine's clock. A holder counts its lease by its own
+// monotonic clock, from before the request that began or renewed it was sent. Others
+// take a hold for expired when they have watched it unchanged for its whole duration
+// by their own monotonic clock; or when the API server's time, which the Date headers
+// of its responses bound, is past the hold's renewal, its duration and
+// Config.MaxClockSkew. So node clocks may be hours off. What is assumed is that
+// monotonic clocks run at about the same rate, and that the clocks of the API
+// servers are apart by no more than Config.MaxClockSkew.
+//
+// Somebody who has waited since before a holder died has the lock when its lease
+// ends. Somebody who comes later has it at most about MaxClockSkew and two seconds
+// after that, and at once when the lease ended longer ago.
+//
+// # Choosing a duration
+//
+// The lease's duration is how long others wait when a holder dies. It must be longer
+// than the work, or the hold must be renewed: WithAutoRenew does that in the
+// background, every third of the duration. Each renewal has at least three attempts
+// before the lease ends, so a duration of ten times the API server's worst usual
+// latency or more is robust. 10 to 60 seconds suit most uses.
+//
+// # Cost
+//
+// An acquisition is one write when this client was the last to hold the lock, else
+// one read and one write. A release is one write. A waiter costs no request while
+// nothing happens, save its client's watch of the lock. A client that never waited
+// has no watch open.
+//
+// # Permissions
+//
+// In the locks' namespace: get, list, watch, create, update and delete on
+// distributedlocks.kubelock.dev. The ClusterRole kubelock-user in config/rbac grants
+// it.
+package kubelock
