@@ -66,7 +66,7 @@ func (s *stage) set(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	s.kubectlPath = filepath.Join(dir, "kubectl")
-	say("Starting kube-apiserver and etcd")
+	sayf("Starting kube-apiserver and etcd")
 	environment := &envtest.Environment{BinaryAssetsDirectory: dir, ControlPlaneStartTimeout: time.Minute}
 	s.environment = environment
 	if s.config, err = environment.Start(); err != nil {
@@ -80,7 +80,7 @@ func (s *stage) set(ctx context.Context, dir string) (err error) {
 		return err
 	}
 
-	say("Installing kubelock: kubectl apply -k config/default")
+	sayf("Installing kubelock: kubectl apply -k config/default")
 	for _, args := range [][]string{
 		{"apply", "-k", filepath.Join(s.root, "config", "default")},
 		{"wait", "--for=condition=Established", "crd/distributedlocks.kubelock.dev"},
@@ -93,7 +93,7 @@ func (s *stage) set(ctx context.Context, dir string) (err error) {
 		}
 	}
 
-	say("Starting the reaper as a process, with the service account of its manifests")
+	sayf("Starting the reaper as a process, with the service account of its manifests")
 	kubeconfig, err := s.kubeconfig(ctx, "kubelock-system", "kubelock-reaper")
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (s *stage) set(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	defer logs.Close()                                                                                                          // The child has its own.
-	reaper := exec.Command(filepath.Join(s.root, "bin", "reaper"), "--metrics-bind-address=0", "--health-probe-bind-address=0") //nolint:gosec,noctx // Ended by clear.
+	reaper := exec.Command(filepath.Join(s.root, "bin", "reaper"), "--metrics-bind-address=0", "--health-probe-bind-address=0") //nolint:noctx // Ended by clear.
 	reaper.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	reaper.Stdout, reaper.Stderr = logs, logs
 	_, err = s.start(reaper)
@@ -151,7 +151,7 @@ func (s *stage) clear() error {
 
 // kubectl runs kubectl as administrator.
 func (s *stage) kubectl(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, s.kubectlPath, args...) //nolint:gosec // The demo's own.
+	cmd := exec.CommandContext(ctx, s.kubectlPath, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.admin)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -195,7 +195,7 @@ func (s *stage) worker(kubeconfig, name string, out io.Writer) (*process, io.Wri
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd := exec.Command(self, "--worker", name) //nolint:gosec,noctx // Ended by clear.
+	cmd := exec.Command(self, "--worker", name) //nolint:noctx // Ended by clear.
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	cmd.Stdout, cmd.Stderr = out, os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -208,6 +208,6 @@ func (s *stage) worker(kubeconfig, name string, out io.Writer) (*process, io.Wri
 
 var begun = time.Now()
 
-func say(format string, args ...any) {
+func sayf(format string, args ...any) {
 	fmt.Printf("[%4.1fs] %s\n", time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
 }

@@ -67,71 +67,100 @@ func (t *tally) sum() int {
 	return t.total
 }
 
+// story is what goes on on a stage.
+type story struct {
+	*stage
+	locks   client.Client
+	counts  *tally
+	heard   sync.WaitGroup // until the workers have nothing more to say
+	workers []*process
+	victim  *process
+	command io.Writer // the victim's standard input
+}
+
 // play is the story. Every promise that it does not see kept is an error.
 func (s *stage) play(ctx context.Context) error {
 	c, err := s.client()
 	if err != nil {
 		return err
 	}
+	story := &story{stage: s, locks: c, counts: &tally{acks: map[string]int{}, stuck: make(chan struct{})}}
+	for _, chapter := range []func(context.Context) error{story.count, story.kill, story.recover, story.settle, story.collect} {
+		if err := chapter(ctx); err != nil {
+			return err
+		}
+	}
+	sayf("All as promised: no increment lost or doubled, the dead holder reaped, the unused object collected")
+	return nil
+}
+
+// count starts the workers and waits until they are busy.
+func (s *story) count(ctx context.Context) error {
 	kubeconfig, err := s.kubeconfig(ctx, namespace, "worker")
 	if err != nil {
 		return err
 	}
-	counts := &tally{acks: map[string]int{}, stuck: make(chan struct{})}
 	names := []string{"worker-1", "worker-2", "worker-3"}
-	say("Starting %d worker processes that add to one counter through Lock.Do", len(names))
-	var (
-		victim  *process
-		command io.Writer
-		workers []*process
-		heard   sync.WaitGroup
-	)
+	sayf("Starting %d worker processes that add to one counter through Lock.Do", len(names))
 	for _, name := range names {
 		r, w := io.Pipe()
-		heard.Go(func() { counts.listen(name, r) })
+		s.heard.Go(func() { s.counts.listen(name, r) })
 		p, stdin, err := s.worker(kubeconfig, name, w)
 		if err != nil {
 			return err
 		}
-		go func() { <-p.ended; w.Close() }()
-		victim, command = p, stdin
-		workers = append(workers, p)
+		go func() {
+			<-p.ended
+			_ = w.Close() // Never fails for a pipe.
+		}()
+		s.workers = append(s.workers, p)
+		s.victim, s.command = p, stdin
 	}
-	if err := until(ctx, func() (bool, error) { return counts.sum() >= 30, nil }); err != nil {
+	if err := until(ctx, func() (bool, error) { return s.counts.sum() >= 30, nil }); err != nil {
 		return fmt.Errorf("the workers do not count: %w", err)
 	}
-	say("Before: %d increments acknowledged", counts.sum())
-	if err := s.show(ctx, "get", "distributedlocks", "-n", namespace); err != nil {
-		return err
-	}
+	sayf("Before: %d increments acknowledged", s.counts.sum())
+	return s.showLocks(ctx)
+}
 
-	fmt.Fprintln(command, "hang")
+// kill kills a worker while it holds two locks.
+func (s *story) kill(ctx context.Context) error {
+	fmt.Fprintln(s.command, "hang")
 	select {
-	case <-counts.stuck:
+	case <-s.counts.stuck:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(time.Minute):
 		return errors.New("worker-3 did not get the lock to hang with")
 	}
-	if err := victim.Process.Signal(syscall.SIGKILL); err != nil {
+	if err := s.victim.Process.Signal(syscall.SIGKILL); err != nil {
 		return err
 	}
-	<-victim.ended
-	killed, before := time.Now(), counts.sum()
-	say("During: worker-3 holds two locks and was killed with SIGKILL; the others wait for its lease of %v to end", lease)
-	if err := s.show(ctx, "get", "distributedlocks", "-n", namespace); err != nil {
+	<-s.victim.ended
+	sayf("During: worker-3 holds two locks and was killed with SIGKILL; the others wait for its lease of %v to end", lease)
+	if err := s.showLocks(ctx); err != nil {
 		return err
 	}
-	if lock, err := s.lock(ctx, c, "counter"); err != nil || lock.Spec.Holder == nil || lock.Spec.Holder.Identity != "worker-3" {
-		return fmt.Errorf("worker-3 was to hold the counter when it died (%v)", err)
+	lock, err := s.lock(ctx, "counter")
+	if err != nil {
+		return err
 	}
+	if lock.Spec.Holder == nil || lock.Spec.Holder.Identity != "worker-3" {
+		return errors.New("worker-3 was to hold the counter when it died")
+	}
+	return nil
+}
 
-	if err := until(ctx, func() (bool, error) { return counts.sum() > before, nil }); err != nil {
+// recover waits until a worker has one of the dead worker's locks, and the reaper has
+// freed the other.
+func (s *story) recover(ctx context.Context) error {
+	killed, before := time.Now(), s.counts.sum()
+	if err := until(ctx, func() (bool, error) { return s.counts.sum() > before, nil }); err != nil {
 		return fmt.Errorf("nobody got the dead worker's lock: %w", err)
 	}
-	say("After: the next worker had the counter %.1f s after the kill", time.Since(killed).Seconds())
+	sayf("After: the next worker had the counter %.1f s after the kill", time.Since(killed).Seconds())
 	if err := until(ctx, func() (bool, error) {
-		lock, err := s.lock(ctx, c, "report")
+		lock, err := s.lock(ctx, "report")
 		if err != nil {
 			return false, err
 		}
@@ -140,19 +169,22 @@ func (s *stage) play(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("the reaper did not free the dead worker's other lock: %w", err)
 	}
-	say("After: the reaper freed the other lock, which nobody waited for")
-	if err := s.show(ctx, "get", "distributedlocks", "-n", namespace); err != nil {
-		return err
-	}
+	sayf("After: the reaper freed the other lock, which nobody waited for")
+	return s.showLocks(ctx)
+}
 
-	say("Stopping the workers with SIGTERM")
-	for _, p := range workers[:2] {
-		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
-			return err
+// settle stops the workers and compares what they were told with what was written.
+func (s *story) settle(ctx context.Context) error {
+	sayf("Stopping the workers with SIGTERM")
+	for _, p := range s.workers {
+		if p != s.victim {
+			if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+				return err
+			}
 		}
 	}
-	heard.Wait()
-	lock, err := s.lock(ctx, c, "counter")
+	s.heard.Wait()
+	lock, err := s.lock(ctx, "counter")
 	if err != nil {
 		return err
 	}
@@ -160,14 +192,18 @@ func (s *stage) play(ctx context.Context) error {
 	if lock.Spec.Value == nil || json.Unmarshal([]byte(*lock.Spec.Value), &state) != nil {
 		return errors.New("the counter has no state")
 	}
-	say("Acknowledged: %d (%v). The counter in the lock: %d", counts.sum(), counts.acks, state.Count)
-	if state.Count != counts.sum() {
+	sayf("Acknowledged: %d (%v). The counter in the lock: %d", s.counts.sum(), s.counts.acks, state.Count)
+	if state.Count != s.counts.sum() {
 		return errors.New("the count is not that of the acknowledged increments")
 	}
+	return nil
+}
 
-	say("Waiting for the report's object to be collected: its objectExpiry is %v", lease)
+// collect waits until the reaper has deleted the dead worker's other lock.
+func (s *story) collect(ctx context.Context) error {
+	sayf("Waiting for the report's object to be collected: its objectExpiry is %v", lease)
 	if err := until(ctx, func() (bool, error) {
-		_, err := s.lock(ctx, c, "report")
+		_, err := s.lock(ctx, "report")
 		if apierrors.IsNotFound(err) {
 			return true, nil
 		}
@@ -175,21 +211,22 @@ func (s *stage) play(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("the unused object was not collected: %w", err)
 	}
-	if err := s.show(ctx, "get", "distributedlocks", "-n", namespace, "-o", "wide"); err != nil {
+	if err := s.showLocks(ctx, "-o", "wide"); err != nil {
 		return err
 	}
+	events := []string{"get", "events", "-n", namespace, "-o", "custom-columns=REASON:.reason,LOCK:.involvedObject.name,MESSAGE:.message"}
 	if err := until(ctx, func() (bool, error) {
-		out, err := s.kubectl(ctx, "get", "events", "-n", namespace, "-o", "custom-columns=R:.reason,O:.involvedObject.name")
+		out, err := s.kubectl(ctx, events...)
 		return strings.Contains(out, "HolderExpired") && strings.Contains(out, "ObjectExpired"), err
 	}); err != nil {
 		return fmt.Errorf("the reaper's events are missing: %w", err)
 	}
-	say("What the reaper did:")
-	if err := s.show(ctx, "get", "events", "-n", namespace, "-o", "custom-columns=REASON:.reason,LOCK:.involvedObject.name,MESSAGE:.message"); err != nil {
-		return err
-	}
-	say("All as promised: no increment lost or doubled, the dead holder reaped, the unused object collected")
-	return nil
+	sayf("What the reaper did:")
+	return s.show(ctx, events...)
+}
+
+func (s *story) showLocks(ctx context.Context, args ...string) error {
+	return s.show(ctx, append([]string{"get", "distributedlocks", "-n", namespace}, args...)...)
 }
 
 func (s *stage) client() (client.Client, error) {
@@ -200,9 +237,9 @@ func (s *stage) client() (client.Client, error) {
 	return client.New(s.config, client.Options{Scheme: scheme})
 }
 
-func (s *stage) lock(ctx context.Context, c client.Client, name string) (*v1alpha1.DistributedLock, error) {
+func (s *story) lock(ctx context.Context, name string) (*v1alpha1.DistributedLock, error) {
 	lock := &v1alpha1.DistributedLock{}
-	return lock, c.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, lock)
+	return lock, s.locks.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, lock)
 }
 
 // until returns when done says so, or with an error after a time that nothing here

@@ -17,6 +17,7 @@ limitations under the License.
 package store
 
 import (
+	"errors"
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,18 +28,18 @@ import (
 type Outcome int
 
 const (
-	// Unknown: the write may have been committed, may be so later, or never. No
+	// Unknown means that the write may have been committed, may be so later, or never. No
 	// answer came, or one that does not say.
 	Unknown Outcome = iota
-	// Committed: it was done.
+	// Committed means that it was done.
 	Committed
-	// Stale: this request was not committed, because the object is not, or no longer,
+	// Stale means that this request was not committed, because the object is not, or no longer,
 	// as the write assumed. An earlier copy of the request may have been: transports
 	// may send a request twice.
 	Stale
-	// Busy: it was not looked at; it may be sent again later.
+	// Busy means that it was not looked at; it may be sent again later.
 	Busy
-	// Rejected: it was not committed and would not be if it were sent again.
+	// Rejected means that it was not committed and would not be if it were sent again.
 	Rejected
 )
 
@@ -54,11 +55,11 @@ func OutcomeOf(err error) Outcome {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err), apierrors.IsGone(err):
 		return Stale
 	}
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // client-go returns it unwrapped.
+	status, ok := errors.AsType[*apierrors.StatusError](err)
 	if !ok {
 		return Unknown
 	}
-	if code := status.Status().Code; code >= http.StatusBadRequest && code < http.StatusInternalServerError &&
+	if code := status.ErrStatus.Code; code >= http.StatusBadRequest && code < http.StatusInternalServerError &&
 		code != http.StatusRequestTimeout {
 		return Rejected
 	}
@@ -76,6 +77,6 @@ func NoSuchNamespace(err error) bool {
 	if !apierrors.IsNotFound(err) {
 		return false
 	}
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // client-go returns it unwrapped.
-	return ok && status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && status.ErrStatus.Details != nil && status.ErrStatus.Details.Kind == "namespaces"
 }

@@ -166,7 +166,7 @@ func (e *Env) ServiceAccount(t testing.TB, namespace, name string) *rest.Config 
 // Kubectl runs kubectl as an administrator, with input if it is not empty, and
 // returns what it prints; failing, also what it says of the error.
 func (e *Env) Kubectl(ctx context.Context, input string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, e.environment.ControlPlane.KubectlPath, args...) //nolint:gosec // The path is the test's own.
+	cmd := exec.CommandContext(ctx, e.environment.ControlPlane.KubectlPath, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+e.kubeconfig)
 	cmd.Dir = e.Root
 	cmd.Stdin = strings.NewReader(input)

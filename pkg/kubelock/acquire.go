@@ -62,21 +62,26 @@ func (c *Client) acquire(ctx context.Context, k key, o options, try bool, accept
 		return nil, err
 	}
 	for {
-		if a.record.HeldBy(a.claim.LockID) { // An attempt of which no answer came, or the wrong one.
-			if h, err := a.enter(a.record, a.sentFor(a.record)); h != nil || err != nil {
-				return h, err
-			}
-		}
-		if err := a.available(ctx); err != nil {
-			return nil, err
-		}
-		if err := accept(a.record.Value); err != nil {
-			return nil, err
-		}
-		if h, err := a.take(ctx); h != nil || err != nil {
+		h, err := a.round(ctx, accept)
+		if !errors.Is(err, errAgain) {
 			return h, err
 		}
 	}
+}
+
+// round waits until the lock is available and tries to take it. It returns errAgain
+// when the lock has to be looked at again.
+func (a *contest) round(ctx context.Context, accept func(value *string) error) (*hold, error) {
+	if a.record.HeldBy(a.claim.LockID) { // An attempt of which no answer came, or the wrong one.
+		return a.enter(a.record, a.sentFor(a.record))
+	}
+	if err := a.available(ctx); err != nil {
+		return nil, err
+	}
+	if err := accept(a.record.Value); err != nil {
+		return nil, err
+	}
+	return a.take(ctx)
 }
 
 // tryTimeout bounds a call that does not wait for the lock, but has to learn what
@@ -85,6 +90,7 @@ const tryTimeout = 15 * time.Second
 
 var (
 	errNoAnswer = errors.New("no answer from the API server")
+	errAgain    = errors.New("the lock has to be looked at again")
 	errTooLate  = errors.New("the lease ended before the API server's answer came: use a longer duration")
 )
 
@@ -235,8 +241,8 @@ func (a *contest) available(ctx context.Context) error {
 	}
 }
 
-// take writes the claim into the lock, which is available. It returns neither a
-// hold nor an error when the lock has to be looked at again.
+// take writes the claim into the lock, which is available. It returns errAgain when
+// the lock has to be looked at again.
 func (a *contest) take(ctx context.Context) (*hold, error) {
 	c := a.client
 	sent := c.now() // Before the stamp: others may count from that.
@@ -273,7 +279,7 @@ func (a *contest) take(ctx context.Context) (*hold, error) {
 		if pause(ctx, a.backoff, ans.err) != nil {
 			return nil, a.failed(ctx, nil)
 		}
-		return nil, nil
+		return nil, errAgain
 	case store.Unknown:
 		c.log.V(1).Info("Got no answer to a write, will read back", "key", a.key.name, "err", ans.err)
 		if pause(ctx, a.backoff, ans.err) != nil {
@@ -281,7 +287,10 @@ func (a *contest) take(ctx context.Context) (*hold, error) {
 		}
 	case store.Stale: // The read tells how the lock stands, and whether a copy of this very write was committed.
 	}
-	return nil, a.read(ctx)
+	if err := a.read(ctx); err != nil {
+		return nil, err
+	}
+	return nil, errAgain
 }
 
 // sentFor finds when the attempt was sent that made r what it is. Where that cannot
@@ -296,8 +305,8 @@ func (a *contest) sentFor(r protocol.Record) time.Time {
 }
 
 // enter makes a hold of the record that the write sent at sent gave. A hold whose
-// deadline has passed already is not entered: then it returns nil, and the contest
-// goes on under another lock ID.
+// deadline has passed already is not entered: then it returns errAgain, and the
+// contest goes on under another lock ID.
 func (a *contest) enter(r protocol.Record, sent time.Time) (*hold, error) {
 	h, err := newHold(a.client, a.key, r, sent.Add(a.claim.Duration))
 	if err == nil && h.open() {
@@ -314,7 +323,7 @@ func (a *contest) enter(r protocol.Record, sent time.Time) (*hold, error) {
 	}
 	a.record = r // This client's own, and dead: it can be taken.
 	a.renew()
-	return nil, nil
+	return nil, errAgain
 }
 
 // abandon sees to it, in the background, that a claim whose caller does not get the

@@ -73,6 +73,7 @@ func TestInvalidKeys(t *testing.T) {
 		"not UTF8": {"a\xffb", "UTF-8"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			expectErrors(t, calls(t, kubelock.NewLock[string](c, tc.key)), kubelock.ErrInvalidKey, tc.says)
 		})
 	}
@@ -202,7 +203,7 @@ func TestCRDMissing(t *testing.T) {
 			{"apply", "-k", "config/crd"},
 			{"wait", "--for=condition=Established", "crd/distributedlocks.kubelock.dev", "--timeout=30s"},
 		} {
-			if out, err := env.Kubectl(context.Background(), "", args...); err != nil {
+			if out, err := env.Kubectl(context.WithoutCancel(t.Context()), "", args...); err != nil {
 				t.Fatal(out)
 			}
 		}

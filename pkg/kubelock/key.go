@@ -49,7 +49,7 @@ func newKey(name string) (key, error) {
 	case name == "":
 		return key{}, fmt.Errorf("%w: it is empty", ErrInvalidKey)
 	case len(name) > maxKeyBytes:
-		return key{}, fmt.Errorf("%w: it has %d bytes, at most %d are allowed: %.40q...", ErrInvalidKey, len(name), maxKeyBytes, name)
+		return key{}, fmt.Errorf("%w: %.40q and more: it has %d bytes, at most %d are allowed", ErrInvalidKey, name, len(name), maxKeyBytes)
 	case !utf8.ValidString(name):
 		return key{}, fmt.Errorf("%w: it is not valid UTF-8: %q", ErrInvalidKey, name)
 	case len(validation.IsDNS1123Subdomain(name)) == 0:

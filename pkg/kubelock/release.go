@@ -88,7 +88,7 @@ func (h *hold) close() (from phase, err error) {
 // it. It does not end with the caller's context: that one stopped waiting shall not
 // keep the lock from others. resolved is whether there is nothing left to do. It
 // needs h.writing.
-func (h *hold) tryRelease(change protocol.Change, wasLost bool) (err error, resolved bool) { //nolint:revive,staticcheck // The error is the result; resolved belongs to it.
+func (h *hold) tryRelease(change protocol.Change, wasLost bool) (err error, resolved bool) { //nolint:revive // The error is the result; resolved belongs to it.
 	c := h.client
 	deadline := h.until()
 	ctx, cancel := context.WithTimeout(c.ctx, max(deadline.Sub(c.now()), requestTimeout))
@@ -135,7 +135,7 @@ func (h *hold) tryRelease(change protocol.Change, wasLost bool) (err error, reso
 
 // outcome says what became of the release, now that r does not show the hold any
 // more.
-func (h *hold) outcome(r protocol.Record, wasLost bool) (err error, resolved bool) { //nolint:revive,staticcheck // As above.
+func (h *hold) outcome(r protocol.Record, wasLost bool) (err error, resolved bool) { //nolint:revive // As above.
 	lostErr := fmt.Errorf("%w: %q: its lease ended before the release, nothing was written", ErrLost, h.key.name)
 	if last := r.LastRelease; last != nil && last.LockID == h.lockID {
 		for _, t := range h.releases {

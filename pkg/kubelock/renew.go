@@ -94,91 +94,114 @@ func (h *hold) update(ctx context.Context, change protocol.Change) error {
 }
 
 func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *atomic.Bool) error {
-	c := h.client
-	var attempts []attempt
+	u := &update{hold: h, change: change}
 	backoff := newBackoff()
-	// over says how the update ends when the hold does: what of it was committed is
-	// unknown if an attempt is.
-	over := func() error {
-		if change.Write && len(attempts) > 0 {
-			return fmt.Errorf("%w: %q: %w", ErrLost, h.key.name, ErrUnknownOutcome)
-		}
-		return fmt.Errorf("%w: %q", ErrLost, h.key.name)
-	}
-	stopped := func(err error) error {
-		if len(attempts) > 0 {
-			return fmt.Errorf("%w: %q: %w", ErrUnknownOutcome, h.key.name, err)
-		}
-		return fmt.Errorf("kubelock: %q: %w", h.key.name, err)
-	}
 	for {
-		left := h.remaining()
-		if left <= 0 {
-			return over()
+		if h.remaining() <= 0 {
+			return u.over()
 		}
 		if ctx.Err() != nil {
-			return stopped(causeOf(ctx))
+			return u.stopped(causeOf(ctx))
 		}
-		sent := c.now() // Before the stamp: others may count from that.
-		next, err := protocol.Renew(h.record, h.lockID, h.token, h.duration, change, c.stamp())
-		if err != nil {
-			return fmt.Errorf("kubelock: %q: %w", h.key.name, err)
-		}
-		attempts = append(attempts, attempt{stamp: next.Holder.RenewTime, sent: sent})
 		started.Store(true)
-		ans := c.write(max(left/attemptsPerHold, minDuration), next)
-
-		switch store.OutcomeOf(ans.err) {
-		case store.Committed:
-			h.record = ans.record
-			if !h.extend(sent) {
-				return over()
-			}
-			return nil
-		case store.Rejected:
-			return c.explain("update", h.key, ans.err)
-		case store.Busy:
-			attempts = attempts[:len(attempts)-1]
-			if pause(ctx, backoff, ans.err) != nil {
-				return stopped(ans.err)
-			}
-			continue
-		case store.Unknown:
-			c.log.V(1).Info("Got no answer to a renewal, will read back", "key", h.key.name, "err", ans.err)
-			if pause(ctx, backoff, ans.err) != nil {
-				return stopped(ans.err)
-			}
-		case store.Stale: // The object has changed, or a copy of this very write was committed.
-		}
-
-		current, err := h.readBack(ctx)
+		ans, sent, err := u.send()
 		if err != nil {
-			if h.remaining() <= 0 {
-				return over()
-			}
-			return stopped(err)
+			return err
 		}
-		if !current.HeldBy(h.lockID) {
-			h.lose()
-			return over()
+		outcome := store.OutcomeOf(ans.err)
+		switch outcome {
+		case store.Committed:
+			return u.committed(ans.record, sent)
+		case store.Rejected:
+			return h.client.explain("update", h.key, ans.err)
+		case store.Busy:
+			u.attempts = u.attempts[:len(u.attempts)-1]
+		case store.Unknown, store.Stale: // A read tells what became of it.
 		}
-		h.record = current
-		for _, t := range attempts {
-			if t.stamp.Equal(current.Holder.RenewTime) {
-				if !h.extend(t.sent) {
-					return over()
-				}
-				return nil
+		if outcome != store.Stale {
+			h.client.log.V(1).Info("Could not renew a lock, will retry", "key", h.key.name, "err", ans.err)
+			if pause(ctx, backoff, ans.err) != nil {
+				return u.stopped(ans.err)
 			}
+		}
+		if outcome == store.Busy {
+			continue
+		}
+		if done, err := u.readBack(ctx); done || err != nil {
+			return err
 		}
 	}
 }
 
-// readBack reads the lock's object, and tries again until ctx or the hold ends.
-func (h *hold) readBack(ctx context.Context) (protocol.Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(h.remaining(), minDuration))
+// update is one renewal of a hold, through all its attempts. It needs hold.writing.
+type update struct {
+	*hold
+	change   protocol.Change
+	attempts []attempt // those that may have been committed
+}
+
+// send sends one attempt, which may take its share of what is left of the lease.
+func (u *update) send() (ans answer, sent time.Time, err error) {
+	c := u.client
+	left := u.remaining()
+	sent = c.now() // Before the stamp: others may count from that.
+	next, err := protocol.Renew(u.record, u.lockID, u.token, u.duration, u.change, c.stamp())
+	if err != nil {
+		return answer{}, sent, fmt.Errorf("kubelock: %q: %w", u.key.name, err)
+	}
+	u.attempts = append(u.attempts, attempt{stamp: next.Holder.RenewTime, sent: sent})
+	return c.write(max(left/attemptsPerHold, minDuration), next), sent, nil
+}
+
+// committed ends the update with the record that the attempt sent at sent gave.
+func (u *update) committed(r protocol.Record, sent time.Time) error {
+	u.record = r
+	if !u.extend(sent) {
+		return u.over()
+	}
+	return nil
+}
+
+// readBack learns from the object whether an attempt was committed, or the hold is
+// over. done is false if neither is so, and the next attempt can build on what was
+// read.
+func (u *update) readBack(ctx context.Context) (done bool, err error) {
+	readCtx, cancel := context.WithTimeout(ctx, max(u.remaining(), minDuration))
 	defer cancel()
-	return h.client.readUntil(ctx, h.key)
+	r, err := u.client.readUntil(readCtx, u.key)
+	switch {
+	case err != nil && u.remaining() <= 0:
+		return true, u.over()
+	case err != nil:
+		return true, u.stopped(err)
+	case !r.HeldBy(u.lockID):
+		u.lose()
+		return true, u.over()
+	}
+	u.record = r
+	for _, t := range u.attempts {
+		if t.stamp.Equal(r.Holder.RenewTime) {
+			return true, u.committed(r, t.sent)
+		}
+	}
+	return false, nil
+}
+
+// over is how the update ends when the hold does. Whether the state was written is
+// unknown then if an attempt was sent.
+func (u *update) over() error {
+	if u.change.Write && len(u.attempts) > 0 {
+		return fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, ErrUnknownOutcome)
+	}
+	return fmt.Errorf("%w: %q", ErrLost, u.key.name)
+}
+
+// stopped is how the update ends when err keeps it from being done or learned of.
+func (u *update) stopped(err error) error {
+	if len(u.attempts) > 0 {
+		return fmt.Errorf("%w: %q: %w", ErrUnknownOutcome, u.key.name, err)
+	}
+	return fmt.Errorf("kubelock: %q: %w", u.key.name, err)
 }
 
 // usable says why a hold that has reached phase end cannot be used any more.
@@ -200,7 +223,7 @@ func (h *hold) renewInBackground() {
 			left := h.until().Sub(c.now())
 			wait := left - time.Duration(float64(h.duration)*renewWith)
 			// Many holds shall not renew all at once.
-			wait -= time.Duration(rand.Int64N(int64(h.duration/20) + 1))
+			wait -= time.Duration(rand.Int64N(int64(h.duration/20) + 1)) //nolint:gosec // Not a secret.
 			if failed {
 				wait = max(left/20, minDuration)
 			}
