@@ -219,9 +219,14 @@ type LastRelease struct {
 	// +kubebuilder:validation:Minimum=1
 	Token int64 `json:"token,omitempty"`
 
-	// time is when the hold ended, by the API server's clock.
+	// time is when the hold ended, by the clock that timeSource names.
 	// +required
 	Time metav1.MicroTime `json:"time,omitzero"`
+
+	// timeSource says whose clock time was read from.
+	// +optional
+	// +kubebuilder:default=Server
+	TimeSource TimeSource `json:"timeSource,omitempty"`
 
 	// reason is why the hold ended.
 	// +required

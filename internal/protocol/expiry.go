@@ -91,7 +91,8 @@ func (j Judge) Collectable(r Record, seen Observation) (due bool, wait time.Dura
 		return false, 0, false
 	}
 	wait = r.ObjectExpiry - j.Now.Sub(seen.Since)
-	if by, known := j.until(r.LastTransition().Add(r.ObjectExpiry), Server); known {
+	last := r.LastTransition()
+	if by, known := j.until(last.Time.Add(r.ObjectExpiry), last.Source); known {
 		wait = min(wait, by)
 	}
 	return wait <= 0, max(wait, 0), true

@@ -72,7 +72,7 @@ func TestTakeCreates(t *testing.T) {
 func TestTakeOverNotesTheExpiry(t *testing.T) {
 	held := stored(mustTake(t, stored(Record{Name: "k", Key: "k"}, 10), "a", at(0)), 11)
 	got := mustTake(t, held, "b", at(time.Minute))
-	want := LastRelease{LockID: "a", Identity: "who-a", Token: 11, Time: epoch.Add(time.Minute), Reason: Expired}
+	want := LastRelease{LockID: "a", Identity: "who-a", Token: 11, Time: epoch.Add(time.Minute), Source: Server, Reason: Expired}
 	if *got.LastRelease != want || !got.HeldBy("b") || got.Holder.Token != 12 {
 		t.Errorf("took over to %+v after %+v, want the last hold noted as %+v", got.Holder, got.LastRelease, want)
 	}
@@ -214,7 +214,9 @@ func TestCollectable(t *testing.T) {
 	local := time.Now()
 	free := stored(Record{Name: "k", Key: "k", CreateTime: epoch, ObjectExpiry: time.Minute}, 5)
 	used := free
-	used.LastRelease = &LastRelease{Time: epoch.Add(time.Hour)}
+	used.LastRelease = &LastRelease{Time: epoch.Add(time.Hour), Source: Server}
+	byNode := free
+	byNode.LastRelease = &LastRelease{Time: epoch.Add(-24 * time.Hour), Source: Node}
 	forever := free
 	forever.ObjectExpiry = 0
 	queued := free
@@ -231,6 +233,8 @@ func TestCollectable(t *testing.T) {
 		{"never used, seen for long", free, time.Minute, 30 * time.Second, true, true},
 		{"used since", used, 0, time.Hour + 30*time.Second, false, true},
 		{"used long ago", used, 0, time.Hour + 62*time.Second, true, true},
+		{"released a day ago by a node's clock", byNode, 0, time.Hour, false, true},
+		{"the same, seen for long", byNode, time.Minute, time.Hour, true, true},
 		{"kept for ever", forever, time.Hour, 10 * time.Hour, false, false},
 		{"queued for", queued, time.Hour, 10 * time.Hour, false, false},
 		{"held", mustTake(t, free, "a", at(0)), time.Hour, 10 * time.Hour, false, false},

@@ -60,13 +60,13 @@ func (r Record) HeldBy(lockID string) bool {
 	return r.Holder != nil && r.Holder.LockID == lockID
 }
 
-// LastTransition is when the lock became what it is, by the API server's clock,
-// as far as its record tells: the end of the last hold, else the creation.
-func (r Record) LastTransition() time.Time {
+// LastTransition is when a free lock became free, as far as its record tells: at the
+// end of the last hold, else at its creation.
+func (r Record) LastTransition() Stamp {
 	if r.LastRelease != nil {
-		return r.LastRelease.Time
+		return Stamp{Time: r.LastRelease.Time, Source: r.LastRelease.Source}
 	}
-	return r.CreateTime
+	return Stamp{Time: r.CreateTime, Source: Server}
 }
 
 // Holder is one hold.
@@ -91,6 +91,7 @@ type LastRelease struct {
 	Identity string
 	Token    int64 // 0 when whoever ended the hold did not know it
 	Time     time.Time
+	Source   Source
 	Reason   Reason
 }
 

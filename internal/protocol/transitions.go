@@ -136,6 +136,7 @@ func end(r Record, token int64, reason Reason, at Stamp) Record {
 		Identity: r.Holder.Identity,
 		Token:    token,
 		Time:     at.Time,
+		Source:   at.Source,
 		Reason:   reason,
 	}
 	r.Holder = nil

@@ -182,6 +182,7 @@ func FromObject(obj *v1alpha1.DistributedLock) protocol.Record {
 			Identity: l.Identity,
 			Token:    l.Token,
 			Time:     l.Time.Time,
+			Source:   protocol.Source(l.TimeSource),
 			Reason:   protocol.Reason(l.Reason),
 		}
 	}
@@ -229,11 +230,12 @@ func ToObject(r protocol.Record) *v1alpha1.DistributedLock {
 	}
 	if l := r.LastRelease; l != nil {
 		spec.LastRelease = &v1alpha1.LastRelease{
-			LockID:   l.LockID,
-			Identity: l.Identity,
-			Token:    l.Token,
-			Time:     metav1.NewMicroTime(l.Time),
-			Reason:   v1alpha1.ReleaseReason(l.Reason),
+			LockID:     l.LockID,
+			Identity:   l.Identity,
+			Token:      l.Token,
+			Time:       metav1.NewMicroTime(l.Time),
+			TimeSource: v1alpha1.TimeSource(l.Source),
+			Reason:     v1alpha1.ReleaseReason(l.Reason),
 		}
 	}
 	return obj

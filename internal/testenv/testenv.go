@@ -19,6 +19,7 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,7 +32,9 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,6 +53,7 @@ type Env struct {
 	Root string
 
 	environment *envtest.Environment
+	scheme      *runtime.Scheme
 	kubeconfig  string
 	namespaces  atomic.Int64
 }
@@ -88,7 +92,11 @@ func start() (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := &Env{Root: root, environment: &envtest.Environment{
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	env := &Env{Root: root, scheme: scheme, environment: &envtest.Environment{
 		BinaryAssetsDirectory: dir,
 		CRDDirectoryPaths:     []string{filepath.Join(root, "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
@@ -117,11 +125,7 @@ func (e *Env) stop() error {
 // Client returns an administrator's client for locks and the built-in kinds.
 func (e *Env) Client(t testing.TB) client.Client {
 	t.Helper()
-	scheme := e.environment.Scheme
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(e.Config, client.Options{Scheme: scheme})
+	c, err := client.New(e.Config, client.Options{Scheme: e.scheme})
 	if err != nil {
 		t.Fatal(err)
 	}

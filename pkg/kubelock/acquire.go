@@ -149,11 +149,13 @@ func (a *contest) begin(ctx context.Context) error {
 }
 
 func (a *contest) read(ctx context.Context) error {
-	read := a.client.readUntil
+	var r protocol.Record
+	var err error
 	if a.try && len(a.attempts) == 0 { // Nothing to learn that would be worth a wait.
-		read = a.client.readOnce
+		r, err = a.client.readOnce(ctx, a.key)
+	} else {
+		r, err = a.client.readUntil(ctx, a.key, requestTimeout)
 	}
-	r, err := read(ctx, a.key)
 	if err != nil {
 		return a.failed(ctx, err)
 	}
@@ -305,11 +307,12 @@ func (a *contest) sentFor(r protocol.Record) time.Time {
 }
 
 // enter makes a hold of the record that the write sent at sent gave. A hold whose
-// deadline has passed already is not entered: then it returns errAgain, and the
-// contest goes on under another lock ID.
+// deadline has passed already, or could be taken for passed by others, is not
+// entered: then it returns errAgain, and the contest goes on under another lock ID.
 func (a *contest) enter(r protocol.Record, sent time.Time) (*hold, error) {
 	h, err := newHold(a.client, a.key, r, sent.Add(a.claim.Duration))
-	if err == nil && h.open() {
+	stamp := protocol.Stamp{Time: r.Holder.RenewTime, Source: r.Holder.Source}
+	if err == nil && a.client.stampHolds(stamp, sent) && h.open() {
 		return h, nil
 	}
 	if err != nil || a.try {
@@ -340,7 +343,7 @@ func (a *contest) abandon() {
 		}
 		backoff := newBackoff()
 		for {
-			r, err := c.readUntil(ctx, k)
+			r, err := c.readUntil(ctx, k, requestTimeout)
 			if err != nil || !r.HeldBy(lockID) {
 				return
 			}

@@ -159,6 +159,16 @@ func (c *Client) begin(ctx context.Context) (context.Context, context.CancelFunc
 // it.
 func (c *Client) stamp() protocol.Stamp { return c.server.Stamp(c.now()) }
 
+// stampHolds reports whether stamp, of a write that was sent at sent and has been
+// answered, was no earlier than the server's time. It is if the local monotonic clock
+// stood still before the write, as that of a suspended machine may; others could
+// then take the hold for expired before its deadline.
+func (c *Client) stampHolds(stamp protocol.Stamp, sent time.Time) bool {
+	now := c.now()
+	lower, _, ok := c.server.Bounds(now)
+	return !ok || stamp.Source != protocol.Server || !lower.Add(sent.Sub(now)).After(stamp.Time)
+}
+
 func (c *Client) judge() protocol.Judge { return c.server.Judge(c.now(), c.maxClockSkew) }
 
 // remember keeps the record that a release left.
@@ -181,8 +191,8 @@ func (c *Client) recall(name string) (protocol.Record, bool) {
 }
 
 // read reads the lock's object once, and checks that it is k's.
-func (c *Client) read(ctx context.Context, k key) (protocol.Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+func (c *Client) read(ctx context.Context, k key, timeout time.Duration) (protocol.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(timeout, requestTimeout))
 	defer cancel()
 	sent := c.now()
 	r, err := c.store.Get(ctx, k.object)
@@ -195,7 +205,7 @@ func (c *Client) read(ctx context.Context, k key) (protocol.Record, error) {
 
 // readOnce reads the lock's object once.
 func (c *Client) readOnce(ctx context.Context, k key) (protocol.Record, error) {
-	r, err := c.read(ctx, k)
+	r, err := c.read(ctx, k, requestTimeout)
 	if err != nil && !errors.Is(err, ErrInvalidKey) {
 		return r, c.explain("get", k, err)
 	}
@@ -203,12 +213,12 @@ func (c *Client) readOnce(ctx context.Context, k key) (protocol.Record, error) {
 }
 
 // readUntil reads the lock's object, again and again while the API server cannot
-// be reached, until ctx ends. It returns an error that retrying would not mend, or,
-// at the end of ctx, the last one.
-func (c *Client) readUntil(ctx context.Context, k key) (protocol.Record, error) {
+// be reached, until ctx ends. Each attempt may take at most timeout. It returns an
+// error that retrying would not mend, or, at the end of ctx, the last one.
+func (c *Client) readUntil(ctx context.Context, k key, timeout time.Duration) (protocol.Record, error) {
 	backoff := newBackoff()
 	for {
-		r, err := c.read(ctx, k)
+		r, err := c.read(ctx, k, timeout)
 		switch {
 		case err == nil, errors.Is(err, ErrInvalidKey):
 			return r, err

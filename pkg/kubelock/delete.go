@@ -92,7 +92,7 @@ func (a *contest) remove(ctx context.Context) (gone bool, err error) {
 		}
 	case store.Stale: // A read tells more.
 	}
-	r, err := c.readUntil(ctx, a.key)
+	r, err := c.readUntil(ctx, a.key, requestTimeout)
 	if err != nil {
 		if outcome == store.Unknown && ctx.Err() != nil {
 			return false, unknown()

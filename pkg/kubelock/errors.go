@@ -22,7 +22,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/kubelock/kubelock/internal/store"
@@ -91,7 +90,7 @@ func (c *Client) explain(verb string, k key, err error) error {
 	case store.NoSuchNamespace(err):
 		return fmt.Errorf("kubelock: namespace %q does not exist: create it with \"kubectl create namespace %[1]s\", "+
 			"or set Config.Namespace to another: %w", c.namespace, err)
-	case apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "): // Not a quota or a policy, which are Forbidden too.
 		return fmt.Errorf("kubelock: no permission to %s %s in namespace %q: bind the ClusterRole kubelock-user, which "+
 			"config/rbac ships, to this program's service account: %w", verb, resource, c.namespace, err)
 	case apierrors.IsRequestEntityTooLargeError(err), strings.Contains(err.Error(), "etcdserver: request is too large"):

@@ -19,9 +19,12 @@ package kubelock_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -157,6 +160,76 @@ func TestDurations(t *testing.T) {
 		t.Errorf("the cause of the lost hold's context is %v, want ErrLost", cause)
 	}
 	release(t, next)
+}
+
+// TestWithoutDateHeaders checks the client of an API server whose responses do not
+// tell the time, on a node whose clock is a day behind: others judge its hold only by
+// watching it.
+func TestWithoutDateHeaders(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	var rec recorder
+	rec.on(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		resp, err := next.RoundTrip(req)
+		if err == nil {
+			resp.Header.Del("Date")
+		}
+		return resp, err
+	})
+	c, err := kubelock.NewClientAt(rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: 3 * time.Second},
+		func() time.Time { return time.Now().Add(-24 * time.Hour) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	acquire(t, kubelock.NewLock[string](c, "dateless"))
+	acquired := time.Now()
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if source := object(t, ns, "dateless").Spec.Holder.RenewTimeSource; source != v1alpha1.TimeSourceNode {
+		t.Errorf("renewTimeSource is %q, want Node", source)
+	}
+	other := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "dateless")
+	if _, err := other.TryAcquire(t.Context()); !errors.Is(err, kubelock.ErrNotAcquired) {
+		t.Errorf("a hold with an old stamp of a node's clock: %v, want ErrNotAcquired", err)
+	}
+	release(t, acquire(t, other))
+	if early := time.Until(acquired.Add(3*time.Second - time.Second)); early > 0 {
+		t.Errorf("the hold was taken over %v before its end", early)
+	}
+}
+
+// TestSuspendedMachine checks a client whose monotonic clock stood still for a while
+// before it acquires, or renews: what it stamps must not let others take the hold for
+// expired.
+func TestSuspendedMachine(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	var behind atomic.Int64
+	c, err := kubelock.NewClientAt(env.Config, kubelock.Config{Namespace: ns, LockDuration: 20 * time.Second},
+		func() time.Time { return time.Now().Add(-time.Duration(behind.Load())) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	l := kubelock.NewLock[string](c, "suspended")
+	other := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "suspended")
+	release(t, acquire(t, l))
+	check := func(after string) {
+		t.Helper()
+		if _, err := other.TryAcquire(t.Context()); !errors.Is(err, kubelock.ErrNotAcquired) {
+			t.Errorf("after a suspension and %s another client gets %v, want ErrNotAcquired", after, err)
+		}
+	}
+	behind.Add(int64(time.Hour))
+	held := acquire(t, l)
+	check("an acquisition")
+	behind.Add(int64(time.Hour))
+	if err := held.Renew(t.Context()); err != nil {
+		t.Error(err)
+	}
+	check("a renewal")
+	release(t, held)
 }
 
 // TestAnHourApart checks that clients on nodes whose clocks are an hour apart exclude

@@ -126,7 +126,7 @@ func (h *hold) tryRelease(change protocol.Change, wasLost bool) (err error, reso
 			case store.Stale: // The object has changed, or a copy of this very write was committed.
 			}
 		}
-		if current, err = c.readUntil(ctx, h.key); err != nil {
+		if current, err = c.readUntil(ctx, h.key, requestTimeout); err != nil {
 			return h.unresolved(err), false
 		}
 		known = true

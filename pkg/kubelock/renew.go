@@ -111,7 +111,10 @@ func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *a
 		outcome := store.OutcomeOf(ans.err)
 		switch outcome {
 		case store.Committed:
-			return u.committed(ans.record, sent)
+			if done, err := u.committed(ans.record, sent); done {
+				return err
+			}
+			continue
 		case store.Rejected:
 			return h.client.explain("update", h.key, ans.err)
 		case store.Busy:
@@ -153,13 +156,17 @@ func (u *update) send() (ans answer, sent time.Time, err error) {
 	return c.write(max(left/attemptsPerHold, minDuration), next), sent, nil
 }
 
-// committed ends the update with the record that the attempt sent at sent gave.
-func (u *update) committed(r protocol.Record, sent time.Time) error {
+// committed takes in the record that the attempt sent at sent gave. done is false if
+// others could take the hold for expired too early, so that one more attempt is due.
+func (u *update) committed(r protocol.Record, sent time.Time) (done bool, err error) {
 	u.record = r
-	if !u.extend(sent) {
-		return u.over()
+	if !u.client.stampHolds(protocol.Stamp{Time: r.Holder.RenewTime, Source: r.Holder.Source}, sent) {
+		return false, nil
 	}
-	return nil
+	if !u.extend(sent) {
+		return true, u.over()
+	}
+	return true, nil
 }
 
 // readBack learns from the object whether an attempt was committed, or the hold is
@@ -168,7 +175,7 @@ func (u *update) committed(r protocol.Record, sent time.Time) error {
 func (u *update) readBack(ctx context.Context) (done bool, err error) {
 	readCtx, cancel := context.WithTimeout(ctx, max(u.remaining(), minDuration))
 	defer cancel()
-	r, err := u.client.readUntil(readCtx, u.key)
+	r, err := u.client.readUntil(readCtx, u.key, max(u.remaining()/attemptsPerHold, minDuration))
 	switch {
 	case err != nil && u.remaining() <= 0:
 		return true, u.over()
@@ -181,7 +188,7 @@ func (u *update) readBack(ctx context.Context) (done bool, err error) {
 	u.record = r
 	for _, t := range u.attempts {
 		if t.stamp.Equal(r.Holder.RenewTime) {
-			return true, u.committed(r, t.sent)
+			return u.committed(r, t.sent)
 		}
 	}
 	return false, nil

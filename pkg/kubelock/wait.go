@@ -29,7 +29,7 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 	o := &observer{client: c, key: k}
 	defer o.stop()
 	read := func() error {
-		r, err := c.readUntil(ctx, k)
+		r, err := c.readUntil(ctx, k, requestTimeout)
 		if err == nil {
 			o.see(r)
 		}
