@@ -21,7 +21,11 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestBoundsHoldTheServersTime draws responses with random delays from servers
 // whose clocks run at slightly other rates than the local one, and checks that the

@@ -73,7 +73,7 @@ func (c *Client) acquire(ctx context.Context, k key, o options, try bool, accept
 // when the lock has to be looked at again.
 func (a *contest) round(ctx context.Context, accept func(value *string) error) (*hold, error) {
 	if a.record.HeldBy(a.claim.LockID) { // An attempt of which no answer came, or the wrong one.
-		return a.enter(a.record, a.sentFor(a.record))
+		return a.enter(ctx, a.record, a.sentFor(a.record))
 	}
 	if err := a.available(ctx); err != nil {
 		return nil, err
@@ -272,7 +272,7 @@ func (a *contest) take(ctx context.Context) (*hold, error) {
 
 	switch store.OutcomeOf(ans.err) {
 	case store.Committed:
-		return a.enter(ans.record, sent)
+		return a.enter(ctx, ans.record, sent)
 	case store.Rejected:
 		a.attempts = a.attempts[:len(a.attempts)-1]
 		return nil, a.failed(ctx, c.explain(verb(next), a.key, ans.err))
@@ -309,7 +309,7 @@ func (a *contest) sentFor(r protocol.Record) time.Time {
 // enter makes a hold of the record that the write sent at sent gave. A hold whose
 // deadline has passed already, or could be taken for passed by others, is not
 // entered: then it returns errAgain, and the contest goes on under another lock ID.
-func (a *contest) enter(r protocol.Record, sent time.Time) (*hold, error) {
+func (a *contest) enter(ctx context.Context, r protocol.Record, sent time.Time) (*hold, error) {
 	h, err := newHold(a.client, a.key, r, sent.Add(a.claim.Duration))
 	stamp := protocol.Stamp{Time: r.Holder.RenewTime, Source: r.Holder.Source}
 	if err == nil && a.client.stampHolds(stamp, sent) && h.open() {
@@ -323,6 +323,9 @@ func (a *contest) enter(r protocol.Record, sent time.Time) (*hold, error) {
 		return nil, fmt.Errorf("kubelock: %w", err)
 	case a.try:
 		return nil, &notAcquiredError{key: a.key.name, causes: []error{errTooLate}}
+	}
+	if pause(ctx, a.backoff, nil) != nil {
+		return nil, a.failed(ctx, errTooLate)
 	}
 	a.record = r // This client's own, and dead: it can be taken.
 	a.renew()

@@ -24,7 +24,14 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/controllers"
+	"github.com/kubelock/kubelock/internal/servertime"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -82,6 +89,63 @@ func TestCrashIsNoticedByAWaiter(t *testing.T) {
 	}
 	t.Logf("requests while waiting: %s", rec.taken())
 	release(t, held)
+}
+
+// TestCrashWithAReaper checks the same with a reaper, which may be first to see the
+// lease's end, and the promptness of a latecomer, for whom the reaper has watched.
+func TestCrashWithAReaper(t *testing.T) {
+	ns := env.Namespace(t)
+	startReaper(t, ns)
+	c := newClient(t, kubelock.Config{Namespace: ns})
+	end := crashed(t, ns, "waited-for", 3*time.Second)
+	held := acquire(t, kubelock.NewLock[string](c, "waited-for"))
+	late := time.Since(end)
+	t.Logf("acquired %v after the lease's end", late)
+	if bound := time.Second + latency(t, ns); late < 0 || late > bound {
+		t.Errorf("took the lock %v after the lease's end, want between 0 and %v", late, bound)
+	}
+	release(t, held)
+
+	end = crashed(t, ns, "come late", 3*time.Second)
+	<-time.After(time.Until(end) - 500*time.Millisecond)
+	held = acquire(t, kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "come late"))
+	late = time.Since(end)
+	t.Logf("a latecomer acquired %v after the lease's end", late)
+	if bound := time.Second + latency(t, ns); late < 0 || late > bound {
+		t.Errorf("a latecomer took the lock %v after the lease's end, want between 0 and %v", late, bound)
+	}
+	release(t, held)
+}
+
+// startReaper runs a reaper for one namespace until the test ends.
+func startReaper(t *testing.T, ns string) {
+	t.Helper()
+	clock := &servertime.Clock{}
+	config := rest.CopyConfig(env.Config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return clock.Transport(next, time.Now) })
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:  env.Client(t).Scheme(),
+		Metrics: metricsserver.Options{BindAddress: "0"},
+		Cache:   cache.Options{DefaultNamespaces: map[string]cache.Config{ns: {}}, DefaultTransform: controllers.StripForCache},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reaper := &controllers.DistributedLockReaper{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("reaper"), ServerTime: clock, MaxClockSkew: time.Second,
+	}
+	if err := reaper.SetupWithManager(mgr); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestCrashIsNoticedByALatecomer checks the same for somebody who comes when the

@@ -114,6 +114,9 @@ func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *a
 			if done, err := u.committed(ans.record, sent); done {
 				return err
 			}
+			if pause(ctx, backoff, nil) != nil {
+				return u.stopped(causeOf(ctx))
+			}
 			continue
 		case store.Rejected:
 			return h.client.explain("update", h.key, ans.err)

@@ -1,0 +1,123 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"reflect"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestObjectsKeepRecords checks that nothing of a record is lost in its object, and
+// nothing of what others put into the object.
+func TestObjectsKeepRecords(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
+	full := protocol.Record{
+		Name: "k-1", UID: "u", ResourceVersion: "7", Key: "k/1", Value: new(`{"a":1}`), ObjectExpiry: time.Hour,
+		Holder: &protocol.Holder{
+			Identity: "me", Pod: protocol.Pod{Name: "p", UID: "pu"}, Client: "c", LockID: "l", Token: 6,
+			AcquireTime: at, RenewTime: at.Add(time.Second), Source: protocol.Node, Duration: 1500 * time.Millisecond,
+		},
+		Waiters:     []string{"w1", "w2"},
+		LastRelease: &protocol.LastRelease{LockID: "l0", Identity: "you", Token: 5, Time: at, Source: protocol.Server, Reason: protocol.HandedOff},
+		Transitions: 9,
+	}
+	for name, r := range map[string]protocol.Record{
+		"full": full,
+		"free": {Name: "k", UID: "u", ResourceVersion: "7", Key: "k"},
+		"null": {Name: "k", UID: "u", ResourceVersion: "7", Key: "k", Value: new("null")},
+	} {
+		back := FromObject(ToObject(r))
+		back.Stored = nil
+		back.CreateTime = r.CreateTime
+		if !reflect.DeepEqual(back, r) {
+			t.Errorf("%s: wrote %+v, read %+v", name, r, back)
+		}
+	}
+
+	others := &v1alpha1.DistributedLock{ObjectMeta: metav1.ObjectMeta{
+		Name: "k", UID: "u", ResourceVersion: "7",
+		Labels:        map[string]string{"team": "a", v1alpha1.HolderLabel: "old"},
+		Annotations:   map[string]string{"note": "b"},
+		Finalizers:    []string{"example.com/f"},
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+	}}
+	r := FromObject(others)
+	free := ToObject(r)
+	if free.Labels["team"] != "a" || free.Annotations["note"] != "b" || len(free.Finalizers) != 1 {
+		t.Errorf("the metadata of others became %+v", free.ObjectMeta)
+	}
+	if _, ok := free.Labels[v1alpha1.HolderLabel]; ok || free.ManagedFields != nil {
+		t.Errorf("a free lock is written with the metadata %+v", free.ObjectMeta)
+	}
+	r.Holder = full.Holder
+	if held := ToObject(r); held.Labels[v1alpha1.HolderLabel] != "c" || held.Labels["team"] != "a" {
+		t.Errorf("a held lock has the labels %v", held.Labels)
+	}
+	if others.Labels[v1alpha1.HolderLabel] != "old" || len(others.ManagedFields) != 1 {
+		t.Error("writing changed the object that was read")
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	gr := schema.GroupResource{Group: "kubelock.dev", Resource: "distributedlocks"}
+	noKind := apierrors.NewGenericServerResponse(http.StatusNotFound, "POST", gr, "", "404 page not found", 0, true)
+	for name, tc := range map[string]struct {
+		err  error
+		want Outcome
+	}{
+		"none":              {nil, Committed},
+		"conflict":          {apierrors.NewConflict(gr, "k", errors.New("changed")), Stale},
+		"already there":     {apierrors.NewAlreadyExists(gr, "k"), Stale},
+		"not there":         {apierrors.NewNotFound(gr, "k"), Stale},
+		"no such kind":      {noKind, Rejected},
+		"no such namespace": {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "n"), Rejected},
+		"forbidden":         {apierrors.NewForbidden(gr, "k", errors.New("no")), Rejected},
+		"unauthorized":      {apierrors.NewUnauthorized("no"), Rejected},
+		"bad request":       {apierrors.NewBadRequest("no"), Rejected},
+		"invalid":           {apierrors.NewInvalid(schema.GroupKind{}, "k", nil), Rejected},
+		"too large":         {apierrors.NewRequestEntityTooLargeError("no"), Rejected},
+		"too many requests": {apierrors.NewTooManyRequests("later", 1), Busy},
+		"server timeout":    {apierrors.NewServerTimeout(gr, "update", 1), Unknown},
+		"gateway timeout":   {apierrors.NewTimeoutError("slow", 1), Unknown},
+		"internal error":    {apierrors.NewInternalError(errors.New("oops")), Unknown},
+		"unavailable":       {apierrors.NewServiceUnavailable("restarting"), Unknown},
+		"deadline":          {context.DeadlineExceeded, Unknown},
+		"broken connection": {io.ErrUnexpectedEOF, Unknown},
+	} {
+		if got := OutcomeOf(tc.err); got != tc.want {
+			t.Errorf("%s: outcome %d, want %d", name, got, tc.want)
+		}
+	}
+	if !NoSuchResource(noKind) || NoSuchResource(apierrors.NewNotFound(gr, "k")) {
+		t.Error("a missing kind and a missing object are not told apart")
+	}
+}
