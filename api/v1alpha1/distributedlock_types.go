@@ -64,10 +64,11 @@ type DistributedLock struct {
 // DistributedLockSpec is the lock and the state that it guards.
 //
 // +kubebuilder:validation:XValidation:rule="has(oldSelf.key) == has(self.key) && (!has(self.key) || self.key == oldSelf.key)",message="must not change",fieldPath=".key"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.holder) || !has(oldSelf.holder.token) || !has(self.holder) || !has(self.holder.token) || (self.holder.lockID == oldSelf.holder.lockID ? self.holder.token == oldSelf.holder.token : self.holder.token > oldSelf.holder.token)",message="must have a token that stays the same during a hold and is greater in the next one",fieldPath=".holder"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.lastRelease) || !has(oldSelf.lastRelease.token) || !has(self.holder) || !has(self.holder.token) || has(oldSelf.holder) || self.holder.token > oldSelf.lastRelease.token",message="must have a token greater than that of the last hold",fieldPath=".holder"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.holder) || !has(oldSelf.holder.token) || !has(self.holder) || (has(self.holder.token) && (self.holder.lockID == oldSelf.holder.lockID ? self.holder.token == oldSelf.holder.token : self.holder.token > oldSelf.holder.token))",message="must have a token that stays the same during a hold and is greater in the next one",fieldPath=".holder"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.lastRelease) || !has(oldSelf.lastRelease.token) || !has(self.holder) || (has(oldSelf.holder) && self.holder.lockID == oldSelf.holder.lockID) || (has(self.holder.token) && self.holder.token > oldSelf.lastRelease.token)",message="must have a token greater than that of the last hold",fieldPath=".holder"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.holder) || !has(oldSelf.holder.token) || !has(self.lastRelease) || self.lastRelease.lockID != oldSelf.holder.lockID || (has(self.lastRelease.token) && self.lastRelease.token == oldSelf.holder.token)",message="must have the token of the hold that ended",fieldPath=".lastRelease"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.lastRelease) || !has(oldSelf.lastRelease.token) || !has(self.lastRelease) || !has(self.lastRelease.token) || self.lastRelease.token >= oldSelf.lastRelease.token",message="must have a token no smaller than before",fieldPath=".lastRelease"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.transitions) || (has(self.transitions) && self.transitions >= oldSelf.transitions)",message="must not decrease",fieldPath=".transitions"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.transitions) || oldSelf.transitions == 0 || (has(self.transitions) && self.transitions >= oldSelf.transitions)",message="must not decrease",fieldPath=".transitions"
 type DistributedLockSpec struct {
 	// key is what the lock's users lock, where the object's name cannot say it: a
 	// key that is no valid object name is mapped to one and kept here as it is.
@@ -150,11 +151,15 @@ type Holder struct {
 
 	// acquireTime is when the hold began, by the API server's clock.
 	// +required
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]{10}T[0-9:]{8}[.][0-9]{6}Z$`
 	AcquireTime metav1.MicroTime `json:"acquireTime,omitzero"`
 
 	// renewTime is when the hold was last renewed, by the clock that
 	// renewTimeSource names. Every renewal changes it.
 	// +required
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]{10}T[0-9:]{8}[.][0-9]{6}Z$`
 	RenewTime metav1.MicroTime `json:"renewTime,omitzero"`
 
 	// renewTimeSource says whose clock renewTime was read from. Only the API
@@ -221,6 +226,8 @@ type LastRelease struct {
 
 	// time is when the hold ended, by the clock that timeSource names.
 	// +required
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[0-9-]{10}T[0-9:]{8}[.][0-9]{6}Z$`
 	Time metav1.MicroTime `json:"time,omitzero"`
 
 	// timeSource says whose clock time was read from.

@@ -38,15 +38,15 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close()
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // Wait at most so long.
-	defer cancel()
 	now, err := kubelock.NewLock[state](client, "nightly/report").Do(ctx,
 		func(ctx context.Context, s state) (state, error) {
 			s.Runs++ // One replica at a time is here; ctx ends if it loses the lock.
 			return s, nil
 		})
+	cancel()
+	client.Close()
 	if err != nil {
 		log.Fatal(err) // Nothing was written, unless it Is kubelock.ErrUnknownOutcome.
 	}

@@ -102,7 +102,7 @@ func (s *stage) set(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer logs.Close()                                                                                                          // The child has its own.
+	defer func() { _ = logs.Close() }()                                                                                         // The child has its own.
 	reaper := exec.Command(filepath.Join(s.root, "bin", "reaper"), "--metrics-bind-address=0", "--health-probe-bind-address=0") //nolint:noctx // Ended by clear.
 	reaper.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	reaper.Stdout, reaper.Stderr = logs, logs

@@ -67,7 +67,7 @@ func (t *tally) sum() int {
 	return t.total
 }
 
-// story is what goes on on a stage.
+// story is what happens on a stage.
 type story struct {
 	*stage
 	locks   client.Client

@@ -55,7 +55,7 @@ func work(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }() // Never fails.
 	hang := make(chan struct{})
 	go func() {
 		if bufio.NewScanner(os.Stdin).Scan() {
@@ -90,7 +90,7 @@ func hangWith(ctx context.Context, config *rest.Config, name string) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }() // Never fails.
 	if _, err := kubelock.NewLock[string](client, "report").Acquire(ctx); err != nil {
 		return err
 	}

@@ -24,9 +24,10 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/pkg/kubelock"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 type counter struct {
@@ -131,7 +132,7 @@ func TestTenDosCountToTen(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	clients := []*kubelock.Client{newClient(t, kubelock.Config{Namespace: ns}), newClient(t, kubelock.Config{Namespace: ns})}
-	ctx := within(t, patience)
+	ctx := within(t)
 	var wg sync.WaitGroup
 	for i := range 10 {
 		wg.Go(func() {

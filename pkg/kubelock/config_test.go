@@ -51,8 +51,8 @@ func TestWrongConfigurationListsEverything(t *testing.T) {
 	c, err := kubelock.NewClient(env.Config, kubelock.Config{Namespace: "default", Backend: kubelock.DistributedLocks})
 	if err != nil {
 		t.Error(err)
-	} else {
-		c.Close()
+	} else if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

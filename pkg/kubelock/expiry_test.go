@@ -44,7 +44,7 @@ func crashed(t *testing.T, ns, key string, d time.Duration) time.Time {
 		t.Fatal(err)
 	}
 	held := acquire(t, kubelock.NewLock[string](c, key))
-	if err := held.Save(within(t, patience)); err != nil {
+	if err := held.Save(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Close(); err != nil {
@@ -61,7 +61,7 @@ func latency(t *testing.T, ns string) time.Duration {
 	var longest time.Duration
 	for range 5 {
 		start := time.Now()
-		if _, err := l.Get(within(t, patience)); err != nil {
+		if _, err := l.Get(within(t)); err != nil {
 			t.Fatal(err)
 		}
 		longest = max(longest, time.Since(start))
@@ -137,11 +137,9 @@ func startReaper(t *testing.T, ns string) {
 	if err := reaper.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- mgr.Start(ctx) }()
+	go func() { done <- mgr.Start(t.Context()) }()
 	t.Cleanup(func() {
-		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
@@ -307,7 +305,7 @@ func TestAnHourApart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { c.Close() })
+		t.Cleanup(func() { _ = c.Close() })
 		return c
 	}
 	offsets := []time.Duration{0, time.Hour, -time.Hour}

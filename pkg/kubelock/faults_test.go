@@ -116,7 +116,7 @@ func TestWritesOfUnknownOutcome(t *testing.T) {
 			other := kubelock.NewLock[counter](newClient(t, kubelock.Config{Namespace: ns}), "fault")
 			expect := func(step string, want kubelock.Snapshot[counter]) {
 				t.Helper()
-				got, err := other.Get(within(t, patience))
+				got, err := other.Get(within(t))
 				want.Token, want.Holder = got.Token, got.Holder
 				if err != nil || got != want {
 					t.Errorf("after %s: %+v, %v; want %+v", step, got, err, want)
@@ -124,7 +124,7 @@ func TestWritesOfUnknownOutcome(t *testing.T) {
 			}
 			excluded := func(step string) {
 				t.Helper()
-				if _, err := other.TryAcquire(within(t, patience)); !errors.Is(err, kubelock.ErrNotAcquired) {
+				if _, err := other.TryAcquire(within(t)); !errors.Is(err, kubelock.ErrNotAcquired) {
 					t.Errorf("after %s another client gets %v, want ErrNotAcquired", step, err)
 				}
 			}
@@ -138,18 +138,18 @@ func TestWritesOfUnknownOutcome(t *testing.T) {
 			first := held.Token()
 
 			rec.on(once("update", strike))
-			if err := held.Renew(within(t, patience)); err != nil {
+			if err := held.Renew(within(t)); err != nil {
 				t.Errorf("Renew: %v", err)
 			}
 			rec.on(once("update", strike))
-			if err := held.Update(counter{1}).Save(within(t, patience)); err != nil {
+			if err := held.Update(counter{1}).Save(within(t)); err != nil {
 				t.Errorf("Save: %v", err)
 			}
 			expect("Save", kubelock.Snapshot[counter]{Value: counter{1}, Exists: true, Held: true})
 			excluded("Save")
 
 			rec.on(once("update", strike))
-			if err := held.Update(counter{2}).Release(within(t, patience)); err != nil {
+			if err := held.Update(counter{2}).Release(within(t)); err != nil {
 				t.Errorf("Release: %v", err)
 			}
 			expect("Release", kubelock.Snapshot[counter]{Value: counter{2}, Exists: true})
@@ -167,7 +167,7 @@ func TestWritesOfUnknownOutcome(t *testing.T) {
 			release(t, held.Update(counter{3}))
 
 			rec.on(once("delete", strike))
-			if err := l.Delete(within(t, patience)); err != nil {
+			if err := l.Delete(within(t)); err != nil {
 				t.Errorf("Delete: %v", err)
 			}
 			expect("Delete", kubelock.Snapshot[counter]{})
@@ -242,7 +242,7 @@ func TestReleaseGoesOnInTheBackground(t *testing.T) {
 		t.Errorf("got %v, want ErrUnknownOutcome and Canceled", err)
 	}
 	close(proceed)
-	got, err := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "background").Wait(within(t, patience))
+	got, err := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "background").Wait(within(t))
 	if err != nil || got.Value != "kept" || got.Held {
 		t.Errorf("after the release in the background: %+v, %v", got, err)
 	}
@@ -269,7 +269,7 @@ func TestReleaseAfterOthersHadTheLock(t *testing.T) {
 		release(t, next2.Update(counter{2}))
 		return nil, io.ErrUnexpectedEOF
 	}))
-	if err := held.Update(counter{1}).Release(within(t, patience)); err != nil {
+	if err := held.Update(counter{1}).Release(within(t)); err != nil {
 		t.Errorf("a release that was committed: %v", err)
 	}
 	if got, err := l.Get(t.Context()); err != nil || got.Value.Count != 2 {
@@ -295,7 +295,7 @@ func TestDelayedRenewal(t *testing.T) {
 		<-time.After(time.Second) // An answer that takes long, and then does not come.
 		return nil, io.ErrUnexpectedEOF
 	}))
-	if err := held.Renew(within(t, patience)); err != nil {
+	if err := held.Renew(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if latest := sent.Add(20 * time.Second); held.Deadline().After(latest) {

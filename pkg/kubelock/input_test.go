@@ -34,7 +34,7 @@ import (
 // calls are the calls that need a lock that can be used.
 func calls(t *testing.T, l *kubelock.Lock[string]) map[string]error {
 	t.Helper()
-	ctx := within(t, patience)
+	ctx := within(t)
 	held, acquire := l.Acquire(ctx)
 	if acquire == nil {
 		release(t, held)
@@ -144,11 +144,11 @@ func TestValueLimits(t *testing.T) {
 		t.Errorf("values over the limit sent %q", got)
 	}
 	largest := strings.Repeat("x", 1<<20-2) // Two for the quotes.
-	if err := held.Update(largest).Save(within(t, patience)); err != nil {
+	if err := held.Update(largest).Save(within(t)); err != nil {
 		t.Errorf("the largest value: %v", err)
 	}
 	escaped := strings.Repeat("<", 250<<10)
-	if err := held.Update(escaped).Save(within(t, patience)); err != nil {
+	if err := held.Update(escaped).Save(within(t)); err != nil {
 		t.Errorf("a value that fits when escaped: %v", err)
 	}
 	if got, err := l.Get(t.Context()); err != nil || got.Value != escaped {
@@ -185,8 +185,8 @@ func TestStateOfAnotherType(t *testing.T) {
 func TestNamespaceMissing(t *testing.T) {
 	t.Parallel()
 	l := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: "nowhere"}), "key")
-	_, acquireErr := l.Acquire(within(t, patience))
-	_, tryErr := l.TryAcquire(within(t, patience))
+	_, acquireErr := l.Acquire(within(t))
+	_, tryErr := l.TryAcquire(within(t))
 	expectErrors(t, map[string]error{"Acquire": acquireErr, "TryAcquire": tryErr}, nil, `namespace "nowhere" does not exist`, "kubectl create namespace nowhere")
 	if errors.Is(tryErr, kubelock.ErrNotAcquired) {
 		t.Error("a missing namespace looks like a held lock")
@@ -249,18 +249,18 @@ func TestPermissions(t *testing.T) {
 	expectErrors(t, calls(t, none), nil, "no permission to get distributedlocks.kubelock.dev", ns, "ClusterRole kubelock-user")
 
 	reader := kubelock.NewLock[string](account("reader", "get"), "key")
-	_, err := reader.Acquire(within(t, patience))
+	_, err := reader.Acquire(within(t))
 	expectErrors(t, map[string]error{"Acquire": err}, nil, "no permission to create distributedlocks.kubelock.dev")
 
 	release(t, acquire(t, kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "key")))
-	_, err = reader.TryAcquire(within(t, patience))
+	_, err = reader.TryAcquire(within(t))
 	expectErrors(t, map[string]error{"TryAcquire": err}, nil, "no permission to update distributedlocks.kubelock.dev")
-	expectErrors(t, map[string]error{"Delete": reader.Delete(within(t, patience))}, nil, "no permission to delete distributedlocks.kubelock.dev")
+	expectErrors(t, map[string]error{"Delete": reader.Delete(within(t))}, nil, "no permission to delete distributedlocks.kubelock.dev")
 
 	held := acquire(t, kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "key"))
-	_, err = reader.Acquire(within(t, patience))
+	_, err = reader.Acquire(within(t))
 	expectErrors(t, map[string]error{"Acquire": err}, nil, "no permission to list and watch distributedlocks.kubelock.dev")
-	_, err = reader.Wait(within(t, patience))
+	_, err = reader.Wait(within(t))
 	expectErrors(t, map[string]error{"Wait": err}, nil, "no permission to list and watch distributedlocks.kubelock.dev")
 	release(t, held)
 

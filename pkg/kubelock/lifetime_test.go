@@ -77,7 +77,7 @@ func TestAutoRenewThatFails(t *testing.T) {
 		t.Errorf("cause is %v, want ErrLost", cause)
 	}
 	rec.on(nil)
-	if err := held.Release(within(t, patience)); !errors.Is(err, kubelock.ErrLost) {
+	if err := held.Release(within(t)); !errors.Is(err, kubelock.ErrLost) {
 		t.Errorf("Release: %v, want ErrLost", err)
 	}
 	release(t, next)

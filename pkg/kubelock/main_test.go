@@ -62,9 +62,9 @@ func newClientFor(t testing.TB, config *rest.Config, cfg kubelock.Config) *kubel
 }
 
 // within returns a context for a call that must come to an end.
-func within(t testing.TB, d time.Duration) context.Context {
+func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -72,7 +72,7 @@ func within(t testing.TB, d time.Duration) context.Context {
 // acquire acquires and fails the test if it cannot.
 func acquire[T any](t testing.TB, l *kubelock.Lock[T], opts ...kubelock.Option) *kubelock.Held[T] {
 	t.Helper()
-	held, err := l.Acquire(within(t, patience), opts...)
+	held, err := l.Acquire(within(t), opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func acquire[T any](t testing.TB, l *kubelock.Lock[T], opts ...kubelock.Option) 
 
 func release[T any](t testing.TB, held *kubelock.Held[T]) {
 	t.Helper()
-	if err := held.Release(within(t, patience)); err != nil {
+	if err := held.Release(within(t)); err != nil {
 		t.Fatal(err)
 	}
 }

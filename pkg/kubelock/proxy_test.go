@@ -88,7 +88,7 @@ func (p *proxy) freeze() {
 }
 
 func pass(to io.WriteCloser, from io.Reader, dead <-chan struct{}) {
-	defer to.Close()
+	defer func() { _ = to.Close() }()
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)

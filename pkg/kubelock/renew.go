@@ -200,6 +200,9 @@ func (u *update) readBack(ctx context.Context) (done bool, err error) {
 // over is how the update ends when the hold does. Whether the state was written is
 // unknown then if an attempt was sent.
 func (u *update) over() error {
+	if err := u.usable(releasing); err != nil { // Its own owner has released it meanwhile.
+		return err
+	}
 	if u.change.Write && len(u.attempts) > 0 {
 		return fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, ErrUnknownOutcome)
 	}

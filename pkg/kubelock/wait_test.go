@@ -103,7 +103,7 @@ func TestWaitEnds(t *testing.T) {
 			}
 			got := make(chan result, 1)
 			go func() {
-				s, err := waiting.Wait(within(t, patience))
+				s, err := waiting.Wait(within(t))
 				got <- result{s, err}
 			}()
 			rec.waitFor(t, "watch")
@@ -140,7 +140,7 @@ func TestDelete(t *testing.T) {
 		}
 		cancel()
 		done := make(chan error, 1)
-		go func() { done <- deleter.Delete(within(t, patience)) }()
+		go func() { done <- deleter.Delete(within(t)) }()
 		release(t, held.Update("state"))
 		if err := <-done; err != nil {
 			t.Errorf("Delete: %v", err)
