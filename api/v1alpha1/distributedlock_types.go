@@ -91,7 +91,7 @@ type DistributedLockSpec struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$') && duration(self) > duration('0s')",message="must be a positive duration such as 90s, 5m or 24h"
-	ObjectExpiry *metav1.Duration `json:"objectExpiry,omitempty"`
+	ObjectExpiry *Duration `json:"objectExpiry,omitempty"`
 
 	// holder is who holds the lock. Absent, the lock is free.
 	// +optional

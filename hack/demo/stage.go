@@ -152,7 +152,7 @@ func (s *stage) clear() error {
 // kubectl runs kubectl as administrator.
 func (s *stage) kubectl(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, s.kubectlPath, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.admin)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.admin, "KUBECACHEDIR="+filepath.Join(s.folder, "cache"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("kubectl %s: %w", strings.Join(args, " "), err)

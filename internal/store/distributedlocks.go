@@ -192,10 +192,11 @@ func FromObject(obj *v1alpha1.DistributedLock) protocol.Record {
 // ToObject writes r over the object that it was read from, so that what others put
 // into the object's metadata stays. Managed fields are the server's to keep.
 func ToObject(r protocol.Record) *v1alpha1.DistributedLock {
-	obj := &v1alpha1.DistributedLock{ObjectMeta: metav1.ObjectMeta{Name: r.Name}}
-	if stored, ok := r.Stored.(*v1alpha1.DistributedLock); ok {
-		obj.ObjectMeta = stored.ObjectMeta
+	stored, ok := r.Stored.(*v1alpha1.DistributedLock)
+	if !ok {
+		stored = &v1alpha1.DistributedLock{ObjectMeta: metav1.ObjectMeta{Name: r.Name}}
 	}
+	obj := &v1alpha1.DistributedLock{ObjectMeta: stored.ObjectMeta}
 	obj.UID, obj.ResourceVersion = types.UID(r.UID), r.ResourceVersion
 	obj.ManagedFields = nil
 	obj.Labels = maps.Clone(obj.Labels)
@@ -206,8 +207,10 @@ func ToObject(r protocol.Record) *v1alpha1.DistributedLock {
 		spec.Key = r.Key
 	}
 	spec.Value, spec.Waiters, spec.Transitions = r.Value, r.Waiters, r.Transitions
-	if r.ObjectExpiry > 0 {
-		spec.ObjectExpiry = &metav1.Duration{Duration: r.ObjectExpiry}
+	if expiry := stored.Spec.ObjectExpiry; expiry != nil && expiry.Duration == r.ObjectExpiry {
+		spec.ObjectExpiry = expiry // In the words of whoever wrote it.
+	} else if r.ObjectExpiry > 0 {
+		spec.ObjectExpiry = &v1alpha1.Duration{Duration: r.ObjectExpiry}
 	}
 	if h := r.Holder; h != nil {
 		if obj.Labels == nil {

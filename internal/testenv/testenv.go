@@ -116,10 +116,7 @@ func start() (*Env, error) {
 }
 
 func (e *Env) stop() error {
-	if err := os.Remove(e.kubeconfig); err != nil {
-		return err
-	}
-	return e.environment.Stop()
+	return errors.Join(os.Remove(e.kubeconfig), os.RemoveAll(e.kubeconfig+".cache"), e.environment.Stop())
 }
 
 // Client returns an administrator's client for locks and the built-in kinds.
@@ -171,7 +168,7 @@ func (e *Env) ServiceAccount(t testing.TB, namespace, name string) *rest.Config 
 // returns what it prints; failing, also what it says of the error.
 func (e *Env) Kubectl(ctx context.Context, input string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, e.environment.ControlPlane.KubectlPath, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+e.kubeconfig)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+e.kubeconfig, "KUBECACHEDIR="+e.kubeconfig+".cache")
 	cmd.Dir = e.Root
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()

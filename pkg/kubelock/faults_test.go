@@ -248,6 +248,47 @@ func TestReleaseGoesOnInTheBackground(t *testing.T) {
 	}
 }
 
+// TestFailedReleaseDoesNotBlockItsOwnClient checks a release that the API server
+// refuses: the lock stays held for others, but the client's next caller need not wait
+// for a hold of which it knows that it is dead. The refused release can be tried again.
+func TestFailedReleaseDoesNotBlockItsOwnClient(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	var rec recorder
+	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: time.Hour}), "refused")
+	refuse := func(req *http.Request, _ http.RoundTripper) (*http.Response, error) {
+		return answerOf(req, http.StatusForbidden, ""), nil
+	}
+	held := acquire(t, l).Update("first")
+	rec.on(once("update", refuse))
+	if err := held.Release(within(t)); err == nil || errors.Is(err, kubelock.ErrLost) {
+		t.Errorf("a refused release gives %v", err)
+	}
+	if held.Context().Err() == nil {
+		t.Error("after a release, however it ended, the hold's context must be over")
+	}
+	if err := held.Release(within(t)); err != nil {
+		t.Errorf("the second try: %v", err)
+	}
+
+	held = acquire(t, l).Update("second")
+	rec.on(once("update", refuse))
+	if err := held.Release(within(t)); err == nil {
+		t.Error("a refused release gives no error")
+	}
+	next := acquire(t, l)
+	if next.Value() != "first" || next.Token() <= held.Token() {
+		t.Errorf("the next hold has the state %q and token %d after %d", next.Value(), next.Token(), held.Token())
+	}
+	if err := held.Release(within(t)); !errors.Is(err, kubelock.ErrLost) {
+		t.Errorf("the old hold's release when the next has the lock: %v, want ErrLost", err)
+	}
+	if err := next.Renew(within(t)); err != nil {
+		t.Errorf("the next hold was harmed by it: %v", err)
+	}
+	release(t, next)
+}
+
 // TestReleaseAfterOthersHadTheLock checks a release whose answer is lost, when others
 // have acquired and released the lock before it can be read back.
 func TestReleaseAfterOthersHadTheLock(t *testing.T) {

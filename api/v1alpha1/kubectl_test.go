@@ -1,0 +1,159 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package v1alpha1_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// kubectl runs kubectl. Its cache is the test's own, because that in the home folder
+// may be of an earlier server at the same address.
+func kubectl(t testing.TB, input string, args ...string) string {
+	t.Helper()
+	out, err := env.Kubectl(t.Context(), input, append(args, "--cache-dir", t.TempDir())...)
+	if err != nil {
+		t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// ago is a time as the types write it; a negative duration is in the future.
+func ago(d time.Duration) string { return time.Now().Add(-d).UTC().Format(metav1.RFC3339Micro) }
+
+var columnPattern = regexp.MustCompile(`\S+( \S+)*`)
+
+// table reads what kubectl get prints, which is aligned below its headers. An empty
+// cell is what no other way of splitting would find.
+func table(t testing.TB, out string) (headers []string, rows [][]string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimRight(out, "\n"), "\n")
+	columns := columnPattern.FindAllStringIndex(lines[0], -1)
+	for i, line := range lines {
+		cells := make([]string, 0, len(columns))
+		for j, column := range columns {
+			end := len(line)
+			if j+1 < len(columns) {
+				end = min(end, columns[j+1][0])
+			}
+			cells = append(cells, strings.TrimSpace(line[min(column[0], end):end]))
+		}
+		if i == 0 {
+			headers = cells
+		} else {
+			rows = append(rows, cells)
+		}
+	}
+	return headers, rows
+}
+
+var (
+	narrow = []string{"NAME", "HOLDER", "ACQUIRED", "RENEWED", "DURATION", "TRANSITIONS", "AGE"}
+	wide   = append(slices.Clone(narrow), "VALUE", "LOCK ID")
+)
+
+func TestKubectlGetShowsHeldAndFreeLocks(t *testing.T) {
+	t.Parallel()
+	namespace := env.Namespace(t)
+	held := newLock(t, namespace, changes{"spec.holder.acquireTime": ago(7 * time.Minute), "spec.holder.renewTime": ago(20 * time.Second)})
+	held.SetName("a-held")
+	create(t, held)
+	free := newLock(t, namespace, changes{"spec.holder": absent})
+	free.SetName("b-free")
+	create(t, free)
+	unused := newLock(t, namespace, changes{"spec": absent})
+	unused.SetName("c-unused")
+	create(t, unused)
+
+	const justNow = `^\d\d?s$`
+	heldCells := []string{`^a-held$`, `^worker-7d9f$`, `^7m\d*s?$`, `^[2-5]\ds$`, `^30s$`, `^41$`, justNow, `^{"count": 3}$`, `^hold-b$`}
+	freeCells := []string{`^b-free$`, `^$`, `^$`, `^$`, `^$`, `^41$`, justNow, `^{"count": 3}$`, `^$`}
+	unusedCells := []string{`^c-unused$`, `^$`, `^$`, `^$`, `^$`, `^$`, justNow, `^$`, `^$`}
+	for _, tt := range []struct {
+		name    string
+		args    []string
+		headers []string
+		prefix  string // kubectl puts it before the names of what a category has
+	}{
+		{"by the plural", []string{"distributedlocks"}, narrow, ""},
+		{"by the singular", []string{"distributedlock"}, narrow, ""},
+		{"by the short name", []string{"dlock"}, narrow, ""},
+		{"by the category", []string{"kubelock"}, narrow, "distributedlock.kubelock.dev/"},
+		{"wide", []string{"distributedlocks", "-o", "wide"}, wide, ""},
+		{"wide by the short name", []string{"dlock", "-o", "wide"}, wide, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			out := kubectl(t, "", append([]string{"get", "-n", namespace}, tt.args...)...)
+			headers, rows := table(t, out)
+			if !slices.Equal(headers, tt.headers) {
+				t.Errorf("the headers are %q, want %q", headers, tt.headers)
+			}
+			want := [][]string{heldCells, freeCells, unusedCells}
+			if len(rows) != len(want) {
+				t.Fatalf("there are %d rows, want %d:\n%s", len(rows), len(want), out)
+			}
+			for i, row := range rows {
+				row[0] = strings.TrimPrefix(row[0], tt.prefix)
+				for j, cell := range row {
+					if !regexp.MustCompile(want[i][j]).MatchString(cell) {
+						t.Errorf("row %d has %q below %s, want %s:\n%s", i, cell, headers[j], want[i][j], out)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestKubectlGetShowsARenewalAheadOfItsTime is about holders that stamp their renewal
+// with the latest time that it can be on the server.
+func TestKubectlGetShowsARenewalAheadOfItsTime(t *testing.T) {
+	t.Parallel()
+	namespace := env.Namespace(t)
+	cache := t.TempDir() // Filled first, so that kubectl asks for the lock at once.
+	if out, err := env.Kubectl(t.Context(), "", "get", "dlock", "-n", namespace, "--cache-dir", cache); err != nil {
+		t.Fatal(out)
+	}
+	soon := ago(-1500 * time.Millisecond)
+	lock := create(t, newLock(t, namespace, changes{"spec.holder.acquireTime": soon, "spec.holder.renewTime": soon}))
+	out, err := env.Kubectl(t.Context(), "", "get", "dlock", "-n", namespace, "--cache-dir", cache, lock.GetName())
+	if err != nil {
+		t.Fatal(out)
+	}
+	_, rows := table(t, out)
+	if len(rows) != 1 || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][2]) || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][3]) {
+		t.Errorf("got an age that is none:\n%s", out)
+	}
+}
+
+func TestKubectlExplainDescribesTheFields(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"distributedlock":                   "the state that it guards",
+		"distributedlock.spec.objectExpiry": "The reaper then deletes the object",
+		"dlock.spec.holder.renewTimeSource": "whose clock renewTime was read from",
+	} {
+		if out := strings.Join(strings.Fields(kubectl(t, "", "explain", path)), " "); !strings.Contains(out, want) {
+			t.Errorf("kubectl explain %s prints %q, want %q in it", path, out, want)
+		}
+	}
+}
