@@ -88,9 +88,6 @@ type DistributedLockSpec struct {
 	// objectExpiry is how long a free lock and its state are kept after its last
 	// transition. The reaper then deletes the object. Absent, they are kept for ever.
 	// +optional
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$') && duration(self) > duration('0s')",message="must be a positive duration such as 90s, 5m or 24h"
 	ObjectExpiry *Duration `json:"objectExpiry,omitempty"`
 
 	// holder is who holds the lock. Absent, the lock is free.

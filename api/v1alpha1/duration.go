@@ -26,6 +26,8 @@ import (
 // applied 5m still owns the field after somebody else has written the object.
 //
 // +kubebuilder:validation:Type=string
+// +kubebuilder:validation:MaxLength=32
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$') && duration(self) > duration('0s')",message="must be a positive duration such as 90s, 5m or 24h"
 type Duration struct {
 	time.Duration `json:"-"`
 	text          string // what it was read from

@@ -19,6 +19,7 @@ package kubelock_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"testing"
 	"time"
 
@@ -152,5 +153,37 @@ func TestDelete(t *testing.T) {
 		if out, err := env.Kubectl(t.Context(), "", "get", "dlock", "gone", "-n", ns); err == nil {
 			t.Errorf("after Delete there is still %s", out)
 		}
+	}
+}
+
+// TestDeleteLetsTheNextHolderWin checks a deletion that is overtaken by an acquisition
+// between its read and its request: the lock is held, and so it stays.
+func TestDeleteLetsTheNextHolderWin(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	var rec recorder
+	l := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "overtaken")
+	deleter := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns}), "overtaken")
+	release(t, acquire(t, l).Update("first"))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var held *kubelock.Held[string]
+	rec.on(once("delete", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		held = acquire(t, l)
+		return next.RoundTrip(req)
+	}))
+	done := make(chan error, 1)
+	go func() { done <- deleter.Delete(ctx) }()
+	rec.waitFor(t, "watch") // It has found the lock held, and waits.
+	cancel()
+	if err := <-done; !errors.Is(err, kubelock.ErrNotAcquired) {
+		t.Errorf("Delete gives %v, want ErrNotAcquired", err)
+	}
+	if err := held.Update("second").Save(within(t)); err != nil {
+		t.Errorf("the holder lost its lock: %v", err)
+	}
+	release(t, held)
+	if got, err := l.Get(t.Context()); err != nil || got.Value != "second" {
+		t.Errorf("afterwards: %+v, %v", got, err)
 	}
 }
