@@ -103,13 +103,13 @@ func newContest(c *Client, k key, duration time.Duration, asked time.Time, try b
 		Duration:     duration,
 		ObjectExpiry: c.objectExpiry,
 	}
-	a.renew()
+	a.newLockID()
 	return a
 }
 
-// renew makes a new lock ID, so that nothing that was written under the last one is
+// newLockID makes a new lock ID, so that nothing that was written under the last one is
 // taken for an answer to what comes.
-func (a *contest) renew() {
+func (a *contest) newLockID() {
 	a.claim.LockID = string(uuid.NewUUID())
 	a.attempts = nil
 }

@@ -118,7 +118,7 @@ func (a *contest) enter(ctx context.Context, r protocol.Record, sent time.Time) 
 		return nil, a.failed(ctx, errTooLate)
 	}
 	a.record = r // This client's own, and dead: it can be taken.
-	a.renew()
+	a.newLockID()
 	return nil, errAgain
 }
 
