@@ -348,6 +348,74 @@ func TestDelayedRenewal(t *testing.T) {
 	release(t, held)
 }
 
+// TestEarlierAttemptIsCommittedLate checks a write that seems to have failed, is on its
+// way all the same, and is committed just before its own repetition arrives. The lease
+// counts from the sending of that first attempt.
+func TestEarlierAttemptIsCommittedLate(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	const lease = 20 * time.Second
+	var rec recorder
+	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: lease}), "late")
+	// holdBack keeps the first write of a verb back, tells its sender that it failed,
+	// and lets it go when the next one comes.
+	holdBack := func(verb string) (sent *time.Time) {
+		sent = new(time.Time)
+		var (
+			mu   sync.Mutex
+			held *http.Request
+		)
+		rec.on(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if verbOf(req) != verb {
+				return next.RoundTrip(req)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if sent.IsZero() {
+				*sent = time.Now()
+				body, err := req.GetBody()
+				if err != nil {
+					return nil, err
+				}
+				held = req.Clone(context.WithoutCancel(req.Context()))
+				held.Body = body
+				return nil, io.ErrUnexpectedEOF
+			}
+			if held != nil {
+				resp, err := next.RoundTrip(held)
+				if err != nil {
+					return nil, err
+				}
+				_ = resp.Body.Close()
+				held = nil
+			}
+			return next.RoundTrip(req)
+		})
+		return sent
+	}
+
+	sent := holdBack("create")
+	held := acquire(t, l)
+	if late := held.Deadline().Sub(sent.Add(lease)); late > 0 {
+		t.Errorf("acquired by an earlier attempt, the deadline is %v too late", late)
+	}
+	sent = holdBack("update")
+	if err := held.Renew(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if late := held.Deadline().Sub(sent.Add(lease)); late > 0 {
+		t.Errorf("renewed by an earlier attempt, the deadline is %v too late", late)
+	}
+	sent = holdBack("update")
+	if err := held.Update("kept").Release(within(t)); err != nil {
+		t.Errorf("released by an earlier attempt: %v", err)
+	}
+	rec.on(nil)
+	if got, err := l.Get(within(t)); err != nil || got.Value != "kept" || got.Held || sent.IsZero() {
+		t.Errorf("after the release: %+v, %v", got, err)
+	}
+}
+
 // TestDeadConnectionIsReplaced checks that a connection on which nothing is answered
 // any more does not cost a lock that is renewed.
 func TestDeadConnectionIsReplaced(t *testing.T) {
