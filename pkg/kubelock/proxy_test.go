@@ -23,8 +23,11 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
 // proxy passes TCP connections on to the API server, and can let those that are open
@@ -104,4 +107,25 @@ func pass(to io.WriteCloser, from io.Reader, dead <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// TestDeadConnectionIsReplaced checks that a connection on which nothing is answered
+// any more does not cost a lock that is renewed.
+func TestDeadConnectionIsReplaced(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	proxy := newProxy(t, env.Config.Host)
+	config := proxy.config(env.Config)
+	l := kubelock.NewLock[string](newClientFor(t, config, kubelock.Config{Namespace: ns, LockDuration: 4 * time.Second}), "connection")
+	held := acquire(t, l, kubelock.WithAutoRenew())
+	proxy.freeze() // What was sent so far is swallowed from now on; new connections work.
+	before := held.Deadline()
+	for !held.Deadline().After(before.Add(2 * time.Second)) {
+		select {
+		case <-held.Context().Done():
+			t.Fatalf("the lock was lost: %v", context.Cause(held.Context()))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	release(t, held)
 }

@@ -1,0 +1,112 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/controllers"
+)
+
+// options are the command line's.
+type options struct {
+	metricsAddress    string
+	metricsSecure     bool
+	probeAddress      string
+	leaderElect       bool
+	electionNamespace string
+	namespaces        string
+	maxClockSkew      time.Duration
+	concurrency       int
+	logging           zap.Options
+}
+
+// bind makes o what the command line says when flags are parsed, and until then the
+// defaults.
+func (o *options) bind(flags *flag.FlagSet) {
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "The address that metrics are served on; 0 serves none.")
+	flags.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics by HTTPS, and only to those whom the cluster permits to get /metrics.")
+	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "The address that /healthz and /readyz are served on; 0 serves none.")
+	flags.BoolVar(&o.leaderElect, "leader-elect", false, "Let only one of several replicas work at a time.")
+	flags.StringVar(&o.electionNamespace, "leader-election-namespace", "", "The namespace of the election's Lease; the default is the pod's own.")
+	flags.StringVar(&o.namespaces, "namespaces", "", "The namespaces to reap in, with commas between them; empty means all.")
+	flags.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Second, "How far the clocks of the API servers may be apart; below 0, leases are judged only by watching them.")
+	flags.IntVar(&o.concurrency, "concurrency", 4, "How many locks are worked on at once.")
+	o.logging.BindFlags(flags)
+}
+
+// check returns everything that is wrong with the options.
+func (o *options) check() error {
+	var wrong []error
+	if o.concurrency < 1 {
+		wrong = append(wrong, fmt.Errorf("--concurrency must be at least 1, not %d", o.concurrency))
+	}
+	for ns := range o.reaped() {
+		// An empty name would mean every namespace.
+		if problems := validation.IsDNS1123Label(ns); len(problems) > 0 {
+			wrong = append(wrong, fmt.Errorf("--namespaces: %q is no name of a namespace: %s", ns, strings.Join(problems, ", ")))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// reaped are the namespaces to reap in; nil means all.
+func (o *options) reaped() map[string]cache.Config {
+	if o.namespaces == "" {
+		return nil
+	}
+	namespaces := map[string]cache.Config{}
+	for ns := range strings.SplitSeq(o.namespaces, ",") {
+		namespaces[strings.TrimSpace(ns)] = cache.Config{}
+	}
+	return namespaces
+}
+
+// manager turns the command line into the manager's options.
+func (o *options) manager(scheme *runtime.Scheme) ctrl.Options {
+	metrics := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure}
+	if o.metricsSecure {
+		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	return ctrl.Options{
+		Scheme:                        scheme,
+		Metrics:                       metrics,
+		HealthProbeBindAddress:        o.probeAddress,
+		LeaderElection:                o.leaderElect,
+		LeaderElectionID:              "reaper.kubelock.dev",
+		LeaderElectionNamespace:       o.electionNamespace,
+		LeaderElectionReleaseOnCancel: true, // Nothing runs after the manager has ended.
+		Cache: cache.Options{
+			DefaultNamespaces: o.reaped(),
+			ByObject:          map[client.Object]cache.ByObject{&v1alpha1.DistributedLock{}: {Transform: controllers.StripForCache}},
+		},
+	}
+}

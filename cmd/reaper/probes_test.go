@@ -1,0 +1,120 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+)
+
+// gate holds back requests for locks until it is opened.
+type gate struct {
+	next http.RoundTripper
+	open chan struct{}
+}
+
+func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(req.URL.Path, "/distributedlocks") {
+		select {
+		case <-g.open:
+		case <-req.Context().Done():
+			return nil, req.Context().Err()
+		}
+	}
+	return g.next.RoundTrip(req)
+}
+
+// WrappedRoundTripper lets client-go find the transport below.
+func (g *gate) WrappedRoundTripper() http.RoundTripper { return g.next }
+
+// TestReadyWhenLocksAreWatched checks that the reaper is healthy before it is ready, and
+// ready not before it has listed the locks; and that it then reaps.
+func TestReadyWhenLocksAreWatched(t *testing.T) {
+	logs.Reset()
+	config := rest.CopyConfig(account(t))
+	open := make(chan struct{})
+	opened := sync.OnceFunc(func() { close(open) })
+	defer opened()
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &gate{next, open} })
+	r := startReplica(t, config, elected(t))
+
+	eventually(t, "/healthz answers 200", func() bool { return r.probe(t, "/healthz") == http.StatusOK })
+	if code := r.probe(t, "/readyz"); code != http.StatusInternalServerError {
+		t.Errorf("/readyz answers %d before the locks were listed, want 500", code)
+	}
+	opened()
+	eventually(t, "/readyz answers 200", func() bool { return r.probe(t, "/readyz") == http.StatusOK })
+	if code := r.probe(t, "/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz answers %d", code)
+	}
+
+	ns := env.Namespace(t)
+	history := env.Watch(t, ns)
+	die(t, ns, "orders")
+	history.Until(patience, "orders", "freed", expired)
+	eventually(t, "the log tells", func() bool { return len(logs.With("Freed a lock whose holder did not renew it")) > 0 })
+	if errs := logs.With("Reconciler error"); len(errs) > 0 {
+		t.Errorf("the reaper logged errors: %q", errs)
+	}
+}
+
+// TestNotReadyBeforeTheCacheIsStarted checks the moment between the start of the probes
+// and that of the cache.
+func TestNotReadyBeforeTheCacheIsStarted(t *testing.T) {
+	unstarted, err := cache.New(account(t), cache.Options{Scheme: env.Client(t).Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(within(t, patience), http.MethodGet, "/readyz", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cacheSynced(unstarted)(req); err == nil {
+		t.Error("ready, though nothing is watched")
+	}
+}
+
+// TestDeniedReaperIsNotReady checks that a reaper which may not watch locks does not
+// pretend to work, and that its log says why.
+func TestDeniedReaperIsNotReady(t *testing.T) {
+	ns := env.Namespace(t)
+	nobody := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "nobody"}}
+	if _, err := env.Clientset(t).CoreV1().ServiceAccounts(ns).Create(t.Context(), nobody, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r := startReplica(t, env.ServiceAccount(t, ns, "nobody"), options{metricsAddress: "0", probeAddress: freeAddress(t), concurrency: 1})
+	eventually(t, "the log tells", func() bool { return len(logs.With("forbidden")) > 0 })
+	if code := r.probe(t, "/readyz"); code != http.StatusInternalServerError {
+		t.Errorf("/readyz answers %d, want 500", code)
+	}
+	if code := r.probe(t, "/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz answers %d: a restart would not help", code)
+	}
+	r.cancel()
+	if err := <-r.ended; err != nil {
+		t.Errorf("the reaper ended: %v", err)
+	}
+	r.cancel = nil
+	logs.Reset()
+}

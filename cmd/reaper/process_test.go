@@ -1,0 +1,118 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/kubelock/kubelock/internal/testenv"
+)
+
+// deployment is the reaper's, as the API server has it.
+func deployment(t *testing.T) *appsv1.Deployment {
+	t.Helper()
+	if deployed != nil {
+		t.Fatal(deployed)
+	}
+	d, err := env.Clientset(t).AppsV1().Deployments(testenv.ReaperNamespace).Get(t.Context(), "kubelock-reaper", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// kubeconfig writes a configuration to a file.
+func kubeconfig(t *testing.T, config *rest.Config) string {
+	t.Helper()
+	out := clientcmdapi.NewConfig()
+	out.Clusters["test"] = &clientcmdapi.Cluster{Server: config.Host, CertificateAuthorityData: config.CAData}
+	out.AuthInfos["test"] = &clientcmdapi.AuthInfo{Token: config.BearerToken}
+	out.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "test"}
+	out.CurrentContext = "test"
+	path := filepath.Join(t.TempDir(), "config")
+	if err := clientcmd.WriteToFile(*out, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestProcess runs the reaper as the program that it is, with the arguments of the
+// manifest, until it is told to end.
+func TestProcess(t *testing.T) {
+	ns := env.Namespace(t)
+	probes := freeAddress(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append(slices.Clone(deployment(t).Spec.Template.Spec.Containers[0].Args),
+		// What a Pod has of its own.
+		"--leader-election-namespace="+testenv.ReaperNamespace, "--metrics-bind-address="+freeAddress(t), "--health-probe-bind-address="+probes)
+	cmd := exec.CommandContext(within(t, 2*patience), self, args...)
+	cmd.Env = append(os.Environ(), runAsReaper+"=1", "KUBECONFIG="+kubeconfig(t, account(t)))
+	var output testenv.Logs
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the process is ready", func() bool {
+		code, _ := get(t, "http://"+probes+"/readyz", "")
+		return code == http.StatusOK
+	})
+	die(t, ns, "orders")
+	env.Event(t, patience, ns, "orders", "HolderExpired") // The last thing that it does for the lock.
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("told to end, the process ended with %v", err)
+	}
+
+	lines := output.With("")
+	freed := false
+	for _, line := range lines {
+		var entry map[string]any
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Errorf("a line of the log is no JSON: %q", line)
+		}
+		freed = freed || entry["msg"] == "Freed a lock whose holder did not renew it" && entry["name"] == "orders" && entry["namespace"] == ns
+	}
+	if !freed || len(output.With("forbidden")) > 0 {
+		t.Errorf("the log does not tell of the lock, or that something was denied:\n%s", strings.Join(lines, ""))
+	}
+	lease, err := env.Clientset(t).CoordinationV1().Leases(testenv.ReaperNamespace).Get(t.Context(), "reaper.kubelock.dev", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if holder := lease.Spec.HolderIdentity; holder != nil && *holder != "" {
+		t.Errorf("after its end the process still leads the election, as %s", *holder)
+	}
+}
