@@ -31,8 +31,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/testenv"
@@ -109,7 +109,8 @@ func TestPodsAreRestricted(t *testing.T) {
 		t.Fatal(err)
 	}
 	documents := strings.Split(string(text), "\n---\n")
-	if err := yaml.UnmarshalStrict([]byte(documents[len(documents)-1]), sample); err != nil {
+	last := []byte(documents[len(documents)-1])
+	if _, _, err := scheme.Codecs.UniversalDeserializer().Decode(last, nil, sample); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range []*appsv1.Deployment{reaper, sample} {
