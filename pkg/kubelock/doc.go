@@ -50,8 +50,9 @@ limitations under the License.
 //     greatest it has seen.
 //   - A suspended virtual machine may stop the monotonic clock that leases are
 //     measured with. Fencing covers that, too.
-//   - Who may write the objects can break every rule here: `kubectl edit` can take a
-//     lock away, or lower a token's base by restoring etcd from a backup.
+//   - Who may write the objects can break the rules: `kubectl edit` can take a lock away
+//     from its holder, who notices at its next write. Restoring etcd from a backup can
+//     lower fencing tokens; no token that is drawn from the cluster is safe from that.
 //   - Callers of one client are served in their order. Between clients there is no
 //     order yet: whoever is first after a release has the lock.
 //
