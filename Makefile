@@ -33,7 +33,7 @@ test: ## Run every test against a real API server, with the race detector.
 
 .PHONY: help
 help: ## List the targets.
-	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-zA-Z_-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-zA-Z_-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build the programs into bin/.
@@ -90,7 +90,7 @@ vulncheck: ## Check for known vulnerabilities, where the database can be reached
 	@go build -C hack/tools -o $(GOVULNCHECK) golang.org/x/vuln/cmd/govulncheck
 	@hack/vulncheck.sh $(GOVULNCHECK)
 
-##@ Tools
+##@ Tools and cleaning
 
 .PHONY: controller-gen
 controller-gen:
