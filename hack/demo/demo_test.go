@@ -27,8 +27,12 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/kubelock/kubelock/hack/controlplane/assets"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // marker is an environment variable by which the processes of one demo are found.
 const marker = "KUBELOCK_DEMO_TEST"
