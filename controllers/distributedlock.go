@@ -135,6 +135,14 @@ func (r *DistributedLockReaper) due(name types.NamespacedName, lock protocol.Rec
 		}
 		return nil, wait
 	}
+	if len(lock.Waiters) > 0 {
+		// The head will take it, unless nobody has told it or it is dead: who frees a lock
+		// gives it to the head, but people may free one by hand.
+		if _, wait := judge.Available(lock, seen, 1); wait > 0 {
+			return nil, wait
+		}
+		return r.grant, 0
+	}
 	if due, wait, ok := judge.Collectable(lock, seen); ok {
 		if due {
 			return r.collect, 0

@@ -29,22 +29,48 @@ import (
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// expire frees a lock whose holder's lease has ended. The state stays as the holder
-// last wrote it.
+// expire ends a hold whose lease has ended, and gives the lock to the first waiter
+// if there is one. The state stays as the holder last wrote it.
 func (r *DistributedLockReaper) expire(ctx context.Context, obj *v1alpha1.DistributedLock) error {
 	lock := store.FromObject(obj)
-	free, err := protocol.Expire(lock, r.ServerTime.Stamp(r.Now()))
+	next, err := protocol.Expire(lock, nil, r.ServerTime.Stamp(r.Now()))
 	if err != nil {
 		return err
 	}
-	if err := r.Client.Update(ctx, store.ToObject(free), client.FieldOwner(FieldManager)); err != nil {
-		return fmt.Errorf("freeing an expired lock: %w", err)
+	if err := r.Client.Update(ctx, store.ToObject(next), client.FieldOwner(FieldManager)); err != nil {
+		return fmt.Errorf("ending an expired hold: %w", err)
 	}
 	holdersExpired.Inc()
 	h := lock.Holder
-	log.FromContext(ctx).Info("Freed a lock whose holder did not renew it",
+	log.FromContext(ctx).Info("Ended a hold that was not renewed",
 		"holder", h.Identity, "lockID", h.LockID, "renewTime", h.RenewTime, "duration", h.Duration)
-	r.Events.Eventf(obj, nil, corev1.EventTypeWarning, "HolderExpired", "FreeLock",
-		"%s did not renew its lease of %s in time, the lock is free", h.Identity, h.Duration)
+	if next.Holder == nil {
+		r.Events.Eventf(obj, nil, corev1.EventTypeWarning, "HolderExpired", "FreeLock",
+			"%s did not renew its lease of %s in time, the lock is free", h.Identity, h.Duration)
+		return nil
+	}
+	locksGranted.Inc()
+	r.Events.Eventf(obj, nil, corev1.EventTypeWarning, "HolderExpired", "GrantLock",
+		"%s did not renew its lease of %s in time, %s has the lock now", h.Identity, h.Duration, next.Holder.Identity)
+	return nil
+}
+
+// grant gives a free lock that clients queue for to the first of them.
+func (r *DistributedLockReaper) grant(ctx context.Context, obj *v1alpha1.DistributedLock) error {
+	next, err := protocol.Grant(store.FromObject(obj), r.ServerTime.Stamp(r.Now()))
+	if err != nil {
+		return err
+	}
+	if err := r.Client.Update(ctx, store.ToObject(next), client.FieldOwner(FieldManager)); err != nil {
+		return fmt.Errorf("granting a free lock: %w", err)
+	}
+	if next.Holder == nil {
+		log.FromContext(ctx).Info("Emptied a queue that no client wrote")
+		return nil
+	}
+	locksGranted.Inc()
+	log.FromContext(ctx).Info("Granted a free lock to its first waiter", "holder", next.Holder.Identity, "lockID", next.Holder.LockID)
+	r.Events.Eventf(obj, nil, corev1.EventTypeNormal, "LockGranted", "GrantLock",
+		"the lock was free and %s was first in its queue", next.Holder.Identity)
 	return nil
 }

@@ -24,7 +24,11 @@ import (
 var (
 	holdersExpired = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "kubelock_reaper_holders_expired_total",
-		Help: "Locks that were freed because their holders did not renew them.",
+		Help: "Holds that were ended because their holders did not renew them.",
+	})
+	locksGranted = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "kubelock_reaper_locks_granted_total",
+		Help: "Locks that were given to the first of those who queued for them.",
 	})
 	objectsDeleted = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "kubelock_reaper_objects_deleted_total",
@@ -33,5 +37,5 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(holdersExpired, objectsDeleted)
+	metrics.Registry.MustRegister(holdersExpired, locksGranted, objectsDeleted)
 }

@@ -96,13 +96,14 @@ type DistributedLockSpec struct {
 	Holder *Holder `json:"holder,omitempty"`
 
 	// waiters is the queue for the lock, first come first served. Each entry is
-	// text that the waiting client wrote.
+	// text that the waiting client wrote: the ID of the hold that it asks for, the
+	// duration of the lease, and its identity.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:MaxItems=128
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=512
-	Waiters []string `json:"waiters,omitempty"`
+	Waiters []string `json:"waiters,omitzero"`
 
 	// lastRelease is how the last hold ended.
 	// +optional

@@ -71,12 +71,31 @@ type Judge struct {
 // after the renewal was written, the holder before it was sent; the renewal time
 // is an upper bound of the server's time, the judge's a lower.
 func (j Judge) Expired(r Record, seen Observation) (expired bool, wait time.Duration) {
-	h := r.Holder
-	if h == nil {
+	if r.Holder == nil {
 		return false, 0
 	}
-	wait = h.Duration - j.Now.Sub(seen.Since)
-	if by, ok := j.until(h.RenewTime.Add(h.Duration), h.Source); ok {
+	return j.Available(r, seen, 0)
+}
+
+// Available reports whether the lock is there for the taking by whoever has that
+// place in the queue, 0 being its head, and if not, for how long it cannot be found
+// to be so without a change of r. Somebody who does not queue has the place behind
+// the last.
+//
+// It is when its hold has ended, or there is none, and everybody before that place
+// has had a head start of Grace for each place.
+func (j Judge) Available(r Record, seen Observation, place int) (available bool, wait time.Duration) {
+	if r.Holder == nil && place == 0 {
+		return true, 0
+	}
+	start := time.Duration(place) * Grace
+	end := r.LastTransition()
+	if h := r.Holder; h != nil {
+		start += h.Duration
+		end = Stamp{Time: h.RenewTime, Source: h.Source}
+	}
+	wait = start - j.Now.Sub(seen.Since)
+	if by, ok := j.until(end.Time.Add(start), end.Source); ok {
 		wait = min(wait, by)
 	}
 	return wait <= 0, max(wait, 0)

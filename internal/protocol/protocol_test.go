@@ -18,8 +18,8 @@ package protocol
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -33,9 +33,14 @@ var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func at(d time.Duration) Stamp { return Stamp{Time: epoch.Add(d), Source: Server} }
 
+// claimOf is a claim of the client "client-" + lockID.
+func claimOf(lockID string, d time.Duration) Claim {
+	return Claim{Identity: "who-" + lockID, Client: "client-" + lockID, LockID: lockID, Duration: d}
+}
+
 func mustTake(t *testing.T, r Record, lockID string, s Stamp) Record {
 	t.Helper()
-	next, err := Take(r, Claim{Identity: "who-" + lockID, Client: "client-" + lockID, LockID: lockID, Duration: 30 * time.Second}, s)
+	next, err := Take(r, claimOf(lockID, 30*time.Second), 0, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,14 +82,14 @@ func TestTakeOverNotesTheExpiry(t *testing.T) {
 	held := stored(mustTake(t, stored(Record{Name: "k", Key: "k"}, 10), "a", at(0)), 11)
 	got := mustTake(t, held, "b", at(time.Minute))
 	want := LastRelease{LockID: "a", Identity: "who-a", Token: 11, Time: epoch.Add(time.Minute), Source: Server, Reason: Expired}
-	if *got.LastRelease != want || !got.HeldBy("b") || got.Holder.Token != 12 {
+	if *got.LastRelease != want || !got.HeldBy("b", 12) || got.Holder.Token != 12 {
 		t.Errorf("took over to %+v after %+v, want the last hold noted as %+v", got.Holder, got.LastRelease, want)
 	}
 }
 
 func TestTakeNeedsAnIntegerVersion(t *testing.T) {
 	for _, version := range []string{"abc", "0", "-4", "9999999999999999999999"} {
-		if _, err := Take(Record{UID: "uid", ResourceVersion: version}, Claim{LockID: "a"}, at(0)); err == nil {
+		if _, err := Take(Record{UID: "uid", ResourceVersion: version}, Claim{LockID: "a"}, 0, at(0)); err == nil {
 			t.Errorf("took a lock at resourceVersion %q", version)
 		}
 	}
@@ -93,7 +98,7 @@ func TestTakeNeedsAnIntegerVersion(t *testing.T) {
 func TestRenewAlwaysChangesTheRenewTime(t *testing.T) {
 	held := stored(mustTake(t, stored(Record{Name: "k", Key: "k"}, 10), "a", at(time.Hour)), 11)
 	for _, s := range []Stamp{at(0), at(time.Hour), at(2 * time.Hour)} { // Clocks may be set back.
-		got, err := Renew(held, "a", 11, 5*time.Second, Change{}, s)
+		got, err := Renew(held, claimOf("a", 5*time.Second), 11, Change{}, s)
 		if err != nil || !got.Holder.RenewTime.After(held.Holder.RenewTime) || got.Holder.Duration != 5*time.Second ||
 			!got.Holder.AcquireTime.Equal(held.Holder.AcquireTime) || got.Holder.Token != 11 {
 			t.Errorf("renewed at %v to %+v, %v", s.Time, got.Holder, err)
@@ -107,26 +112,26 @@ func TestRenewAlwaysChangesTheRenewTime(t *testing.T) {
 func TestOnlyTheHolderWrites(t *testing.T) {
 	value := "1"
 	held := stored(mustTake(t, stored(Record{Name: "k", Key: "k", Value: &value}, 10), "a", at(0)), 11)
-	free, err := Release(held, "a", 11, Change{Write: true, Value: nil}, at(1))
+	free, err := Release(held, claimOf("a", time.Second), 11, Change{Write: true, Value: nil}, nil, at(1))
 	if err != nil || free.Holder != nil || free.Value != nil || free.LastRelease.Reason != Released || free.LastRelease.Token != 11 {
 		t.Errorf("released to %+v, %v", free, err)
 	}
-	if kept, err := Release(held, "a", 11, Change{}, at(1)); err != nil || kept.Value != &value {
+	if kept, err := Release(held, claimOf("a", time.Second), 11, Change{}, nil, at(1)); err != nil || kept.Value != &value {
 		t.Errorf("a release without a change left the value %v, %v", kept.Value, err)
 	}
 	for name, err := range map[string]error{
-		"release by another":  second(Release(held, "b", 11, Change{}, at(1))),
-		"renewal by another":  second(Renew(held, "b", 11, time.Second, Change{}, at(1))),
-		"release of a free":   second(Release(free, "a", 11, Change{}, at(1))),
-		"renewal of a free":   second(Renew(free, "a", 11, time.Second, Change{}, at(1))),
-		"expiry of a free":    second(Expire(free, at(1))),
-		"release without one": second(Release(Record{}, "a", 11, Change{}, at(1))),
+		"release by another":  second(Release(held, claimOf("b", time.Second), 11, Change{}, nil, at(1))),
+		"renewal by another":  second(Renew(held, claimOf("b", time.Second), 11, Change{}, at(1))),
+		"release of a free":   second(Release(free, claimOf("a", time.Second), 11, Change{}, nil, at(1))),
+		"renewal of a free":   second(Renew(free, claimOf("a", time.Second), 11, Change{}, at(1))),
+		"expiry of a free":    second(Expire(free, nil, at(1))),
+		"release without one": second(Release(Record{}, claimOf("a", time.Second), 11, Change{}, nil, at(1))),
 	} {
 		if !errors.Is(err, ErrNotHolder) {
 			t.Errorf("%s: got %v, want ErrNotHolder", name, err)
 		}
 	}
-	expired, err := Expire(held, at(time.Hour))
+	expired, err := Expire(held, nil, at(time.Hour))
 	if err != nil || expired.Value != &value || expired.LastRelease.Reason != Expired || expired.LastRelease.Token != 11 {
 		t.Errorf("expired to %+v, %v", expired, err)
 	}
@@ -258,39 +263,68 @@ func TestCollectable(t *testing.T) {
 func TestTokensIncreaseOverRandomHistories(t *testing.T) {
 	for seed := range uint64(500) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
-		version, last := int64(100), int64(0)
+		version, last, n := int64(100), int64(0), uint64(0)
 		r := Record{Name: "k", Key: "k"}
-		commit := func(next Record) {
+		client := func() string { return "c" + strconv.Itoa(rnd.IntN(4)) }
+		claim := func(client string) Claim {
+			n++
+			return Claim{Identity: client, Client: client, LockID: LockID(client, n), Duration: time.Minute}
+		}
+		commit := func(next Record, err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := next.Holder != nil && (r.Holder == nil || next.Holder.LockID != r.Holder.LockID)
 			version += 1 + rnd.Int64N(3)
 			r = stored(next, version)
+			if !began {
+				return
+			}
+			token := r.Holder.Token
+			if token == 0 {
+				token, _ = CreatedToken(r)
+			}
+			if token <= last || token > version {
+				t.Fatalf("seed %d: token %d at version %d after token %d", seed, token, version, last)
+			}
+			last = token
 		}
-		for step := range 40 {
-			switch rnd.IntN(5) {
-			case 0, 1:
-				commit(mustTake(t, r, fmt.Sprint(seed, step), at(time.Duration(step)*time.Second)))
-				token := r.Holder.Token
-				if token == 0 {
-					token, _ = CreatedToken(r)
+		for range 60 {
+			var successor *Claim
+			if rnd.IntN(2) == 0 && r.Holder != nil {
+				successor = new(claim(r.Holder.Client))
+			}
+			switch rnd.IntN(7) {
+			case 0:
+				commit(Take(r, claim(client()), rnd.IntN(len(r.Waiters)+1), at(0)))
+			case 1:
+				if r.Holder != nil {
+					commit(Release(r, Claim{LockID: r.Holder.LockID}, last, Change{}, successor, at(0)))
 				}
-				if token <= last || token > version {
-					t.Fatalf("seed %d: token %d at version %d after token %d", seed, token, version, last)
-				}
-				last = token
 			case 2:
 				if r.Holder != nil {
-					next, err := Release(r, r.Holder.LockID, last, Change{}, at(0))
-					if err != nil {
-						t.Fatal(err)
-					}
-					commit(next)
+					commit(Expire(r, successor, at(0)))
 				}
 			case 3:
-				if r.Exists() {
-					commit(r) // Somebody else's change of the object.
+				if r.Exists() && r.Holder == nil {
+					commit(Grant(r, at(0)))
 				}
 			case 4:
-				version++
-				r = Record{Name: "k", Key: "k"} // Deleted.
+				if r.Exists() {
+					commit(r, nil) // Somebody else's change of the object.
+				}
+			case 5:
+				if r.Exists() {
+					next := r
+					next.Waiters = append(slices.Clone(r.Waiters), claim(client()).Waiter().String())
+					commit(next, nil)
+				}
+			case 6:
+				if rnd.IntN(4) == 0 {
+					version++
+					r = Record{Name: "k", Key: "k"} // Deleted.
+				}
 			}
 		}
 	}

@@ -41,7 +41,7 @@ type Record struct {
 	ObjectExpiry time.Duration
 	// Holder is nil when the lock is free.
 	Holder *Holder
-	// Waiters is the queue. No transition here changes it yet; every one keeps it.
+	// Waiters is the queue, its head first: see Waiter.
 	Waiters []string
 	// LastRelease is how the last hold ended; nil before the first end.
 	LastRelease *LastRelease
@@ -55,9 +55,12 @@ type Record struct {
 // Exists reports whether there is an object.
 func (r Record) Exists() bool { return r.UID != "" }
 
-// HeldBy reports whether the hold lockID is the current one.
-func (r Record) HeldBy(lockID string) bool {
-	return r.Holder != nil && r.Holder.LockID == lockID
+// HeldBy reports whether the hold with that lock ID and token is the current one.
+// A token of 0 stands for one that is not known. The lock ID alone would not tell: a
+// queue entry that the network delivered twice begins two holds.
+func (r Record) HeldBy(lockID string, token int64) bool {
+	h := r.Holder
+	return h != nil && h.LockID == lockID && (h.Token == token || h.Token == 0 || token == 0)
 }
 
 // LastTransition is when a free lock became free, as far as its record tells: at the

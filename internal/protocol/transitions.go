@@ -18,6 +18,7 @@ package protocol
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -31,13 +32,25 @@ type Claim struct {
 	ObjectExpiry time.Duration // 0 leaves the object's as it is
 }
 
+// Waiter is the entry by which the claim queues.
+func (c Claim) Waiter() Waiter {
+	return Waiter{LockID: c.LockID, Duration: c.Duration, Identity: c.Identity}
+}
+
 // Take begins a hold: free→held, or held→held after the old hold has expired. The
-// caller has made sure of that; the write must be conditioned on r's version, or,
-// where there is no object, create it.
-func Take(r Record, c Claim, at Stamp) (Record, error) {
+// caller has made sure of that, and that the first drop entries of the queue, its
+// own among them, have had their chance or are not needed any more. The write must
+// be conditioned on r's version, or, where there is no object, create it.
+func Take(r Record, c Claim, drop int, at Stamp) (Record, error) {
 	if r.Holder != nil {
 		r = end(r, 0, Expired, at)
 	}
+	r.Waiters = slices.Clone(r.Waiters[drop:])
+	return begin(r, c, at)
+}
+
+// begin puts the claim's hold into a free lock.
+func begin(r Record, c Claim, at Stamp) (Record, error) {
 	h := &Holder{
 		Identity:    c.Identity,
 		Pod:         c.Pod,
@@ -88,41 +101,97 @@ func (c Change) apply(r Record) Record {
 	return r
 }
 
-// Renew extends the hold lockID and, if change says so, writes the state:
+// Renew extends c's hold to c's duration and, if change says so, writes the state:
 // held→held by renewal. The renewal time grows with every call, so that observers
 // see each one, and so that the holder can tell its own attempts apart.
-func Renew(r Record, lockID string, token int64, duration time.Duration, change Change, at Stamp) (Record, error) {
-	if !r.HeldBy(lockID) {
+func Renew(r Record, c Claim, token int64, change Change, at Stamp) (Record, error) {
+	if !r.HeldBy(c.LockID, token) {
 		return Record{}, ErrNotHolder
 	}
 	h := *r.Holder
+	h.Pod = c.Pod // Who was given the lock had no room for it in the queue.
 	h.Token = token
 	h.RenewTime = at.Time
 	if earliest := r.Holder.RenewTime.Add(time.Microsecond); at.Time.Before(earliest) {
 		h.RenewTime = earliest
 	}
 	h.Source = at.Source
-	h.Duration = duration
+	h.Duration = c.Duration
+	if c.ObjectExpiry > 0 {
+		r.ObjectExpiry = c.ObjectExpiry
+	}
 	r.Holder = &h
 	return change.apply(r), nil
 }
 
-// Release ends the hold lockID and, if change says so, writes the state:
-// held→free.
-func Release(r Record, lockID string, token int64, change Change, at Stamp) (Record, error) {
-	if !r.HeldBy(lockID) {
+// Release ends c's hold and, if change says so, writes the state. The lock goes to
+// the first waiter of another client: held→held by hand-off; the claim successor of
+// this client, if there is one, joins the queue then. Without such a waiter the
+// lock goes to successor. Without both it is free.
+func Release(r Record, c Claim, token int64, change Change, successor *Claim, at Stamp) (Record, error) {
+	if !r.HeldBy(c.LockID, token) {
 		return Record{}, ErrNotHolder
 	}
-	return change.apply(end(r, token, Released, at)), nil
+	if c.ObjectExpiry > 0 {
+		r.ObjectExpiry = c.ObjectExpiry
+	}
+	return pass(change.apply(r), token, Released, successor, at)
 }
 
-// Expire ends a hold that has expired: held→free. The caller has made sure of
-// that; the state stays as the holder last wrote it.
-func Expire(r Record, at Stamp) (Record, error) {
+// Expire ends a hold that has expired, and gives the lock to the first waiter if
+// there is one: held→held, or held→free. The caller has made sure of the expiry; the
+// state stays as the holder last wrote it. The claim successor is of the client that
+// had the lock; see Release.
+func Expire(r Record, successor *Claim, at Stamp) (Record, error) {
 	if r.Holder == nil {
 		return Record{}, ErrNotHolder
 	}
-	return end(r, 0, Expired, at), nil
+	return pass(r, 0, Expired, successor, at)
+}
+
+// Grant gives a free lock to the first waiter: free→held. Without one that can be
+// read it empties the queue.
+func Grant(r Record, at Stamp) (Record, error) {
+	if r.Holder != nil {
+		return Record{}, errors.New("the lock is held")
+	}
+	head, rest, ok := r.next("")
+	r.Waiters = slices.Clone(rest)
+	if !ok {
+		return r, nil
+	}
+	token, err := NextToken(r)
+	if err != nil {
+		return Record{}, err
+	}
+	r.Holder = head.grant(token, at)
+	r.Transitions++
+	return r, nil
+}
+
+// pass ends the current hold and begins the next one, if anybody wants it.
+func pass(r Record, token int64, reason Reason, successor *Claim, at Stamp) (Record, error) {
+	head, rest, ok := r.next(r.Holder.Client)
+	r.Waiters = slices.Clone(rest)
+	if reason == Released && (ok || successor != nil) {
+		reason = HandedOff
+	}
+	r = end(r, token, reason, at)
+	switch {
+	case ok:
+		next, err := NextToken(r)
+		if err != nil {
+			return Record{}, err
+		}
+		r.Holder = head.grant(next, at)
+		r.Transitions++
+		if successor != nil {
+			r.Waiters = append(r.Waiters, successor.Waiter().String())
+		}
+	case successor != nil:
+		return begin(r, *successor, at)
+	}
+	return r, nil
 }
 
 // end removes the holder and notes how its hold ended. token is the hold's where

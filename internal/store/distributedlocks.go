@@ -25,6 +25,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -81,6 +82,9 @@ type once struct{ rest.Interface }
 func (c once) Post() *rest.Request   { return c.Interface.Post().MaxRetries(0) }
 func (c once) Put() *rest.Request    { return c.Interface.Put().MaxRetries(0) }
 func (c once) Delete() *rest.Request { return c.Interface.Delete().MaxRetries(0) }
+func (c once) Patch(pt types.PatchType) *rest.Request {
+	return c.Interface.Patch(pt).MaxRetries(0)
+}
 
 func (s *distributedLocks) Resource() schema.GroupResource { return v1alpha1.Resource(resource) }
 
@@ -120,13 +124,22 @@ func (s *distributedLocks) Delete(ctx context.Context, r protocol.Record) error 
 
 func (s *distributedLocks) Watcher(name string) cache.ListerWatcher {
 	selector := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+	return s.selected(func(options *metav1.ListOptions) { options.FieldSelector = selector })
+}
+
+func (s *distributedLocks) HeldBy(client string) cache.ListerWatcher {
+	selector := labels.Set{v1alpha1.HolderLabel: client}.String()
+	return s.selected(func(options *metav1.ListOptions) { options.LabelSelector = selector })
+}
+
+func (s *distributedLocks) selected(choose func(*metav1.ListOptions)) cache.ListerWatcher {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			options.FieldSelector = selector
+			choose(&options)
 			return s.client.List(ctx, options)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			options.FieldSelector = selector
+			choose(&options)
 			return s.client.Watch(ctx, options)
 		},
 	}
@@ -206,7 +219,10 @@ func ToObject(r protocol.Record) *v1alpha1.DistributedLock {
 	if r.Key != r.Name {
 		spec.Key = r.Key
 	}
-	spec.Value, spec.Waiters, spec.Transitions = r.Value, r.Waiters, r.Transitions
+	spec.Value, spec.Transitions = r.Value, r.Transitions
+	if spec.Waiters = r.Waiters; spec.Waiters == nil {
+		spec.Waiters = []string{} // So that there is a list to append to.
+	}
 	if expiry := stored.Spec.ObjectExpiry; expiry != nil && expiry.Duration == r.ObjectExpiry {
 		spec.ObjectExpiry = expiry // In the words of whoever wrote it.
 	} else if r.ObjectExpiry > 0 {
@@ -217,29 +233,39 @@ func ToObject(r protocol.Record) *v1alpha1.DistributedLock {
 			obj.Labels = map[string]string{}
 		}
 		obj.Labels[v1alpha1.HolderLabel] = h.Client
-		spec.Holder = &v1alpha1.Holder{
-			Identity:        h.Identity,
-			Client:          h.Client,
-			LockID:          h.LockID,
-			Token:           h.Token,
-			AcquireTime:     metav1.NewMicroTime(h.AcquireTime),
-			RenewTime:       metav1.NewMicroTime(h.RenewTime),
-			RenewTimeSource: v1alpha1.TimeSource(h.Source),
-			Duration:        metav1.Duration{Duration: h.Duration},
-		}
-		if h.Pod.Name != "" {
-			spec.Holder.Pod = &v1alpha1.PodReference{Name: h.Pod.Name, UID: types.UID(h.Pod.UID)}
-		}
+		spec.Holder = toHolder(h)
 	}
-	if l := r.LastRelease; l != nil {
-		spec.LastRelease = &v1alpha1.LastRelease{
-			LockID:     l.LockID,
-			Identity:   l.Identity,
-			Token:      l.Token,
-			Time:       metav1.NewMicroTime(l.Time),
-			TimeSource: v1alpha1.TimeSource(l.Source),
-			Reason:     v1alpha1.ReleaseReason(l.Reason),
-		}
-	}
+	spec.LastRelease = toLastRelease(r.LastRelease)
 	return obj
+}
+
+func toHolder(h *protocol.Holder) *v1alpha1.Holder {
+	holder := &v1alpha1.Holder{
+		Identity:        h.Identity,
+		Client:          h.Client,
+		LockID:          h.LockID,
+		Token:           h.Token,
+		AcquireTime:     metav1.NewMicroTime(h.AcquireTime),
+		RenewTime:       metav1.NewMicroTime(h.RenewTime),
+		RenewTimeSource: v1alpha1.TimeSource(h.Source),
+		Duration:        metav1.Duration{Duration: h.Duration},
+	}
+	if h.Pod.Name != "" {
+		holder.Pod = &v1alpha1.PodReference{Name: h.Pod.Name, UID: types.UID(h.Pod.UID)}
+	}
+	return holder
+}
+
+func toLastRelease(l *protocol.LastRelease) *v1alpha1.LastRelease {
+	if l == nil {
+		return nil
+	}
+	return &v1alpha1.LastRelease{
+		LockID:     l.LockID,
+		Identity:   l.Identity,
+		Token:      l.Token,
+		Time:       metav1.NewMicroTime(l.Time),
+		TimeSource: v1alpha1.TimeSource(l.Source),
+		Reason:     v1alpha1.ReleaseReason(l.Reason),
+	}
 }

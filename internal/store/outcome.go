@@ -22,6 +22,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Outcome is what an answer says of a write.
@@ -52,7 +53,7 @@ func OutcomeOf(err error) Outcome {
 		return Busy
 	case NoSuchResource(err), NoSuchNamespace(err):
 		return Rejected
-	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err), apierrors.IsGone(err):
+	case patchDoesNotApply(err), apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err), apierrors.IsGone(err):
 		return Stale
 	}
 	status, ok := errors.AsType[*apierrors.StatusError](err)
@@ -79,4 +80,21 @@ func NoSuchNamespace(err error) bool {
 	}
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	return ok && status.ErrStatus.Details != nil && status.ErrStatus.Details.Kind == "namespaces"
+}
+
+// patchDoesNotApply reports whether a JSON patch did not fit the object as it is,
+// most often because one of its tests failed. The API server has the same reason,
+// Invalid, for an object that its schema does not allow, but then names that.
+func patchDoesNotApply(err error) bool {
+	if !apierrors.IsInvalid(err) {
+		return false
+	}
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && (status.ErrStatus.Details == nil || status.ErrStatus.Details.Name == "")
+}
+
+// QueueFull reports whether the object's schema refused a write because the queue
+// would have become too long.
+func QueueFull(err error) bool {
+	return apierrors.IsInvalid(err) && apierrors.HasStatusCause(err, metav1.CauseType(field.ErrorTypeTooMany))
 }

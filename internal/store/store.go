@@ -28,7 +28,7 @@ import (
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
-// Store keeps the locks of one namespace. Each method but Watcher and Decode is
+// Store keeps the locks of one namespace. Each method with a context is
 // one request to the API server, never repeated, that ends with ctx. It is safe
 // for concurrent use.
 //
@@ -43,10 +43,23 @@ type Store interface {
 	Create(ctx context.Context, r protocol.Record) (protocol.Record, error)
 	// Update writes r, if the object still is at r's UID and ResourceVersion.
 	Update(ctx context.Context, r protocol.Record) (protocol.Record, error)
+	// Amend writes what makes to of from, which is held, if that hold has not been
+	// renewed or ended since, and the waiters that to does without are still the first
+	// of the queue. Where the hold ends and none of them gets the lock, the queue must
+	// be the same. Otherwise waiters may have come and gone, and others may have
+	// changed what to does not.
+	Amend(ctx context.Context, from, to protocol.Record) (protocol.Record, error)
+	// Enqueue appends an entry to the queue of r's object, however that has changed
+	// since r.
+	Enqueue(ctx context.Context, r protocol.Record, entry string) (protocol.Record, error)
+	// Dequeue removes the entry at that place of r's queue, if it still is there.
+	Dequeue(ctx context.Context, r protocol.Record, place int) (protocol.Record, error)
 	// Delete removes the object of r, if it still is at r's UID and ResourceVersion.
 	Delete(ctx context.Context, r protocol.Record) error
 	// Watcher lists and watches the object of one name, for an informer.
 	Watcher(name string) cache.ListerWatcher
+	// HeldBy lists and watches the locks that a client holds, for an informer.
+	HeldBy(client string) cache.ListerWatcher
 	// Example is an empty object of the kind that Watcher delivers.
 	Example() runtime.Object
 	// Decode reads an object that Watcher delivered.

@@ -52,8 +52,8 @@ func TestObjectsKeepRecords(t *testing.T) {
 	}
 	for name, r := range map[string]protocol.Record{
 		"full": full,
-		"free": {Name: "k", UID: "u", ResourceVersion: "7", Key: "k"},
-		"null": {Name: "k", UID: "u", ResourceVersion: "7", Key: "k", Value: new("null")},
+		"free": {Name: "k", UID: "u", ResourceVersion: "7", Key: "k", Waiters: []string{}},
+		"null": {Name: "k", UID: "u", ResourceVersion: "7", Key: "k", Waiters: []string{}, Value: new("null")},
 	} {
 		back := FromObject(ToObject(r))
 		back.Stored = nil

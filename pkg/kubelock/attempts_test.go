@@ -38,7 +38,7 @@ func TestDelayedRenewal(t *testing.T) {
 	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: 20 * time.Second}), "delayed")
 	held := acquire(t, l)
 	var sent time.Time
-	rec.on(once("update", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+	rec.on(once("patch", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
 		sent = time.Now()
 		resp, err := next.RoundTrip(req)
 		if err == nil {
@@ -53,7 +53,7 @@ func TestDelayedRenewal(t *testing.T) {
 	if latest := sent.Add(20 * time.Second); held.Deadline().After(latest) {
 		t.Errorf("the deadline is %v after the end that others may count from", held.Deadline().Sub(latest))
 	}
-	if requests := rec.taken(); strings.Count(requests, "update") != 1 {
+	if requests := rec.taken(); strings.Count(requests, "patch") != 1 {
 		t.Errorf("sent %q; the committed renewal was to be recognised by reading back", requests)
 	}
 	release(t, held)
@@ -110,14 +110,14 @@ func TestEarlierAttemptIsCommittedLate(t *testing.T) {
 	if late := held.Deadline().Sub(sent.Add(lease)); late > 0 {
 		t.Errorf("acquired by an earlier attempt, the deadline is %v too late", late)
 	}
-	sent = holdBack("update")
+	sent = holdBack("patch")
 	if err := held.Renew(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if late := held.Deadline().Sub(sent.Add(lease)); late > 0 {
 		t.Errorf("renewed by an earlier attempt, the deadline is %v too late", late)
 	}
-	sent = holdBack("update")
+	sent = holdBack("patch")
 	if err := held.Update("kept").Release(within(t)); err != nil {
 		t.Errorf("released by an earlier attempt: %v", err)
 	}

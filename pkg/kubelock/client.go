@@ -18,12 +18,14 @@ package kubelock
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/lru"
@@ -51,13 +53,15 @@ const (
 // watch while nobody waits for a lock and no hold is renewed in the background.
 type Client struct {
 	settings
-	id      string // of this instance
+	id      string        // of this instance
+	holds   atomic.Uint64 // numbers the lock IDs
 	store   store.Store
 	conns   *connections
 	server  *servertime.Clock
 	now     func() time.Time
 	turns   *turns
 	watches *watches
+	own     *ownLocks
 	known   *lru.Cache // object name → protocol.Record, as the last release left it
 	metrics *metrics
 
@@ -103,12 +107,13 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 	}
 	c := &Client{
 		settings: s,
-		id:       string(uuid.NewUUID()),
+		id:       strings.ToLower(rand.Text()),
 		store:    st,
 		conns:    conns,
 		server:   server,
 		now:      now,
 		turns:    newTurns(),
+		own:      newOwnLocks(),
 		known:    lru.New(maxRemembered),
 		metrics:  m,
 	}
@@ -159,19 +164,22 @@ func (c *Client) begin(ctx context.Context) (context.Context, context.CancelFunc
 // it.
 func (c *Client) stamp() protocol.Stamp { return c.server.Stamp(c.now()) }
 
-// stampHolds reports whether stamp, of a write that was sent at sent and has been
-// answered, was no earlier than the server's time. It is if the local monotonic clock
-// stood still before the write, as that of a suspended machine may; others could
-// then take the hold for expired before its deadline.
-func (c *Client) stampHolds(stamp protocol.Stamp, sent time.Time) bool {
+// newLockID returns a lock ID that no hold has had.
+func (c *Client) newLockID() string { return protocol.LockID(c.id, c.holds.Add(1)) }
+
+// covers reports whether the hold h lasts until deadline for others, too, as far as
+// can be told. It does not if the local monotonic clock has stood still, as that of a
+// suspended machine may; others could then take the hold for expired before its
+// deadline.
+func (c *Client) covers(h *protocol.Holder, deadline time.Time) bool {
 	now := c.now()
 	lower, _, ok := c.server.Bounds(now)
-	return !ok || stamp.Source != protocol.Server || !lower.Add(sent.Sub(now)).After(stamp.Time)
+	return !ok || h.Source != protocol.Server || !lower.Add(deadline.Sub(now)).After(h.RenewTime.Add(h.Duration))
 }
 
 func (c *Client) judge() protocol.Judge { return c.server.Judge(c.now(), c.maxClockSkew) }
 
-// remember keeps the record that a release left.
+// remember keeps the record that a release left, to whomever.
 func (c *Client) remember(r protocol.Record) {
 	if r.Value != nil && len(*r.Value) > maxRememberedBytes {
 		c.known.Remove(r.Name)
@@ -238,14 +246,14 @@ type answer struct {
 	err    error
 }
 
-// write sends r once. It does not end with its caller's context, but only after
+// write sends one request. It does not end with its caller's context, but only after
 // timeout or with the client: what a write did is worth knowing also for callers
 // that went away.
-func (c *Client) write(timeout time.Duration, r protocol.Record) answer {
+func (c *Client) write(timeout time.Duration, request func(ctx context.Context) (protocol.Record, error)) answer {
 	ctx, cancel := context.WithTimeout(c.ctx, min(timeout, requestTimeout))
 	defer cancel()
 	sent := c.now()
-	record, err := store.Write(ctx, c.store, r)
+	record, err := request(ctx)
 	if err != nil {
 		c.doubt(ctx, sent)
 		if store.OutcomeOf(err) == store.Stale {

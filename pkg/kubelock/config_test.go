@@ -168,11 +168,12 @@ func TestLoggerAndMetrics(t *testing.T) {
 	if _, err := kubelock.NewLock[string](b, "seen").TryAcquire(t.Context()); !errors.Is(err, kubelock.ErrNotAcquired) {
 		t.Error(err)
 	}
-	// A change of the object that the holder does not know of costs it a conflict.
+	release(t, held)
+	// A change of the free object that the client does not know of costs it a conflict.
 	if out, err := env.Kubectl(t.Context(), "", "annotate", "dlock", "seen", "-n", ns, "by=hand"); err != nil {
 		t.Fatal(out)
 	}
-	release(t, held)
+	release(t, acquire(t, l))
 
 	families, err := registry.Gather()
 	if err != nil {
@@ -189,9 +190,9 @@ func TestLoggerAndMetrics(t *testing.T) {
 		}
 	}
 	want := map[string]float64{
-		"kubelock_acquire_seconds acquired":     2,
+		"kubelock_acquire_seconds acquired":     3,
 		"kubelock_acquire_seconds not_acquired": 1,
-		"kubelock_hold_seconds":                 2,
+		"kubelock_hold_seconds":                 3,
 		"kubelock_renew_seconds":                1,
 		"kubelock_lost_holds_total":             1,
 		"kubelock_conflicts_total":              1,

@@ -18,88 +18,57 @@ package kubelock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/kubelock/kubelock/internal/protocol"
-	"github.com/kubelock/kubelock/internal/store"
 )
 
-// delete removes the lock's object as soon as nobody holds it. The deletion is
-// conditioned on the version that was seen free, so it needs no hold of its own.
-func (c *Client) delete(ctx context.Context, k key) error {
-	asked := c.now()
-	if ahead, err := c.turns.enter(ctx, k.object); err != nil {
-		return ended(ctx, &notAcquiredError{key: k.name, holder: c.identity, waited: c.now().Sub(asked), ahead: ahead})
-	}
-	defer c.turns.leave(k.object)
+// errRemoved says that the state and, if nobody else wants the lock, the object are
+// gone.
+var errRemoved = errors.New("the lock was deleted")
 
-	a := newContest(c, k, c.duration, asked, false)
-	defer a.stop()
-	if err := a.begin(ctx); err != nil {
-		return err
+// delete removes the lock's object as soon as nobody holds it. It queues as an
+// acquisition does. If others queue behind it they get the lock without state, and
+// the object stays: nobody would tell them that it has gone.
+func (c *Client) delete(ctx context.Context, k key) error {
+	_, err := c.compete(ctx, k, want{
+		asked:    c.now(),
+		duration: c.duration,
+		remove:   true,
+		accept:   func(*string) error { return nil },
+	})
+	if errors.Is(err, errRemoved) {
+		return nil
 	}
-	for a.record.Exists() {
-		if err := a.available(ctx); err != nil {
-			return err
-		}
-		if !a.record.Exists() {
-			break
-		}
-		gone, err := a.remove(ctx)
-		if gone || err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
-// remove deletes the object as it was last seen. It returns false if the lock has to
-// be looked at again.
-func (a *contest) remove(ctx context.Context) (gone bool, err error) {
-	c, target := a.client, a.record
-	answers := make(chan error, 1)
-	ok := c.start(func() {
-		requestCtx, cancel := context.WithTimeout(c.ctx, requestTimeout)
-		defer cancel()
-		sent := c.now()
-		err := c.store.Delete(requestCtx, target)
-		if err != nil {
-			c.doubt(requestCtx, sent)
-		}
-		answers <- err
+// removeObject deletes the object as it was last seen, which nobody else holds or
+// queues for. The deletion is conditioned on that version, so it needs no hold.
+func (a *contest) removeObject(ctx context.Context) error {
+	target := a.record
+	a.inDoubt, a.base = true, target.ResourceVersion
+	err := a.send(ctx, "delete", func(ctx context.Context) (protocol.Record, error) {
+		return protocol.Record{Name: target.Name}, a.client.store.Delete(ctx, target)
 	})
-	if !ok {
-		return false, ErrClosed
+	if errors.Is(err, errAgain) && a.record.UID != target.UID {
+		return errRemoved // By whomever.
 	}
-	unknown := func() error {
-		return fmt.Errorf("%w: deleting %q: %w", ErrUnknownOutcome, a.key.name, causeOf(ctx))
-	}
-	select {
-	case err = <-answers:
-	case <-ctx.Done():
-		return false, unknown()
-	}
+	return err
+}
 
-	outcome := store.OutcomeOf(err)
-	switch outcome {
-	case store.Committed:
-		return true, nil
-	case store.Rejected:
-		return false, c.explain("delete", a.key, err)
-	case store.Busy, store.Unknown:
-		if pause(ctx, a.backoff, err) != nil {
-			return false, unknown()
-		}
-	case store.Stale: // A read tells more.
-	}
-	r, err := c.readUntil(ctx, a.key, requestTimeout)
+// removeState hands the lock that was given to this claim on, without state.
+func (a *contest) removeState(ctx context.Context) error {
+	r := a.record
+	next, err := protocol.Release(r, a.claim, r.Holder.Token, protocol.Change{Write: true}, nil, a.client.stamp())
 	if err != nil {
-		if outcome == store.Unknown && ctx.Err() != nil {
-			return false, unknown()
-		}
-		return false, a.failed(ctx, err)
+		return fmt.Errorf("kubelock: %w", err)
 	}
-	a.record = protocol.Record{}
-	a.see(r)
-	return r.UID != target.UID, nil
+	a.inDoubt, a.base = true, r.ResourceVersion
+	err = a.amend(ctx, next)
+	if last := a.record.LastRelease; errors.Is(err, errAgain) && last != nil && last.LockID == a.claim.LockID && last.Reason != protocol.Expired {
+		return errRemoved
+	}
+	return err
 }

@@ -56,6 +56,9 @@ type notAcquiredError struct {
 	holder string        // "" when nobody was seen to hold the lock
 	waited time.Duration // 0 for a call that does not wait
 	ahead  int           // callers of the same client that came first
+	waiter string        // who is first in the queue for a free lock
+	place  int           // in the queue, from 1, as last seen; 0 when it was not in it
+	queued int           // the length of that queue
 	causes []error       // besides ErrNotAcquired
 }
 
@@ -67,6 +70,12 @@ func (e *notAcquiredError) Error() string {
 	}
 	if e.holder != "" {
 		fmt.Fprintf(&b, ": held by %q", e.holder)
+	}
+	if e.waiter != "" {
+		fmt.Fprintf(&b, ": %q is the next to have it", e.waiter)
+	}
+	if e.place > 0 {
+		fmt.Fprintf(&b, ", place %d of %d in the queue", e.place, e.queued)
 	}
 	if e.ahead > 0 {
 		fmt.Fprintf(&b, ", with %d earlier caller(s) of this client ahead", e.ahead)

@@ -32,7 +32,7 @@ func (c *Client) Queued(object string) int {
 	c.turns.mu.Lock()
 	defer c.turns.mu.Unlock()
 	if l := c.turns.lines[object]; l != nil {
-		return l.callers
+		return len(l.waiting) + 1
 	}
 	return 0
 }

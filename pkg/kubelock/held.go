@@ -43,7 +43,7 @@ type Held[T any] struct {
 func (h *Held[T]) Key() string { return h.hold.key.name }
 
 // ID returns the lock ID: unique to this hold, and shown in the object.
-func (h *Held[T]) ID() string { return h.hold.lockID }
+func (h *Held[T]) ID() string { return h.hold.claim.LockID }
 
 // Token returns the fencing token: constant during a hold, and greater than that of
 // every earlier hold of the same key, whoever had it, also when the object was

@@ -27,28 +27,32 @@ import (
 // hold is one period of ownership by one caller: the part of a Held that does not
 // know the type of the state.
 type hold struct {
-	client   *Client
-	key      key
-	lockID   string
-	token    int64
-	duration time.Duration
-	begun    time.Time
+	client *Client
+	key    key
+	claim  protocol.Claim // the hold as it is renewed
+	token  int64
+	begun  time.Time
 	// ctx ends when the hold is released or lost. It is kept because it is the hold's
 	// own life, which callers derive the contexts of their work from.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
 	// writing has one element while a write is under way, whoever asked for it. It
-	// protects record and releases.
+	// protects record, releases and successor.
 	writing chan struct{}
 	record  protocol.Record // the newest version known that this hold holds
 	// releases are the attempts to release that may have been committed.
 	releases []releaseAttempt
+	// successor is the contest of this client's next caller, if the release may have
+	// given it the lock or a place in the queue.
+	successor *contest
 
 	mu       sync.Mutex // protects the fields below
 	phase    phase
 	deadline time.Time
-	timer    *time.Timer // runs out at deadline
+	lease    time.Duration // from the last renewal to the deadline
+	timer    *time.Timer   // runs out at deadline
+	renewal  *time.Timer   // begins to renew in the background; nil if there is no need to
 }
 
 // phase is how far a hold has come. It only grows.
@@ -61,15 +65,15 @@ const (
 	released               // it is known what became of the release
 )
 
-// newHold makes a hold of a record that this client's claim is in. The caller of
-// open starts its life.
-func newHold(c *Client, k key, r protocol.Record, deadline time.Time) (*hold, error) {
+// newHold makes a hold of a record that shows the claim. The caller of open starts
+// its life.
+func newHold(c *Client, claim protocol.Claim, k key, r protocol.Record, deadline time.Time) (*hold, error) {
 	h := &hold{
 		client:   c,
 		key:      k,
-		lockID:   r.Holder.LockID,
+		claim:    claim,
 		token:    r.Holder.Token,
-		duration: r.Holder.Duration,
+		lease:    min(r.Holder.Duration, claim.Duration),
 		begun:    c.now(),
 		writing:  make(chan struct{}, 1),
 		record:   r,
@@ -95,6 +99,9 @@ func (h *hold) open() bool {
 		return false
 	}
 	h.timer = time.AfterFunc(left, h.expire)
+	if h.lease < h.claim.Duration { // It was given, and is not sure to be needed for longer.
+		h.renewInBackgroundLocked(false)
+	}
 	return true
 }
 
@@ -132,10 +139,32 @@ func (h *hold) lose() {
 func (h *hold) ended() {
 	c := h.client
 	h.cancel(ErrLost)
-	c.turns.leave(h.key.object)
+	h.done()
+	c.leave(h.key, nil)
 	c.metrics.lost.Inc()
 	c.metrics.hold.Observe(c.now().Sub(h.begun).Seconds())
-	c.log.Info("Lost a lock", "key", h.key.name, "lockID", h.lockID, "token", h.token)
+	c.log.Info("Lost a lock", "key", h.key.name, "lockID", h.claim.LockID, "token", h.token)
+}
+
+// done says that nobody here answers for the hold any more, and stops renewing it.
+func (h *hold) done() {
+	h.mu.Lock()
+	if h.renewal != nil {
+		h.renewal.Stop()
+	}
+	h.mu.Unlock()
+	h.client.own.end(h.claim.LockID, h.token)
+}
+
+// isHeldIn reports whether r shows this hold.
+func (h *hold) isHeldIn(r protocol.Record) bool { return r.HeldBy(h.claim.LockID, h.token) }
+
+// refresh takes in what the client's watch has shown of the hold: who has queued
+// behind it. It needs h.writing.
+func (h *hold) refresh() {
+	if r, ok := h.client.watches.newest(h.key); ok && h.isHeldIn(r) && r.UID == h.record.UID && protocol.Newer(r, h.record) {
+		h.record = r
+	}
 }
 
 // remaining is how long the hold lasts still; it is not positive when it has ended.
@@ -162,8 +191,8 @@ func (h *hold) extend(sent time.Time) bool {
 		return false
 	}
 	h.mu.Lock()
-	if deadline := sent.Add(h.duration); h.phase == held && deadline.After(h.deadline) {
-		h.deadline = deadline
+	if deadline := sent.Add(h.claim.Duration); h.phase == held && deadline.After(h.deadline) {
+		h.deadline, h.lease = deadline, h.claim.Duration
 		h.timer.Reset(deadline.Sub(h.client.now()))
 	}
 	h.mu.Unlock()

@@ -259,6 +259,8 @@ func TestPermissions(t *testing.T) {
 
 	held := acquire(t, kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "key"))
 	_, err = reader.Acquire(within(t))
+	expectErrors(t, map[string]error{"Acquire": err}, nil, "no permission to patch distributedlocks.kubelock.dev")
+	_, err = kubelock.NewLock[string](account("patcher", "get", "patch"), "key").Acquire(within(t))
 	expectErrors(t, map[string]error{"Acquire": err}, nil, "no permission to list and watch distributedlocks.kubelock.dev")
 	_, err = reader.Wait(within(t))
 	expectErrors(t, map[string]error{"Wait": err}, nil, "no permission to list and watch distributedlocks.kubelock.dev")

@@ -28,6 +28,7 @@ import (
 type observer struct {
 	client *Client
 	key    key
+	known  bool                 // whether anything was seen yet
 	record protocol.Record      // the newest version seen
 	seen   protocol.Observation // of record
 
@@ -40,6 +41,7 @@ func (o *observer) see(r protocol.Record) {
 	if o.outdated(r) {
 		return
 	}
+	o.known = true
 	o.record = r
 	o.seen = o.seen.Observe(r, o.client.now())
 }
@@ -48,17 +50,18 @@ func (o *observer) outdated(r protocol.Record) bool {
 	return o.record.Exists() && r.Exists() && protocol.Newer(o.record, r)
 }
 
-// await returns the next versions of the lock, oldest first, some of which may be
+// follow opens a watch, if there is none yet.
+func (o *observer) follow(subscribe func(key) (*subscription, func(), error)) (err error) {
+	if o.watch == nil {
+		o.watch, o.stopWatch, err = subscribe(o.key)
+	}
+	return err
+}
+
+// next returns the versions that the watch shows, oldest first, some of which may be
 // older than what is known; or none after d. If reread is set, only a read can tell
 // how the lock stands.
-func (o *observer) await(ctx context.Context, d time.Duration) (versions []protocol.Record, reread bool, err error) {
-	if o.watch == nil {
-		watch, stop, err := o.client.watches.subscribe(o.key)
-		if err != nil {
-			return nil, false, err
-		}
-		o.watch, o.stopWatch = watch, stop
-	}
+func (o *observer) next(ctx context.Context, d time.Duration) (versions []protocol.Record, reread bool, err error) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -80,9 +83,10 @@ func (o *observer) await(ctx context.Context, d time.Duration) (versions []proto
 	return versions, reread, err
 }
 
-// stop closes what await opened.
+// stop closes what follow opened.
 func (o *observer) stop() {
-	if o.stopWatch != nil {
+	if o.watch != nil {
 		o.stopWatch()
+		o.watch = nil
 	}
 }

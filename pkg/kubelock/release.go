@@ -51,7 +51,8 @@ func (h *hold) release(ctx context.Context, change protocol.Change) error {
 		}
 		<-h.writing
 		if from == held {
-			c.turns.leave(h.key.object)
+			h.done()
+			c.leave(h.key, h.successor)
 		}
 		done <- err
 	})
@@ -95,29 +96,33 @@ func (h *hold) tryRelease(change protocol.Change, wasLost bool) (err error, reso
 	defer cancel()
 
 	backoff := newBackoff()
+	h.refresh()
 	current, known := h.record, len(h.releases) == 0
 	for {
-		if known && !current.HeldBy(h.lockID) {
+		if known && !h.isHeldIn(current) {
 			return h.outcome(current, wasLost)
 		}
 		if known {
 			left := deadline.Sub(c.now())
 			late := wasLost || left <= 0
-			next, err := protocol.Release(current, h.lockID, h.token, change.Unless(late), h.nextStamp())
+			from, sent, stamp := current, c.now(), h.nextStamp()
+			next, err := protocol.Release(from, h.claim, h.token, change.Unless(late), h.succession(!wasLost, sent, stamp), stamp)
 			if err != nil {
 				return fmt.Errorf("kubelock: %q: %w", h.key.name, err), false
 			}
-			ans := c.write(max(min(h.duration, left)/attemptsPerHold, time.Second), next)
+			ans := c.write(max(min(h.claim.Duration, left)/attemptsPerHold, time.Second), func(ctx context.Context) (protocol.Record, error) {
+				return c.store.Amend(ctx, from, next)
+			})
 			outcome := store.OutcomeOf(ans.err)
 			if outcome != store.Busy && outcome != store.Rejected {
 				h.releases = append(h.releases, releaseAttempt{stamp: next.LastRelease.Time, late: late, answered: outcome != store.Unknown})
 			}
 			switch outcome {
 			case store.Committed:
-				c.remember(ans.record)
+				h.left(ans.record)
 				return h.outcome(ans.record, wasLost)
 			case store.Rejected:
-				return c.explain("update", h.key, ans.err), false
+				return c.explain("patch", h.key, ans.err), false
 			case store.Busy, store.Unknown:
 				c.log.V(1).Info("Could not release a lock, will retry", "key", h.key.name, "err", ans.err)
 				if pause(ctx, backoff, ans.err) != nil {
@@ -133,13 +138,40 @@ func (h *hold) tryRelease(change protocol.Change, wasLost bool) (err error, reso
 	}
 }
 
+// succession is what the release gives to this client's next caller, if there is
+// one: the lock, or a place in the queue. The release is sent at sent.
+func (h *hold) succession(hasTurn bool, sent time.Time, stamp protocol.Stamp) *protocol.Claim {
+	if !hasTurn {
+		return nil
+	}
+	if h.successor == nil {
+		duration, ok := h.client.turns.successor(h.key.object)
+		if !ok {
+			return nil
+		}
+		h.successor = newContest(h.client, h.key)
+		h.successor.claim.Duration = duration
+	}
+	h.successor.bequeath(sent, stamp)
+	return &h.successor.claim
+}
+
+// left takes in the record that the release left.
+func (h *hold) left(r protocol.Record) {
+	if h.successor != nil {
+		h.successor.see(r)
+		return
+	}
+	h.client.remember(r)
+}
+
 // outcome says what became of the release, now that r does not show the hold any
 // more.
 func (h *hold) outcome(r protocol.Record, wasLost bool) (err error, resolved bool) { //nolint:revive // As above.
 	lostErr := fmt.Errorf("%w: %q: its lease ended before the release, nothing was written", ErrLost, h.key.name)
-	if last := r.LastRelease; last != nil && last.LockID == h.lockID {
+	if last := r.LastRelease; last != nil && last.LockID == h.claim.LockID && (last.Token == h.token || last.Token == 0) {
 		for _, t := range h.releases {
-			if last.Reason == protocol.Released && last.Time.Equal(t.stamp) {
+			if last.Reason != protocol.Expired && last.Time.Equal(t.stamp) {
 				if t.late {
 					return lostErr, true
 				}

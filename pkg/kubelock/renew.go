@@ -20,9 +20,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
@@ -151,19 +152,24 @@ func (u *update) send() (ans answer, sent time.Time, err error) {
 	c := u.client
 	left := u.remaining()
 	sent = c.now() // Before the stamp: others may count from that.
-	next, err := protocol.Renew(u.record, u.lockID, u.token, u.duration, u.change, c.stamp())
+	u.refresh()
+	from := u.record
+	next, err := protocol.Renew(from, u.claim, u.token, u.change, c.stamp())
 	if err != nil {
 		return answer{}, sent, fmt.Errorf("kubelock: %q: %w", u.key.name, err)
 	}
 	u.attempts = append(u.attempts, attempt{stamp: next.Holder.RenewTime, sent: sent})
-	return c.write(max(left/attemptsPerHold, minDuration), next), sent, nil
+	ans = c.write(max(left/attemptsPerHold, minDuration), func(ctx context.Context) (protocol.Record, error) {
+		return c.store.Amend(ctx, from, next)
+	})
+	return ans, sent, nil
 }
 
 // committed takes in the record that the attempt sent at sent gave. done is false if
 // others could take the hold for expired too early, so that one more attempt is due.
 func (u *update) committed(r protocol.Record, sent time.Time) (done bool, err error) {
 	u.record = r
-	if !u.client.stampHolds(protocol.Stamp{Time: r.Holder.RenewTime, Source: r.Holder.Source}, sent) {
+	if !u.client.covers(r.Holder, sent.Add(r.Holder.Duration)) {
 		return false, nil
 	}
 	if !u.extend(sent) {
@@ -184,7 +190,7 @@ func (u *update) readBack(ctx context.Context) (done bool, err error) {
 		return true, u.over()
 	case err != nil:
 		return true, u.stopped(err)
-	case !r.HeldBy(u.lockID):
+	case !u.isHeldIn(r):
 		u.lose()
 		return true, u.over()
 	}
@@ -230,36 +236,56 @@ func (h *hold) usable(end phase) error {
 // renewInBackground keeps the hold until it is released or lost, or the client is
 // closed.
 func (h *hold) renewInBackground() {
-	c := h.client
-	h.client.start(func() { // If the client is closed, the lease ends by itself.
-		for failed := false; ; {
-			left := h.until().Sub(c.now())
-			wait := left - time.Duration(float64(h.duration)*renewWith)
-			// Many holds shall not renew all at once.
-			wait -= time.Duration(rand.Int64N(int64(h.duration/20) + 1)) //nolint:gosec // Not a secret.
-			if failed {
-				wait = max(left/20, minDuration)
-			}
-			timer := time.NewTimer(wait)
-			select {
-			case <-timer.C:
-			case <-h.ctx.Done():
-				timer.Stop()
-				return
-			case <-c.ctx.Done():
-				timer.Stop()
-				return
-			}
-			err := h.update(h.ctx, protocol.Change{})
-			switch {
-			case err == nil:
-				failed = false
-			case errors.Is(err, ErrLost), h.ctx.Err() != nil, c.ctx.Err() != nil:
-				return
-			default:
-				failed = true
-				c.log.Error(err, "Could not renew a lock, will retry until its lease ends", "key", h.key.name, "lockID", h.lockID)
-			}
-		}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.renewal != nil { // It was to be renewed once.
+		h.renewal.Stop()
+	}
+	h.renewInBackgroundLocked(true)
+}
+
+// renewInBackgroundLocked renews the hold when a part of its lease is over: from then
+// on, or once. It needs h.mu.
+func (h *hold) renewInBackgroundLocked(forever bool) {
+	wait := h.untilRenewal(h.deadline.Sub(h.client.now()), h.lease)
+	h.renewal = time.AfterFunc(wait, func() {
+		h.client.start(func() { h.keepRenewing(forever) }) // If the client is closed, the lease ends by itself.
 	})
+}
+
+// untilRenewal is how long a hold is left alone of whose lease so much is left.
+func (h *hold) untilRenewal(left, lease time.Duration) time.Duration {
+	// Many holds shall not renew all at once.
+	return left - time.Duration(float64(lease)*renewWith) - wait.Jitter(lease/40, 1)
+}
+
+func (h *hold) keepRenewing(forever bool) {
+	c := h.client
+	for {
+		err := h.update(h.ctx, protocol.Change{})
+		var rest time.Duration
+		switch {
+		case err == nil && !forever:
+			return
+		case err == nil:
+			h.mu.Lock()
+			rest = h.untilRenewal(h.deadline.Sub(c.now()), h.lease)
+			h.mu.Unlock()
+		case errors.Is(err, ErrLost), h.ctx.Err() != nil, c.ctx.Err() != nil:
+			return
+		default:
+			rest = max(h.until().Sub(c.now())/20, minDuration)
+			c.log.Error(err, "Could not renew a lock, will retry until its lease ends", "key", h.key.name, "lockID", h.claim.LockID)
+		}
+		timer := time.NewTimer(rest)
+		select {
+		case <-timer.C:
+		case <-h.ctx.Done():
+			timer.Stop()
+			return
+		case <-c.ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
 }

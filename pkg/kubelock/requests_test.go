@@ -44,7 +44,7 @@ func TestRequests(t *testing.T) {
 	held := acquire(t, l)
 	expect("the first acquire of a new lock", "get create")
 	release(t, held.Update("state"))
-	expect("release", "update")
+	expect("release", "patch")
 	held = acquire(t, l)
 	expect("the next acquire", "update")
 	if held.Value() != "state" {
@@ -53,9 +53,9 @@ func TestRequests(t *testing.T) {
 	if err := held.Renew(t.Context()); err != nil {
 		t.Error(err)
 	}
-	expect("renew", "update")
+	expect("renew", "patch")
 	release(t, held)
-	expect("release", "update")
+	expect("release", "patch")
 
 	another := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns}), "cost")
 	held = acquire(t, another)
@@ -116,7 +116,7 @@ func TestLargeStatesAreNotRemembered(t *testing.T) {
 	release(t, acquire(t, l).Update(strings.Repeat("x", 100<<10)))
 	rec.taken()
 	release(t, acquire(t, l))
-	if got := rec.taken(); got != "get update update" {
+	if got := rec.taken(); got != "get update patch" {
 		t.Errorf("sent %q, want a read of the large state", got)
 	}
 }

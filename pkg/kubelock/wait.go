@@ -41,7 +41,7 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 	first := o.record
 	// over tells whether the hold that was there first has ended at r.
 	over := func(r protocol.Record) bool {
-		return first.Holder == nil || r.UID != first.UID || !r.HeldBy(first.Holder.LockID)
+		return first.Holder == nil || r.UID != first.UID || !r.HeldBy(first.Holder.LockID, first.Holder.Token)
 	}
 	for fresh := true; ; {
 		if over(o.record) {
@@ -53,7 +53,10 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 		}
 		reread := expired // Events may be missing; a renewal would show in a read.
 		if !expired {
-			versions, gone, err := o.await(ctx, remaining)
+			if err := o.follow(c.watches.subscribe); err != nil {
+				return o.record, false, o.waited(ctx, err)
+			}
+			versions, gone, err := o.next(ctx, remaining)
 			if err != nil {
 				return o.record, false, o.waited(ctx, err)
 			}

@@ -32,13 +32,19 @@ import (
 // waiters who come and go do not open one each.
 const linger = 10 * time.Second
 
-// watches are the informers of a client: one for each lock that somebody waits
-// for. A client that never waited has none.
+// watches are the informers of a client: one for all locks that it holds, which
+// shows what it is given while it queues, and one for each lock that somebody wants
+// to see every version of. A client that never waited has none.
 type watches struct {
-	client *Client
-	mu     sync.Mutex // protects byName and what it holds
-	byName map[string]*keyWatch
+	client  *Client
+	mu      sync.Mutex // protects the fields below and what they hold
+	byName  map[string]*keyWatch
+	waiting map[string]*subscription // to the client's own locks, by object
 }
+
+// ownName stands in byName for the informer of the client's own locks. No object has
+// it.
+const ownName = ""
 
 type keyWatch struct {
 	informer cache.SharedIndexInformer
@@ -48,12 +54,13 @@ type keyWatch struct {
 }
 
 func newWatches(c *Client) *watches {
-	return &watches{client: c, byName: map[string]*keyWatch{}}
+	return &watches{client: c, byName: map[string]*keyWatch{}, waiting: map[string]*subscription{}}
 }
 
 // subscription is what one waiter gets to see of a lock.
 type subscription struct {
 	client *Client
+	key    key
 	// signal has one element when there is something to take.
 	signal chan struct{}
 	// synced is closed when the watch has begun. If absent then says that there is no
@@ -99,47 +106,123 @@ func (s *subscription) OnDelete(any) { s.put(func() { s.hint = true }) }
 
 func (s *subscription) see(obj any) {
 	r, err := s.client.store.Decode(obj)
-	s.put(func() {
-		if err != nil {
-			s.err = err
-			return
-		}
-		s.records = append(s.records, r)
-	})
+	if err != nil {
+		s.put(func() { s.err = err })
+		return
+	}
+	s.show(r)
+}
+
+func (s *subscription) show(r protocol.Record) {
+	s.put(func() { s.records = append(s.records, r) })
 }
 
 // subscribe shows the waiter every version of k's object from now on, through the
 // client's informer for it. What a subscription shows may be late, or older than
 // what the waiter has read already. The waiter calls stop when it is done.
 func (w *watches) subscribe(k key) (s *subscription, stop func(), err error) {
-	s = &subscription{client: w.client, signal: make(chan struct{}, 1)}
-	kw, err := w.join(k, s)
+	s = newSubscription(w.client, k)
+	kw, err := w.join(k.object, s)
 	if err != nil {
 		return nil, nil, err
 	}
 	registration, err := kw.informer.AddEventHandler(s)
 	if err != nil { // The informer has been stopped, and only Close does that while it has users.
-		w.quit(k, kw, s)
+		w.quit(k.object, kw, s)
 		return nil, nil, ErrClosed
 	}
 	s.synced = registration.HasSyncedChecker().Done()
 	s.absent = func() bool { return len(kw.informer.GetStore().ListKeys()) == 0 }
 	return s, func() {
 		_ = kw.informer.RemoveEventHandler(registration) // Fails only for a handler of another informer.
-		w.quit(k, kw, s)
+		w.quit(k.object, kw, s)
 	}, nil
 }
 
-func (w *watches) join(k key, s *subscription) (*keyWatch, error) {
+// own shows the waiter the versions of k's object that this client holds. What came
+// before may be shown, too; that the client holds it no more is not. There can be one
+// such subscription to a lock, for whoever has the client's turn.
+func (w *watches) own(k key) (s *subscription, stop func(), err error) {
+	s = newSubscription(w.client, k)
+	kw, err := w.join(ownName, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.mu.Lock()
+	w.waiting[k.object] = s
+	w.mu.Unlock()
+	if r, ok := w.newest(k); ok { // It may have come before.
+		s.show(r)
+	}
+	return s, func() {
+		w.mu.Lock()
+		if w.waiting[k.object] == s {
+			delete(w.waiting, k.object)
+		}
+		w.mu.Unlock()
+		w.quit(ownName, kw, s)
+	}, nil
+}
+
+// newest returns the newest version of k's object that the informer of the client's
+// own locks has seen, if it has.
+func (w *watches) newest(k key) (protocol.Record, bool) {
+	w.mu.Lock()
+	kw := w.byName[ownName]
+	w.mu.Unlock()
+	if kw == nil {
+		return protocol.Record{}, false
+	}
+	obj, ok, err := kw.informer.GetStore().GetByKey(w.client.namespace + "/" + k.object)
+	if err != nil || !ok {
+		return protocol.Record{}, false
+	}
+	r, err := w.client.store.Decode(obj)
+	return r, err == nil
+}
+
+// ownHandler passes on what the informer of the client's own locks shows.
+type ownHandler struct{ *watches }
+
+// OnAdd implements cache.ResourceEventHandler.
+func (w ownHandler) OnAdd(obj any, _ bool) { w.shown(obj) }
+
+// OnUpdate implements cache.ResourceEventHandler.
+func (w ownHandler) OnUpdate(_, obj any) { w.shown(obj) }
+
+// OnDelete implements cache.ResourceEventHandler. That the lock is another's now says
+// nothing to anybody who waits.
+func (w ownHandler) OnDelete(any) {}
+
+func (w ownHandler) shown(obj any) {
+	r, err := w.client.store.Decode(obj)
+	if err != nil {
+		w.client.log.Error(err, "Got something else than a lock from a watch")
+		return
+	}
+	w.mu.Lock()
+	s := w.waiting[r.Name]
+	w.mu.Unlock()
+	if s != nil {
+		s.show(r)
+	}
+	w.client.shown(r)
+}
+
+func newSubscription(c *Client, k key) *subscription {
+	return &subscription{client: c, key: k, signal: make(chan struct{}, 1)}
+}
+
+func (w *watches) join(name string, s *subscription) (*keyWatch, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	kw := w.byName[k.object]
+	kw := w.byName[name]
 	if kw == nil {
 		var err error
-		if kw, err = w.open(k); err != nil {
+		if kw, err = w.open(name); err != nil {
 			return nil, err
 		}
-		w.byName[k.object] = kw
+		w.byName[name] = kw
 	}
 	if kw.idle != nil {
 		kw.idle.Stop()
@@ -149,20 +232,27 @@ func (w *watches) join(k key, s *subscription) (*keyWatch, error) {
 	return kw, nil
 }
 
-// open starts an informer for k's object. It needs w.mu.
-func (w *watches) open(k key) (*keyWatch, error) {
+// open starts the informer of that name. It needs w.mu.
+func (w *watches) open(name string) (*keyWatch, error) {
 	c := w.client
+	source := c.store.HeldBy(c.id)
+	if name != ownName {
+		source = c.store.Watcher(name)
+	}
 	ctx, cancel := context.WithCancel(c.ctx)
 	kw := &keyWatch{
-		informer: cache.NewSharedIndexInformer(c.store.Watcher(k.object), c.store.Example(), 0, cache.Indexers{}),
+		informer: cache.NewSharedIndexInformer(source, c.store.Example(), 0, cache.Indexers{}),
 		cancel:   cancel,
 		users:    map[*subscription]struct{}{},
 	}
 	err := kw.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 		if ctx.Err() == nil {
-			w.report(k, kw, err)
+			w.report(kw, err)
 		}
 	})
+	if err == nil && name == ownName {
+		_, err = kw.informer.AddEventHandler(ownHandler{w})
+	}
 	if err == nil && !c.start(func() { kw.informer.RunWithContext(ctx) }) {
 		err = ErrClosed
 	}
@@ -176,20 +266,19 @@ func (w *watches) open(k key) (*keyWatch, error) {
 // report tells the waiters of an error that will not go away by itself. After any
 // other the informer tries again, and meanwhile the waiters' own timers make sure
 // that nothing is missed for long.
-func (w *watches) report(k key, kw *keyWatch, err error) {
+func (w *watches) report(kw *keyWatch, err error) {
 	if !apierrors.IsForbidden(err) && !store.NoSuchResource(err) {
-		w.client.log.V(1).Info("A watch ended, will open it again", "key", k.name, "err", err)
+		w.client.log.V(1).Info("A watch ended, will open it again", "err", err)
 		return
 	}
-	err = w.client.explain("list and watch", k, err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for s := range kw.users {
-		s.put(func() { s.err = err })
+		s.put(func() { s.err = w.client.explain("list and watch", s.key, err) })
 	}
 }
 
-func (w *watches) quit(k key, kw *keyWatch, s *subscription) {
+func (w *watches) quit(name string, kw *keyWatch, s *subscription) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(kw.users, s)
@@ -201,7 +290,7 @@ func (w *watches) quit(k key, kw *keyWatch, s *subscription) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if kw.idle == idle { // Nobody has come meanwhile.
-			delete(w.byName, k.object)
+			delete(w.byName, name)
 			kw.cancel()
 		}
 	})

@@ -1,0 +1,211 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package protocol
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// heldWith is a lock that the client "h" holds, at version 20, with that queue.
+func heldWith(waiters ...string) Record {
+	value := "1"
+	r := stored(Record{Name: "k", Key: "k", Value: &value, Waiters: waiters, Transitions: 3}, 20)
+	r.Holder = &Holder{Identity: "holder", Client: "h", LockID: "h-1", Token: 15, Duration: 30 * time.Second}
+	return r
+}
+
+func entry(client string, d time.Duration) string {
+	return Waiter{LockID: LockID(client, 7), Duration: d, Identity: "who is " + client}.String()
+}
+
+func TestWaitersAreReadAsTheyWereWritten(t *testing.T) {
+	for _, w := range []Waiter{
+		{LockID: LockID("abc", 40), Duration: 90 * time.Second, Identity: "worker-1"},
+		{LockID: "a-b-c-1", Duration: 1, Identity: "  with spaces "},
+		{LockID: "x-0", Duration: time.Hour, Identity: "\u00fcber"},
+	} {
+		got, ok := ParseWaiter(w.String())
+		if !ok || got != w {
+			t.Errorf("%q was read as %+v, %v", w.String(), got, ok)
+		}
+	}
+	if c := (Waiter{LockID: "a-b-c-1"}).Client(); c != "a-b-c" {
+		t.Errorf("the client is %q", c)
+	}
+	for _, text := range []string{"", "x", "a-1", "a-1 30s", "a-1 30s ", "-1 30s me", "a1 30s me", "a-1 x me", "a-1 0s me", "a-1 -5s me", " a-1 30s me"} {
+		if w, ok := ParseWaiter(text); ok {
+			t.Errorf("%q was read as %+v", text, w)
+		}
+	}
+}
+
+func FuzzParseWaiter(f *testing.F) {
+	f.Add("a-1 30s me")
+	f.Fuzz(func(t *testing.T, text string) {
+		w, ok := ParseWaiter(text)
+		if !ok {
+			return
+		}
+		if again, ok := ParseWaiter(w.String()); !ok || again != w || w.Client() == "" || w.Duration <= 0 {
+			t.Errorf("%q was read as %+v and that as %+v", text, w, again)
+		}
+	})
+}
+
+func TestPassingTheLockOn(t *testing.T) {
+	a, b, own := entry("a", 30*time.Second), entry("b", 2*time.Second), entry("h", time.Minute)
+	next := Claim{Identity: "next", Client: "h", LockID: "h-9", Duration: time.Minute}
+	for _, tc := range []struct {
+		name      string
+		waiters   []string
+		successor *Claim
+		holder    string // lock ID
+		duration  time.Duration
+		queue     []string
+		reason    Reason // of a release
+	}{
+		{"nobody waits", nil, nil, "", 0, nil, Released},
+		{"to the head, for the grace", []string{a, b}, nil, "a-7", Grace, []string{b}, HandedOff},
+		{"for less than the grace, if it asked for less", []string{b, a}, nil, "b-7", 2 * time.Second, []string{a}, HandedOff},
+		{"the successor queues behind others", []string{a, b}, &next, "a-7", Grace, []string{b, next.Waiter().String()}, HandedOff},
+		{"the successor has it if nobody else waits", nil, &next, "h-9", time.Minute, nil, HandedOff},
+		{"not to an entry of the same client", []string{own, a}, nil, "a-7", Grace, nil, HandedOff},
+		{"nor if that is alone", []string{own}, nil, "", 0, nil, Released},
+		{"what nobody can read is dropped", []string{"?", a}, nil, "a-7", Grace, nil, HandedOff},
+		{"and does not keep the successor waiting", []string{"?", own}, &next, "h-9", time.Minute, nil, HandedOff},
+	} {
+		r := heldWith(tc.waiters...)
+		before := fmt.Sprint(r.Waiters)
+		check := func(how string, got Record, err error, reason Reason) {
+			t.Helper()
+			if err != nil {
+				t.Fatalf("%s, %s: %v", tc.name, how, err)
+			}
+			lockID, duration := "", time.Duration(0)
+			if h := got.Holder; h != nil {
+				lockID, duration = h.LockID, h.Duration
+				if h.Token != 21 || h.Client == "" || h.Identity == "" || !h.RenewTime.Equal(epoch) || got.Transitions != 4 {
+					t.Errorf("%s, %s: the hold is %+v", tc.name, how, h)
+				}
+			}
+			if lockID != tc.holder || duration != tc.duration || !slices.Equal(got.Waiters, tc.queue) {
+				t.Errorf("%s, %s: %q has it for %v, queue %q; want %q for %v, %q", tc.name, how, lockID, duration, got.Waiters, tc.holder, tc.duration, tc.queue)
+			}
+			if l := got.LastRelease; l.LockID != "h-1" || l.Token != 15 || l.Reason != reason {
+				t.Errorf("%s, %s: noted as %+v", tc.name, how, l)
+			}
+		}
+		got, err := Release(r, Claim{LockID: "h-1"}, 15, Change{}, tc.successor, at(0))
+		check("released", got, err, tc.reason)
+		got, err = Expire(r, tc.successor, at(0))
+		check("expired", got, err, Expired)
+		if fmt.Sprint(r.Waiters) != before {
+			t.Fatalf("%s: the record that was given has changed", tc.name)
+		}
+	}
+}
+
+func TestGrant(t *testing.T) {
+	a, b := entry("a", 30*time.Second), entry("b", time.Second)
+	free := heldWith("?", a, b)
+	free.Holder = nil
+	got, err := Grant(free, at(0))
+	if err != nil || !got.HeldBy("a-7", 21) || got.Holder.Duration != Grace || !slices.Equal(got.Waiters, []string{b}) || got.Transitions != 4 {
+		t.Errorf("granted to %+v, queue %q, %v", got.Holder, got.Waiters, err)
+	}
+	free.Waiters = []string{"?", "!"}
+	if got, err := Grant(free, at(0)); err != nil || got.Holder != nil || len(got.Waiters) != 0 {
+		t.Errorf("a queue that cannot be read became %q, held by %+v, %v", got.Waiters, got.Holder, err)
+	}
+	if _, err := Grant(heldWith(a), at(0)); err == nil {
+		t.Error("granted a lock that is held")
+	}
+}
+
+func TestTakeDropsThoseWhoHadTheirChance(t *testing.T) {
+	a, b, c := entry("a", time.Second), entry("b", time.Second), entry("c", time.Second)
+	r := heldWith(a, b, c)
+	got, err := Take(r, Claim{Client: "b", LockID: "b-7"}, 2, at(0))
+	if err != nil || !slices.Equal(got.Waiters, []string{c}) || len(r.Waiters) != 3 {
+		t.Errorf("the queue is %q, %v", got.Waiters, err)
+	}
+}
+
+func TestPlace(t *testing.T) {
+	r := heldWith(entry("a", 1), "?", entry("b", 1), entry("b", 1))
+	for client, want := range map[string]int{"a": 0, "b": 2, "c": 4} {
+		if got := r.Place(func(lockID string) bool { return strings.HasPrefix(lockID, client+"-") }); got != want {
+			t.Errorf("%s has the place %d, want %d", client, got, want)
+		}
+	}
+}
+
+// TestHoldsOfOneLockID is why a token belongs to a hold's identity.
+func TestHoldsOfOneLockID(t *testing.T) {
+	r := heldWith()
+	for _, tc := range []struct {
+		token, stored int64
+		want          bool
+	}{{15, 15, true}, {15, 0, true}, {0, 15, true}, {14, 15, false}, {16, 15, false}} {
+		r.Holder.Token = tc.stored
+		if got := r.HeldBy("h-1", tc.token); got != tc.want {
+			t.Errorf("token %d of a record with %d: %v", tc.token, tc.stored, got)
+		}
+	}
+}
+
+func TestAvailable(t *testing.T) {
+	local := time.Date(1999, 9, 9, 9, 9, 9, 0, time.UTC)
+	held := heldWith(entry("a", 1), entry("b", 1))
+	held.Holder.RenewTime, held.Holder.Source = epoch, Server // lease of 30 s
+	free := held
+	free.Holder, free.LastRelease = nil, &LastRelease{Time: epoch, Source: Server}
+	byNode := free
+	byNode.LastRelease = &LastRelease{Time: epoch, Source: Node}
+	for _, tc := range []struct {
+		name      string
+		record    Record
+		place     int
+		seenFor   time.Duration
+		server    time.Duration // after the renewal or release
+		available bool
+		wait      time.Duration
+	}{
+		{"held, for the head", held, 0, 10 * time.Second, 0, false, 20 * time.Second},
+		{"expired, for the head", held, 0, 30 * time.Second, 0, true, 0},
+		{"expired, for the next", held, 1, 30 * time.Second, 0, false, Grace},
+		{"expired for the grace, for the next", held, 1, 35 * time.Second, 0, true, 0},
+		{"expired for the grace, for who does not queue", held, 2, 35 * time.Second, 0, false, Grace},
+		{"expired by the server's time, for the next", held, 1, 0, 36*time.Second + 1, true, 0},
+		{"free, for the head", free, 0, 0, 0, true, 0},
+		{"free, for the next", free, 1, time.Second, 0, false, Grace - time.Second},
+		{"free for the grace, for the next", free, 1, Grace, 0, true, 0},
+		{"free for the grace by the server's time, for the next", free, 1, 0, 6*time.Second + 1, true, 0},
+		{"freed by a node's time, for the next", byNode, 1, 0, time.Hour, false, Grace},
+		{"free, for who does not queue", free, 2, 2 * Grace, 0, true, 0},
+	} {
+		seen := Observation{}.Observe(tc.record, local)
+		judge := Judge{Now: local.Add(tc.seenFor), ServerTime: epoch.Add(tc.server), MaxClockSkew: time.Second}
+		if available, wait := judge.Available(tc.record, seen, tc.place); available != tc.available || wait != tc.wait {
+			t.Errorf("%s: %v, wait %v; want %v, %v", tc.name, available, wait, tc.available, tc.wait)
+		}
+	}
+}

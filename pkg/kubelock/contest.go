@@ -1,0 +1,425 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/store"
+)
+
+// errAgain says that the lock has to be looked at again.
+var errAgain = errors.New("the lock has to be looked at again")
+
+// overflowWait is how long a client waits, more or less, before it looks again for
+// room in a queue that was full.
+const overflowWait = time.Second
+
+// want is what one caller wants of a contest.
+type want struct {
+	asked    time.Time
+	duration time.Duration
+	try      bool // do not wait for the lock
+	remove   bool // delete the lock rather than have it
+	accept   func(value *string) error
+}
+
+// contest is a client's competition for a lock: for the caller whose turn it is,
+// and, if that one gives up, for the next.
+type contest struct {
+	observer
+	want
+	claim   protocol.Claim
+	backoff *wait.Backoff
+
+	// attempts are the writes that may have begun or renewed the hold that is claimed,
+	// and first is when the first write was sent that may have led to it, queue entries
+	// included.
+	attempts []attempt
+	first    time.Time
+	// inDoubt is set while a write may be committed, or have been, that takes the lock.
+	// Then base is the version that it was conditioned on.
+	inDoubt bool
+	base    string
+	// inFlight delivers the answer to the last write, if the caller could not wait for
+	// it.
+	inFlight <-chan answer
+}
+
+// attempt is a write that was sent. Together with the lock ID, the stamp that it
+// wrote tells it from every other.
+type attempt struct {
+	stamp time.Time
+	sent  time.Time // before it was sent: deadlines count from here
+}
+
+func newContest(c *Client, k key) *contest {
+	a := &contest{observer: observer{client: c, key: k}, backoff: newBackoff()}
+	a.claim = protocol.Claim{
+		Identity:     c.identity,
+		Pod:          c.pod,
+		Client:       c.id,
+		LockID:       c.newLockID(),
+		ObjectExpiry: c.objectExpiry,
+	}
+	c.own.begin(a.claim.LockID)
+	return a
+}
+
+// mine reports whether r shows the hold that is claimed.
+func (a *contest) mine(r protocol.Record) bool { return r.HeldBy(a.claim.LockID, 0) }
+
+// place is where the claim stands in the queue; the queue's length if it does not.
+func (a *contest) place() int {
+	return a.record.Place(func(lockID string) bool { return lockID == a.claim.LockID })
+}
+
+// run goes on until the caller has the lock, or cannot have it.
+func (a *contest) run(ctx context.Context) (*hold, error) {
+	if err := a.begin(ctx); err != nil {
+		return nil, err
+	}
+	for {
+		if ctx.Err() != nil {
+			return nil, a.failed(ctx, nil)
+		}
+		h, err := a.round(ctx)
+		if !errors.Is(err, errAgain) {
+			return h, err
+		}
+	}
+}
+
+// begin finds out how the lock stands: from what this client's last release left,
+// or by a read.
+func (a *contest) begin(ctx context.Context) error {
+	if a.inFlight != nil { // The caller before did not wait for it.
+		select {
+		case <-a.inFlight:
+			a.inFlight = nil
+		case <-ctx.Done():
+			return a.failed(ctx, nil)
+		}
+		return a.read(ctx)
+	}
+	switch {
+	case a.inDoubt:
+		return a.read(ctx)
+	case a.known:
+		return nil
+	}
+	if r, ok := a.client.recall(a.key.object); ok && (!a.try || r.Holder == nil) {
+		a.see(r)
+		return nil
+	}
+	return a.read(ctx)
+}
+
+// round does the next thing that brings the caller closer to the lock.
+func (a *contest) round(ctx context.Context) (*hold, error) {
+	r := a.record
+	switch {
+	case a.remove && !r.Exists():
+		return nil, errRemoved
+	case a.remove && a.mine(r) && len(r.Waiters) == 0:
+		return nil, a.removeObject(ctx)
+	case a.remove && a.mine(r):
+		return nil, a.removeState(ctx)
+	case a.mine(r):
+		return a.enter(ctx)
+	}
+	// Its client is this one, whose turn the caller has: the hold is dead, whatever
+	// became of it. Nobody here believes in it any more.
+	if r.Holder != nil && r.Holder.Client == a.claim.Client {
+		return nil, a.pass(ctx)
+	}
+	place := a.place()
+	available, remaining := a.client.judge().Available(r, a.seen, place)
+	switch {
+	case available && a.remove && len(r.Waiters) <= place+1:
+		return nil, a.removeObject(ctx)
+	case available:
+		return nil, a.take(ctx, place)
+	case a.try:
+		return nil, a.refused()
+	case place < len(r.Waiters):
+	case place < protocol.MaxWaiters:
+		return nil, a.enqueue(ctx)
+	default:
+		remaining = min(remaining, wait.Jitter(overflowWait, 1))
+	}
+	return nil, a.await(ctx, min(remaining, a.patience()))
+}
+
+// patience is how long a waiter relies on being told: about one lease. The watch
+// shows it what it is given, but not that the lock was deleted or freed by hand.
+func (a *contest) patience() time.Duration {
+	if h := a.record.Holder; h != nil {
+		return max(h.Duration, time.Second)
+	}
+	return protocol.Grace
+}
+
+// await waits until the lock is given to this client, or d is over and a read has
+// shown how it stands. It returns errAgain, or an error that ends the contest.
+func (a *contest) await(ctx context.Context, d time.Duration) error {
+	if err := a.follow(a.client.watches.own); err != nil {
+		return err
+	}
+	versions, reread, err := a.next(ctx, d)
+	if err != nil {
+		return a.failed(ctx, err)
+	}
+	for _, r := range versions {
+		a.see(r)
+	}
+	if len(versions) > 0 && !reread {
+		return errAgain
+	}
+	if err := a.read(ctx); err != nil {
+		return err
+	}
+	return errAgain
+}
+
+func (a *contest) read(ctx context.Context) error {
+	var r protocol.Record
+	var err error
+	if a.try && !a.inDoubt { // Nothing to learn that would be worth a wait.
+		r, err = a.client.readOnce(ctx, a.key)
+	} else {
+		r, err = a.client.readUntil(ctx, a.key, requestTimeout)
+	}
+	if err != nil {
+		return a.failed(ctx, err)
+	}
+	a.see(r)
+	if a.inDoubt && !a.mine(r) && r.ResourceVersion != a.base {
+		a.inDoubt = false // What was conditioned on another version cannot be committed any more.
+	}
+	return nil
+}
+
+// enqueue puts the claim at the end of the queue.
+func (a *contest) enqueue(ctx context.Context) error {
+	if err := a.follow(a.client.watches.own); err != nil {
+		return err
+	}
+	if sent := a.client.now(); a.first.IsZero() {
+		a.first = sent
+	}
+	target, entry := a.record, a.claim.Waiter().String()
+	err := a.send(ctx, "patch", func(ctx context.Context) (protocol.Record, error) {
+		return a.client.store.Enqueue(ctx, target, entry)
+	})
+	if store.QueueFull(err) && pause(ctx, a.backoff, nil) == nil {
+		if err := a.read(ctx); err != nil {
+			return err
+		}
+		return errAgain
+	}
+	return err
+}
+
+// take writes the claim into the lock, which is available.
+func (a *contest) take(ctx context.Context, place int) error {
+	if err := a.accept(a.record.Value); err != nil {
+		return a.failed(ctx, err)
+	}
+	drop := min(place+1, len(a.record.Waiters)) // All that come first have had their chance.
+	next, err := protocol.Take(a.record, a.claim, drop, a.attempt())
+	if err != nil {
+		return fmt.Errorf("kubelock: %w", err)
+	}
+	if !a.record.Exists() {
+		next.Name, next.Key = a.key.object, a.key.name
+	}
+	a.inDoubt, a.base = true, a.record.ResourceVersion
+	return a.send(ctx, verb(next), func(ctx context.Context) (protocol.Record, error) {
+		return store.Write(ctx, a.client.store, next)
+	})
+}
+
+// pass ends a dead hold of this client: the lock goes to the first waiter of another,
+// and the claim joins the queue; if there is no such waiter, the claim has the lock.
+func (a *contest) pass(ctx context.Context) error {
+	if err := a.accept(a.record.Value); err != nil {
+		return a.failed(ctx, err)
+	}
+	successor := &a.claim
+	if a.try && len(a.record.Waiters) > 0 {
+		successor = nil // It would queue.
+	}
+	next, err := protocol.Expire(a.record, successor, a.attempt())
+	if err != nil {
+		return fmt.Errorf("kubelock: %w", err)
+	}
+	a.inDoubt, a.base = successor != nil, a.record.ResourceVersion
+	return a.amend(ctx, next)
+}
+
+// enter makes a hold of the record, which shows the claim. If too little is left of
+// its lease, or others may take it for ended too early, it is renewed first: nobody
+// believes in it yet.
+func (a *contest) enter(ctx context.Context) (*hold, error) {
+	if err := a.accept(a.record.Value); err != nil {
+		return nil, a.failed(ctx, err)
+	}
+	r := a.record
+	sent, exact := a.sentFor(r)
+	h, err := newHold(a.client, a.claim, a.key, r, sent.Add(min(r.Holder.Duration, a.claim.Duration)))
+	if err != nil {
+		return nil, fmt.Errorf("kubelock: %w", err)
+	}
+	needed := r.Holder.Duration / 2
+	if exact {
+		needed = 0
+	}
+	if h.deadline.Sub(a.client.now()) > needed && a.client.covers(r.Holder, h.deadline) && h.open() {
+		a.stop()
+		return h, nil
+	}
+	if exact {
+		if a.try {
+			return nil, a.refused(errTooLate)
+		}
+		if pause(ctx, a.backoff, nil) != nil {
+			return nil, a.failed(ctx, errTooLate)
+		}
+	}
+	next, err := protocol.Renew(r, a.claim, h.token, protocol.Change{}, a.attempt())
+	if err != nil {
+		return nil, fmt.Errorf("kubelock: %w", err)
+	}
+	a.attempts[len(a.attempts)-1].stamp = next.Holder.RenewTime
+	return nil, a.amend(ctx, next)
+}
+
+// attempt notes that a write is about to be sent which may begin or renew the hold,
+// and returns the time to write.
+func (a *contest) attempt() protocol.Stamp {
+	sent := a.client.now() // Before the stamp: others may count from that.
+	stamp := a.client.stamp()
+	a.bequeath(sent, stamp)
+	return stamp
+}
+
+// bequeath notes a write with that stamp, about to be sent, which may begin or renew
+// the hold.
+func (a *contest) bequeath(sent time.Time, stamp protocol.Stamp) {
+	if a.first.IsZero() {
+		a.first = sent
+	}
+	a.attempts = append(a.attempts, attempt{stamp: stamp.Time, sent: sent})
+}
+
+// sentFor finds when the attempt was sent that made r what it is. Where that cannot
+// be told, or somebody else has given the lock to this client, it is when the first
+// write was sent that may have led to it, so that the deadline is never too late.
+func (a *contest) sentFor(r protocol.Record) (sent time.Time, exact bool) {
+	for _, t := range a.attempts {
+		if t.stamp.Equal(r.Holder.RenewTime) {
+			return t.sent, true
+		}
+	}
+	return a.first, false
+}
+
+// amend sends a change of the record as it was last seen.
+func (a *contest) amend(ctx context.Context, next protocol.Record) error {
+	from := a.record
+	return a.send(ctx, "patch", func(ctx context.Context) (protocol.Record, error) {
+		return a.client.store.Amend(ctx, from, next)
+	})
+}
+
+// send sends one write and takes its answer in. It returns errAgain, or an error that
+// ends the contest.
+func (a *contest) send(ctx context.Context, verb string, write func(ctx context.Context) (protocol.Record, error)) error {
+	c := a.client
+	answers := make(chan answer, 1)
+	if !c.start(func() { answers <- c.write(max(a.claim.Duration, time.Second), write) }) {
+		return ErrClosed
+	}
+	var ans answer
+	select {
+	case ans = <-answers:
+	case <-ctx.Done():
+		a.inFlight = answers
+		return a.failed(ctx, nil)
+	}
+
+	switch store.OutcomeOf(ans.err) {
+	case store.Committed:
+		a.inDoubt = false
+		a.see(ans.record)
+		return errAgain
+	case store.Rejected:
+		a.inDoubt = false
+		return a.failed(ctx, c.explain(verb, a.key, ans.err))
+	case store.Busy:
+		a.inDoubt = false
+		if pause(ctx, a.backoff, ans.err) != nil {
+			return a.failed(ctx, nil)
+		}
+		return errAgain
+	case store.Unknown:
+		c.log.V(1).Info("Got no answer to a write, will read back", "key", a.key.name, "err", ans.err)
+		if pause(ctx, a.backoff, ans.err) != nil {
+			return a.failed(ctx, ans.err)
+		}
+	case store.Stale: // The read tells how the lock stands, and whether a copy of this very write was committed.
+	}
+	if err := a.read(ctx); err != nil {
+		return err
+	}
+	return errAgain
+}
+
+// abandon takes back, in the background, what a contest has in the lock's object:
+// a queue entry, or a hold that nobody wants any more.
+func (a *contest) abandon() {
+	c := a.client
+	a.stop()
+	if a.first.IsZero() { // It has written nothing.
+		c.own.end(a.claim.LockID, 0)
+		return
+	}
+	inFlight := a.inFlight
+	ok := c.start(func() {
+		if inFlight != nil {
+			<-inFlight
+		}
+		c.takeBack(a.key, a.claim)
+	})
+	if !ok { // The client is closed: its lease ends by itself, and the queue goes on without it after the grace.
+		c.own.end(a.claim.LockID, 0)
+	}
+}
+
+func verb(r protocol.Record) string {
+	if r.Exists() {
+		return "update"
+	}
+	return "create"
+}

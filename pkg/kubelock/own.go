@@ -1,0 +1,130 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"context"
+	"sync"
+
+	"k8s.io/utils/lru"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/store"
+)
+
+// maxEnded is of how many holds a client knows at most that they have ended, to tell
+// late news of them from a lock that was given to it in vain.
+const maxEnded = 4096
+
+// ownLocks knows which of the locks that its client is shown to hold somebody here
+// answers for. What is left is an orphan: given to a queue entry that the client had
+// given up, or that the network delivered twice. It is handed on at once.
+type ownLocks struct {
+	mu   sync.Mutex // protects the fields below
+	live map[string]struct{}
+	// ended has the tokens of holds that are over, by lock ID.
+	ended *lru.Cache
+}
+
+func newOwnLocks() *ownLocks {
+	return &ownLocks{live: map[string]struct{}{}, ended: lru.New(maxEnded)}
+}
+
+// begin says that somebody answers for the lock ID from now on.
+func (o *ownLocks) begin(lockID string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.live[lockID] = struct{}{}
+}
+
+// end says that nobody does any more. token is that of the hold, or 0 if there was
+// none.
+func (o *ownLocks) end(lockID string, token int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.live, lockID)
+	if token > 0 {
+		o.ended.Add(lockID, token)
+	}
+}
+
+// adopt reports whether h is an orphan, and makes the caller answer for it.
+func (o *ownLocks) adopt(h *protocol.Holder) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, ok := o.live[h.LockID]; ok {
+		return false
+	}
+	if token, ok := o.ended.Get(h.LockID); ok && h.Token <= token.(int64) {
+		return false
+	}
+	o.live[h.LockID] = struct{}{}
+	return true
+}
+
+// shown looks at a lock that the API server shows this client to hold.
+func (c *Client) shown(r protocol.Record) {
+	h := r.Holder
+	if h == nil || h.Client != c.id || !c.own.adopt(h) {
+		return
+	}
+	c.log.V(1).Info("Got a lock that nobody waits for any more, will hand it on", "key", r.Key, "lockID", h.LockID)
+	k := key{name: r.Key, object: r.Name}
+	claim := protocol.Claim{Client: c.id, LockID: h.LockID}
+	if !c.start(func() { c.takeBack(k, claim) }) {
+		c.own.end(h.LockID, 0)
+	}
+}
+
+// takeBack removes what a claim that nobody needs any more has in the lock's object:
+// it hands a hold on, and leaves the queue. It gives up when the lease has ended
+// anyway.
+func (c *Client) takeBack(k key, claim protocol.Claim) {
+	defer c.own.end(claim.LockID, 0)
+	ctx, cancel := context.WithTimeout(c.ctx, max(claim.Duration, protocol.Grace)+requestTimeout)
+	defer cancel()
+	backoff := newBackoff()
+	var ans answer
+	for r, known := (protocol.Record{}), false; ; r, known = ans.record, ans.err == nil {
+		if !known {
+			var err error
+			if r, err = c.readUntil(ctx, k, requestTimeout); err != nil {
+				c.log.V(1).Info("Could not give a lock back, its lease will end", "key", k.name, "lockID", claim.LockID, "err", err)
+				return
+			}
+		}
+		var write func(ctx context.Context) (protocol.Record, error)
+		place := r.Place(func(lockID string) bool { return lockID == claim.LockID })
+		switch {
+		case r.HeldBy(claim.LockID, 0):
+			next, err := protocol.Release(r, claim, r.Holder.Token, protocol.Change{}, nil, c.stamp())
+			if err != nil {
+				c.log.Error(err, "Could not give a lock back, its lease will end", "key", k.name, "lockID", claim.LockID)
+				return
+			}
+			write = func(ctx context.Context) (protocol.Record, error) { return c.store.Amend(ctx, r, next) }
+		case place < len(r.Waiters):
+			write = func(ctx context.Context) (protocol.Record, error) { return c.store.Dequeue(ctx, r, place) }
+		default:
+			return
+		}
+		ans = c.write(requestTimeout, write)
+		if ans.err != nil && store.OutcomeOf(ans.err) != store.Stale && pause(ctx, backoff, ans.err) != nil {
+			return
+		}
+	}
+}
