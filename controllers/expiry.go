@@ -42,14 +42,15 @@ func (r *DistributedLockReaper) expire(ctx context.Context, obj *v1alpha1.Distri
 	}
 	holdersExpired.Inc()
 	h := lock.Holder
-	log.FromContext(ctx).Info("Ended a hold that was not renewed",
-		"holder", h.Identity, "lockID", h.LockID, "renewTime", h.RenewTime, "duration", h.Duration)
+	logger := log.FromContext(ctx).WithValues("holder", h.Identity, "lockID", h.LockID, "renewTime", h.RenewTime, "duration", h.Duration)
 	if next.Holder == nil {
+		logger.Info("Freed a lock whose holder did not renew it")
 		r.Events.Eventf(obj, nil, corev1.EventTypeWarning, "HolderExpired", "FreeLock",
 			"%s did not renew its lease of %s in time, the lock is free", h.Identity, h.Duration)
 		return nil
 	}
 	locksGranted.Inc()
+	logger.Info("Granted a lock whose holder did not renew it to its first waiter", "waiter", next.Holder.Identity, "waiterLockID", next.Holder.LockID)
 	r.Events.Eventf(obj, nil, corev1.EventTypeWarning, "HolderExpired", "GrantLock",
 		"%s did not renew its lease of %s in time, %s has the lock now", h.Identity, h.Duration, next.Holder.Identity)
 	return nil

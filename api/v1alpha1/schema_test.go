@@ -114,9 +114,9 @@ var bounds = []struct {
 	{rule: "holder.duration is a positive duration", field: "spec.holder.duration", accepts: durations, rejects: notDurations, words: durationRule + "30s"},
 	{rule: "holder.duration is short", field: "spec.holder.duration", accepts: []any{"0000000000000000000000000000030s"}, rejects: []any{"00000000000000000000000000000030s"}, words: "may not be more than 32"},
 
-	{rule: "at most 32 wait", field: "spec.waiters", accepts: []any{absent, []any{}, waiters(32, 1)}, rejects: []any{waiters(33, 1)}, words: "must have at most 32 items"},
+	{rule: "at most 128 wait", field: "spec.waiters", accepts: []any{absent, []any{}, waiters(128, 1)}, rejects: []any{waiters(129, 1)}, words: "must have at most 128 items"},
 	{rule: "a waiter is not empty", field: "spec.waiters", rejects: []any{[]any{""}}, at: "spec.waiters[0]", words: tooShort},
-	{rule: "a waiter has at most 512 characters", field: "spec.waiters", accepts: []any{waiters(32, 512)}, rejects: []any{waiters(1, 513)}, at: "spec.waiters[0]", words: "may not be more than 512"},
+	{rule: "a waiter has at most 512 characters", field: "spec.waiters", accepts: []any{waiters(128, 512)}, rejects: []any{waiters(1, 513)}, at: "spec.waiters[0]", words: "may not be more than 512"},
 	{rule: "a waiter is text", field: "spec.waiters", rejects: []any{[]any{map[string]any{"client": "c"}}, []any{nil}}, at: "spec.waiters[0]", words: "must be of type string"},
 
 	{rule: "lastRelease is optional", field: "spec.lastRelease", accepts: []any{absent}},

@@ -71,7 +71,7 @@ func TestRolesGrantNoMoreThanNeeded(t *testing.T) {
 		{reaper, "", "apiextensions.k8s.io/customresourcedefinitions", "", ""},
 		{reaper, "", "rbac.authorization.k8s.io/clusterrolebindings", "", ""},
 
-		{user, mine, locks, "", "get list watch create update delete"},
+		{user, mine, locks, "", "get list watch create update patch delete"},
 		{user, other, locks, "", ""},
 		{user, "", locks, "", ""},
 		{user, mine, events, "", ""},

@@ -114,7 +114,7 @@ func (a *contest) failed(ctx context.Context, err error) error {
 		}
 		return fmt.Errorf("%w: %s %q: %w", ErrUnknownOutcome, doing, a.key.name, err)
 	}
-	if ctx.Err() == nil || a.try && err != nil {
+	if ctx.Err() == nil || a.try && err != nil && !errors.Is(causeOf(ctx), ErrClosed) {
 		return err
 	}
 	e := &notAcquiredError{key: a.key.name, waited: a.client.now().Sub(a.asked)}

@@ -57,10 +57,12 @@ type contest struct {
 	// included.
 	attempts []attempt
 	first    time.Time
-	// inDoubt is set while a write may be committed, or have been, that takes the lock.
-	// Then base is the version that it was conditioned on.
+	// inDoubt is set while a write may be committed, or have been, that takes or deletes
+	// the lock. Then base is the version that it was conditioned on.
 	inDoubt bool
 	base    string
+	// recalled is set while the record is what an earlier release left, and may be old.
+	recalled bool
 	// inFlight delivers the answer to the last write, if the caller could not wait for
 	// it.
 	inFlight <-chan answer
@@ -130,6 +132,7 @@ func (a *contest) begin(ctx context.Context) error {
 	}
 	if r, ok := a.client.recall(a.key.object); ok && (!a.try || r.Holder == nil) {
 		a.see(r)
+		a.recalled = true
 		return nil
 	}
 	return a.read(ctx)
@@ -214,6 +217,7 @@ func (a *contest) read(ctx context.Context) error {
 		return a.failed(ctx, err)
 	}
 	a.see(r)
+	a.recalled = false
 	if a.inDoubt && !a.mine(r) && r.ResourceVersion != a.base {
 		a.inDoubt = false // What was conditioned on another version cannot be committed any more.
 	}
@@ -229,7 +233,7 @@ func (a *contest) enqueue(ctx context.Context) error {
 		a.first = sent
 	}
 	target, entry := a.record, a.claim.Waiter().String()
-	err := a.send(ctx, "patch", func(ctx context.Context) (protocol.Record, error) {
+	err := a.send(ctx, "patch", false, func(ctx context.Context) (protocol.Record, error) {
 		return a.client.store.Enqueue(ctx, target, entry)
 	})
 	if store.QueueFull(err) && pause(ctx, a.backoff, nil) == nil {
@@ -243,8 +247,8 @@ func (a *contest) enqueue(ctx context.Context) error {
 
 // take writes the claim into the lock, which is available.
 func (a *contest) take(ctx context.Context, place int) error {
-	if err := a.accept(a.record.Value); err != nil {
-		return a.failed(ctx, err)
+	if err := a.acceptable(ctx); err != nil {
+		return err
 	}
 	drop := min(place+1, len(a.record.Waiters)) // All that come first have had their chance.
 	next, err := protocol.Take(a.record, a.claim, drop, a.attempt())
@@ -254,8 +258,7 @@ func (a *contest) take(ctx context.Context, place int) error {
 	if !a.record.Exists() {
 		next.Name, next.Key = a.key.object, a.key.name
 	}
-	a.inDoubt, a.base = true, a.record.ResourceVersion
-	return a.send(ctx, verb(next), func(ctx context.Context) (protocol.Record, error) {
+	return a.send(ctx, verb(next), true, func(ctx context.Context) (protocol.Record, error) {
 		return store.Write(ctx, a.client.store, next)
 	})
 }
@@ -263,8 +266,8 @@ func (a *contest) take(ctx context.Context, place int) error {
 // pass ends a dead hold of this client: the lock goes to the first waiter of another,
 // and the claim joins the queue; if there is no such waiter, the claim has the lock.
 func (a *contest) pass(ctx context.Context) error {
-	if err := a.accept(a.record.Value); err != nil {
-		return a.failed(ctx, err)
+	if err := a.acceptable(ctx); err != nil {
+		return err
 	}
 	successor := &a.claim
 	if a.try && len(a.record.Waiters) > 0 {
@@ -274,16 +277,15 @@ func (a *contest) pass(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("kubelock: %w", err)
 	}
-	a.inDoubt, a.base = successor != nil, a.record.ResourceVersion
-	return a.amend(ctx, next)
+	return a.amend(ctx, next, successor != nil)
 }
 
 // enter makes a hold of the record, which shows the claim. If too little is left of
 // its lease, or others may take it for ended too early, it is renewed first: nobody
 // believes in it yet.
 func (a *contest) enter(ctx context.Context) (*hold, error) {
-	if err := a.accept(a.record.Value); err != nil {
-		return nil, a.failed(ctx, err)
+	if err := a.acceptable(ctx); err != nil {
+		return nil, err
 	}
 	r := a.record
 	sent, exact := a.sentFor(r)
@@ -312,7 +314,22 @@ func (a *contest) enter(ctx context.Context) (*hold, error) {
 		return nil, fmt.Errorf("kubelock: %w", err)
 	}
 	a.attempts[len(a.attempts)-1].stamp = next.Holder.RenewTime
-	return nil, a.amend(ctx, next)
+	return nil, a.amend(ctx, next, true)
+}
+
+// acceptable says why the caller does not want the lock with the state as it is.
+func (a *contest) acceptable(ctx context.Context) error {
+	err := a.accept(a.record.Value)
+	if err == nil {
+		return nil
+	}
+	if !a.recalled {
+		return a.failed(ctx, err)
+	}
+	if err := a.read(ctx); err != nil {
+		return err
+	}
+	return errAgain
 }
 
 // attempt notes that a write is about to be sent which may begin or renew the hold,
@@ -346,17 +363,22 @@ func (a *contest) sentFor(r protocol.Record) (sent time.Time, exact bool) {
 }
 
 // amend sends a change of the record as it was last seen.
-func (a *contest) amend(ctx context.Context, next protocol.Record) error {
+func (a *contest) amend(ctx context.Context, next protocol.Record, takes bool) error {
 	from := a.record
-	return a.send(ctx, "patch", func(ctx context.Context) (protocol.Record, error) {
+	return a.send(ctx, "patch", takes, func(ctx context.Context) (protocol.Record, error) {
 		return a.client.store.Amend(ctx, from, next)
 	})
 }
 
-// send sends one write and takes its answer in. It returns errAgain, or an error that
-// ends the contest.
-func (a *contest) send(ctx context.Context, verb string, write func(ctx context.Context) (protocol.Record, error)) error {
+// send sends one write and takes its answer in. takes is whether the write takes or
+// deletes the lock. It returns errAgain, or an error that ends the contest.
+func (a *contest) send(ctx context.Context, verb string, takes bool, write func(ctx context.Context) (protocol.Record, error)) error {
 	c := a.client
+	doubt := func() {
+		if takes {
+			a.inDoubt, a.base = true, a.record.ResourceVersion
+		}
+	}
 	answers := make(chan answer, 1)
 	if !c.start(func() { answers <- c.write(max(a.claim.Duration, time.Second), write) }) {
 		return ErrClosed
@@ -365,6 +387,7 @@ func (a *contest) send(ctx context.Context, verb string, write func(ctx context.
 	select {
 	case ans = <-answers:
 	case <-ctx.Done():
+		doubt()
 		a.inFlight = answers
 		return a.failed(ctx, nil)
 	}
@@ -375,20 +398,20 @@ func (a *contest) send(ctx context.Context, verb string, write func(ctx context.
 		a.see(ans.record)
 		return errAgain
 	case store.Rejected:
-		a.inDoubt = false
 		return a.failed(ctx, c.explain(verb, a.key, ans.err))
 	case store.Busy:
-		a.inDoubt = false
 		if pause(ctx, a.backoff, ans.err) != nil {
 			return a.failed(ctx, nil)
 		}
 		return errAgain
 	case store.Unknown:
+		doubt()
 		c.log.V(1).Info("Got no answer to a write, will read back", "key", a.key.name, "err", ans.err)
 		if pause(ctx, a.backoff, ans.err) != nil {
 			return a.failed(ctx, ans.err)
 		}
 	case store.Stale: // The read tells how the lock stands, and whether a copy of this very write was committed.
+		doubt()
 	}
 	if err := a.read(ctx); err != nil {
 		return err
@@ -406,11 +429,15 @@ func (a *contest) abandon() {
 		return
 	}
 	inFlight := a.inFlight
+	until := c.now()
+	if a.inDoubt {
+		until = until.Add(a.claim.Duration)
+	}
 	ok := c.start(func() {
 		if inFlight != nil {
 			<-inFlight
 		}
-		c.takeBack(a.key, a.claim)
+		c.takeBack(a.key, a.claim, until)
 	})
 	if !ok { // The client is closed: its lease ends by itself, and the queue goes on without it after the grace.
 		c.own.end(a.claim.LockID, 0)

@@ -47,12 +47,11 @@ func (c *Client) delete(ctx context.Context, k key) error {
 // removeObject deletes the object as it was last seen, which nobody else holds or
 // queues for. The deletion is conditioned on that version, so it needs no hold.
 func (a *contest) removeObject(ctx context.Context) error {
-	target := a.record
-	a.inDoubt, a.base = true, target.ResourceVersion
-	err := a.send(ctx, "delete", func(ctx context.Context) (protocol.Record, error) {
+	target, recalled := a.record, a.recalled
+	err := a.send(ctx, "delete", true, func(ctx context.Context) (protocol.Record, error) {
 		return protocol.Record{Name: target.Name}, a.client.store.Delete(ctx, target)
 	})
-	if errors.Is(err, errAgain) && a.record.UID != target.UID {
+	if errors.Is(err, errAgain) && a.record.UID != target.UID && !recalled {
 		return errRemoved // By whomever.
 	}
 	return err
@@ -65,8 +64,7 @@ func (a *contest) removeState(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("kubelock: %w", err)
 	}
-	a.inDoubt, a.base = true, r.ResourceVersion
-	err = a.amend(ctx, next)
+	err = a.amend(ctx, next, true)
 	if last := a.record.LastRelease; errors.Is(err, errAgain) && last != nil && last.LockID == a.claim.LockID && last.Reason != protocol.Expired {
 		return errRemoved
 	}

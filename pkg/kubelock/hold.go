@@ -41,14 +41,18 @@ type hold struct {
 	// protects record, releases and successor.
 	writing chan struct{}
 	record  protocol.Record // the newest version known that this hold holds
-	// releases are the attempts to release that may have been committed.
+	// releases are the attempts to release that may have been committed, change what
+	// they do to the state.
 	releases []releaseAttempt
+	change   protocol.Change
 	// successor is the contest of this client's next caller, if the release may have
 	// given it the lock or a place in the queue.
 	successor *contest
 
 	mu       sync.Mutex // protects the fields below
 	phase    phase
+	result   error // of the release, once it is known
+	told     bool  // somebody knows it
 	deadline time.Time
 	lease    time.Duration // from the last renewal to the deadline
 	timer    *time.Timer   // runs out at deadline
@@ -157,12 +161,14 @@ func (h *hold) done() {
 }
 
 // isHeldIn reports whether r shows this hold.
-func (h *hold) isHeldIn(r protocol.Record) bool { return r.HeldBy(h.claim.LockID, h.token) }
+func (h *hold) isHeldIn(r protocol.Record) bool {
+	return r.UID == h.record.UID && r.HeldBy(h.claim.LockID, h.token)
+}
 
 // refresh takes in what the client's watch has shown of the hold: who has queued
 // behind it. It needs h.writing.
 func (h *hold) refresh() {
-	if r, ok := h.client.watches.newest(h.key); ok && h.isHeldIn(r) && r.UID == h.record.UID && protocol.Newer(r, h.record) {
+	if r, ok := h.client.watches.newest(h.key); ok && h.isHeldIn(r) && protocol.Newer(r, h.record) {
 		h.record = r
 	}
 }

@@ -19,6 +19,7 @@ package kubelock
 import (
 	"context"
 	"sync"
+	"time"
 
 	"k8s.io/utils/lru"
 
@@ -85,15 +86,15 @@ func (c *Client) shown(r protocol.Record) {
 	c.log.V(1).Info("Got a lock that nobody waits for any more, will hand it on", "key", r.Key, "lockID", h.LockID)
 	k := key{name: r.Key, object: r.Name}
 	claim := protocol.Claim{Client: c.id, LockID: h.LockID}
-	if !c.start(func() { c.takeBack(k, claim) }) {
+	if !c.start(func() { c.takeBack(k, claim, c.now()) }) {
 		c.own.end(h.LockID, 0)
 	}
 }
 
 // takeBack removes what a claim that nobody needs any more has in the lock's object:
-// it hands a hold on, and leaves the queue. It gives up when the lease has ended
-// anyway.
-func (c *Client) takeBack(k key, claim protocol.Claim) {
+// it hands a hold on, and leaves the queue. Until then it looks again and again for
+// what may be on its way. It gives up when the lease has ended anyway.
+func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 	defer c.own.end(claim.LockID, 0)
 	ctx, cancel := context.WithTimeout(c.ctx, max(claim.Duration, protocol.Grace)+requestTimeout)
 	defer cancel()
@@ -119,6 +120,9 @@ func (c *Client) takeBack(k key, claim protocol.Claim) {
 			write = func(ctx context.Context) (protocol.Record, error) { return c.store.Amend(ctx, r, next) }
 		case place < len(r.Waiters):
 			write = func(ctx context.Context) (protocol.Record, error) { return c.store.Dequeue(ctx, r, place) }
+		case c.now().Before(until) && pause(ctx, backoff, nil) == nil:
+			ans.err = errAgain
+			continue
 		default:
 			return
 		}

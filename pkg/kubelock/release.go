@@ -19,11 +19,20 @@ package kubelock
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
 )
+
+// releaseAttempt is a write of a release that was sent. Together with the lock ID and
+// the token, the stamp tells it from every other.
+type releaseAttempt struct {
+	stamp   time.Time
+	late    bool // it was sent after the deadline, and so without state
+	refused bool // the answer was that it was not done
+}
 
 // release ends the hold and, if change says so, writes the state with it. Its
 // outcomes are those of Held.Release.
@@ -33,22 +42,14 @@ import (
 // writes no state, but frees the lock if it is still this hold's.
 func (h *hold) release(ctx context.Context, change protocol.Change) error {
 	c := h.client
-	if c.ctx.Err() != nil {
-		return ErrClosed
-	}
-	from, err := h.close()
-	if err != nil {
+	from, known, err := h.close()
+	if known || err != nil {
 		return err
 	}
 	done := make(chan error, 1)
 	ok := c.start(func() {
 		h.writing <- struct{}{} // The write that is under way ends soon: close has ended its context.
-		err, resolved := h.tryRelease(change, from == lost)
-		if resolved {
-			h.mu.Lock()
-			h.phase = released
-			h.mu.Unlock()
-		}
+		err := h.settle(change, from == lost)
 		<-h.writing
 		if from == held {
 			h.done()
@@ -61,35 +62,66 @@ func (h *hold) release(ctx context.Context, change protocol.Change) error {
 	}
 	select {
 	case err := <-done:
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.told = h.phase == released
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("%w: releasing %q goes on in the background: %w", ErrUnknownOutcome, h.key.name, causeOf(ctx))
 	}
 }
 
-// close ends the hold for its owner, and returns the phase that it was in.
-func (h *hold) close() (from phase, err error) {
-	if err := h.usable(released); err != nil {
-		return released, err
+// close ends the hold for its owner, and returns the phase that it was in. known is
+// set, with the result, if an earlier release is known to have ended with that and
+// nobody was told.
+func (h *hold) close() (from phase, known bool, err error) {
+	if h.client.ctx.Err() != nil {
+		return released, false, ErrClosed
 	}
 	h.remaining() // Loses the hold if its time is over.
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	from = h.phase
-	if from == held {
+	switch from = h.phase; {
+	case from == released && !h.told:
+		h.told = true
+		return from, true, h.result
+	case from == released:
+		return from, false, h.overLocked()
+	case from == held:
 		h.phase = releasing
 		h.timer.Stop()
 		h.cancel(context.Canceled)
 		h.client.metrics.hold.Observe(h.client.now().Sub(h.begun).Seconds())
 	}
-	return from, nil
+	return from, false, nil
+}
+
+// settle releases, if that has not been done, and notes what is known of it then. It
+// needs h.writing.
+func (h *hold) settle(change protocol.Change, wasLost bool) error {
+	h.mu.Lock()
+	over, result := h.phase == released, h.result
+	h.mu.Unlock()
+	if over { // By an earlier call, which this one has waited for.
+		return result
+	}
+	if len(h.releases) == 0 {
+		h.change = change // What the first call asks for is what may have been written.
+	}
+	err, resolved := h.tryRelease(wasLost)
+	if resolved {
+		h.mu.Lock()
+		h.phase, h.result = released, err
+		h.mu.Unlock()
+	}
+	return err
 }
 
 // tryRelease writes the release, and tries again until it is known what became of
 // it. It does not end with the caller's context: that one stopped waiting shall not
 // keep the lock from others. resolved is whether there is nothing left to do. It
 // needs h.writing.
-func (h *hold) tryRelease(change protocol.Change, wasLost bool) (err error, resolved bool) { //nolint:revive // The error is the result; resolved belongs to it.
+func (h *hold) tryRelease(wasLost bool) (err error, resolved bool) { //nolint:revive // The error is the result; resolved belongs to it.
 	c := h.client
 	deadline := h.until()
 	ctx, cancel := context.WithTimeout(c.ctx, max(deadline.Sub(c.now()), requestTimeout))
@@ -103,27 +135,23 @@ func (h *hold) tryRelease(change protocol.Change, wasLost bool) (err error, reso
 			return h.outcome(current, wasLost)
 		}
 		if known {
-			left := deadline.Sub(c.now())
-			late := wasLost || left <= 0
-			from, sent, stamp := current, c.now(), h.nextStamp()
-			next, err := protocol.Release(from, h.claim, h.token, change.Unless(late), h.succession(!wasLost, sent, stamp), stamp)
+			ans, err := h.sendRelease(current, deadline, wasLost)
 			if err != nil {
-				return fmt.Errorf("kubelock: %q: %w", h.key.name, err), false
+				return err, false
 			}
-			ans := c.write(max(min(h.claim.Duration, left)/attemptsPerHold, time.Second), func(ctx context.Context) (protocol.Record, error) {
-				return c.store.Amend(ctx, from, next)
-			})
-			outcome := store.OutcomeOf(ans.err)
-			if outcome != store.Busy && outcome != store.Rejected {
-				h.releases = append(h.releases, releaseAttempt{stamp: next.LastRelease.Time, late: late, answered: outcome != store.Unknown})
-			}
-			switch outcome {
+			switch store.OutcomeOf(ans.err) {
 			case store.Committed:
 				h.left(ans.record)
 				return h.outcome(ans.record, wasLost)
 			case store.Rejected:
-				return c.explain("patch", h.key, ans.err), false
-			case store.Busy, store.Unknown:
+				h.releases[len(h.releases)-1].refused = true
+				return h.unresolved(c.explain("patch", h.key, ans.err)), false
+			case store.Busy:
+				h.releases[len(h.releases)-1].refused = true
+				if pause(ctx, backoff, ans.err) != nil {
+					return h.unresolved(ans.err), false
+				}
+			case store.Unknown:
 				c.log.V(1).Info("Could not release a lock, will retry", "key", h.key.name, "err", ans.err)
 				if pause(ctx, backoff, ans.err) != nil {
 					return h.unresolved(ans.err), false
@@ -136,6 +164,22 @@ func (h *hold) tryRelease(change protocol.Change, wasLost bool) (err error, reso
 		}
 		known = true
 	}
+}
+
+// sendRelease sends one attempt to release what current shows.
+func (h *hold) sendRelease(current protocol.Record, deadline time.Time, wasLost bool) (answer, error) {
+	c := h.client
+	sent, stamp := c.now(), h.nextStamp()
+	left := deadline.Sub(sent)
+	late := wasLost || left <= 0
+	next, err := protocol.Release(current, h.claim, h.token, h.change.Unless(late), h.succession(!wasLost, sent, stamp), stamp)
+	if err != nil {
+		return answer{}, fmt.Errorf("kubelock: %q: %w", h.key.name, err)
+	}
+	h.releases = append(h.releases, releaseAttempt{stamp: stamp.Time, late: late})
+	return c.write(max(min(h.claim.Duration, left)/attemptsPerHold, time.Second), func(ctx context.Context) (protocol.Record, error) {
+		return c.store.Amend(ctx, current, next)
+	}), nil
 }
 
 // succession is what the release gives to this client's next caller, if there is
@@ -171,28 +215,29 @@ func (h *hold) outcome(r protocol.Record, wasLost bool) (err error, resolved boo
 	lostErr := fmt.Errorf("%w: %q: its lease ended before the release, nothing was written", ErrLost, h.key.name)
 	if last := r.LastRelease; last != nil && last.LockID == h.claim.LockID && (last.Token == h.token || last.Token == 0) {
 		for _, t := range h.releases {
-			if last.Reason != protocol.Expired && last.Time.Equal(t.stamp) {
-				if t.late {
-					return lostErr, true
-				}
-				return nil, true
+			if last.Reason == protocol.Expired || !last.Time.Equal(t.stamp) {
+				continue
 			}
+			if t.late {
+				return lostErr, true
+			}
+			return nil, true
 		}
 		return lostErr, true
 	}
-	// Others have had the lock meanwhile, or the object is gone.
-	inDoubt := false
+	if r.UID == h.record.UID && reflect.DeepEqual(r.LastRelease, h.record.LastRelease) {
+		return lostErr, true // Somebody took it away: the last release is still the one before.
+	}
+	// Others have had the lock meanwhile, or the object is gone. An answer that says
+	// that an attempt was not done does not speak for its copies: the network may have
+	// delivered it twice.
 	for _, t := range h.releases {
-		inDoubt = inDoubt || !t.late && !t.answered
+		if !t.late {
+			return fmt.Errorf("%w: releasing %q: others have had the lock since, and whether this release let them have it cannot be told",
+				ErrUnknownOutcome, h.key.name), true
+		}
 	}
-	switch {
-	case wasLost || !inDoubt:
-		return lostErr, true
-	case r.UID == h.record.UID && h.client.now().Before(h.until()):
-		// Before the deadline only this hold's own release can have let others in.
-		return nil, true
-	}
-	return fmt.Errorf("%w: releasing %q: no answer came in time, and others have had the lock since", ErrUnknownOutcome, h.key.name), true
+	return lostErr, true
 }
 
 // unresolved is the error of a release that err kept from being done or learned of.
@@ -200,18 +245,12 @@ func (h *hold) unresolved(err error) error {
 	if h.client.ctx.Err() != nil {
 		err = ErrClosed
 	}
-	if len(h.releases) == 0 {
-		return fmt.Errorf("kubelock: releasing %q: %w", h.key.name, err)
+	for _, t := range h.releases {
+		if !t.refused {
+			return fmt.Errorf("%w: releasing %q: %w", ErrUnknownOutcome, h.key.name, err)
+		}
 	}
-	return fmt.Errorf("%w: releasing %q: %w", ErrUnknownOutcome, h.key.name, err)
-}
-
-// releaseAttempt is a write of a release that may have been committed. Together
-// with the lock ID, the stamp tells it from every other.
-type releaseAttempt struct {
-	stamp    time.Time
-	late     bool // it was sent after the deadline, and so without state
-	answered bool // it was answered, though perhaps not for its only copy
+	return fmt.Errorf("kubelock: releasing %q: %w", h.key.name, err)
 }
 
 // nextStamp is the time to write, later than that of every release before it.

@@ -120,7 +120,12 @@ func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *a
 			}
 			continue
 		case store.Rejected:
-			return h.client.explain("update", h.key, ans.err)
+			u.attempts = u.attempts[:len(u.attempts)-1]
+			err := h.client.explain("patch", h.key, ans.err)
+			if len(u.attempts) > 0 {
+				return u.stopped(err)
+			}
+			return err
 		case store.Busy:
 			u.attempts = u.attempts[:len(u.attempts)-1]
 		case store.Unknown, store.Stale: // A read tells what became of it.
@@ -206,11 +211,14 @@ func (u *update) readBack(ctx context.Context) (done bool, err error) {
 // over is how the update ends when the hold does. Whether the state was written is
 // unknown then if an attempt was sent.
 func (u *update) over() error {
-	if err := u.usable(releasing); err != nil { // Its own owner has released it meanwhile.
-		return err
-	}
-	if u.change.Write && len(u.attempts) > 0 {
+	usable := u.usable(releasing)
+	switch {
+	case u.change.Write && len(u.attempts) > 0 && usable != nil:
+		return u.stopped(usable) // Its own owner has released it meanwhile.
+	case u.change.Write && len(u.attempts) > 0:
 		return fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, ErrUnknownOutcome)
+	case usable != nil:
+		return usable
 	}
 	return fmt.Errorf("%w: %q", ErrLost, u.key.name)
 }
@@ -228,9 +236,13 @@ func (h *hold) usable(end phase) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.phase >= end {
-		return fmt.Errorf("kubelock: %q: this hold was released, acquire the lock again", h.key.name)
+		return h.overLocked()
 	}
 	return nil
+}
+
+func (h *hold) overLocked() error {
+	return fmt.Errorf("kubelock: %q: this hold was released, acquire the lock again", h.key.name)
 }
 
 // renewInBackground keeps the hold until it is released or lost, or the client is

@@ -18,6 +18,7 @@ package kubelock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/kubelock/kubelock/internal/protocol"
@@ -92,6 +93,9 @@ func (o *observer) waited(ctx context.Context, err error) error {
 // server's time shows to have expired does not count.
 func (c *Client) get(ctx context.Context, k key) (r protocol.Record, isHeld bool, err error) {
 	if r, err = c.readOnce(ctx, k); err != nil {
+		if ctx.Err() != nil && errors.Is(causeOf(ctx), ErrClosed) {
+			err = ErrClosed
+		}
 		return r, false, err
 	}
 	expired, _ := c.judge().Expired(r, protocol.Observation{}.Observe(r, c.now()))
