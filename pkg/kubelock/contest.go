@@ -35,6 +35,10 @@ var errAgain = errors.New("the lock has to be looked at again")
 // room in a queue that was full.
 const overflowWait = time.Second
 
+// usableGrant is how much must be left of a lease that was given, for it to be used
+// without a renewal: enough for a short critical section.
+const usableGrant = time.Second
+
 // want is what one caller wants of a contest.
 type want struct {
 	asked    time.Time
@@ -293,7 +297,7 @@ func (a *contest) enter(ctx context.Context) (*hold, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubelock: %w", err)
 	}
-	needed := r.Holder.Duration / 2
+	needed := min(r.Holder.Duration/2, usableGrant)
 	if exact {
 		needed = 0
 	}

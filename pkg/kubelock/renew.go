@@ -268,7 +268,8 @@ func (h *hold) renewInBackgroundLocked(forever bool) {
 // untilRenewal is how long a hold is left alone of whose lease so much is left.
 func (h *hold) untilRenewal(left, lease time.Duration) time.Duration {
 	// Many holds shall not renew all at once.
-	return left - time.Duration(float64(lease)*renewWith) - wait.Jitter(lease/40, 1)
+	rest := left - time.Duration(float64(lease)*renewWith) - wait.Jitter(lease/40, 1)
+	return max(rest, left/4) // Of what was given, less may be left.
 }
 
 func (h *hold) keepRenewing(forever bool) {
