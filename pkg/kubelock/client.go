@@ -30,6 +30,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/lru"
 
+	"github.com/kubelock/kubelock/internal/hooks"
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/servertime"
 	"github.com/kubelock/kubelock/internal/store"
@@ -82,6 +83,12 @@ type Client struct {
 // timeout for each request. An error lists everything that is wrong with cfg.
 func NewClient(config *rest.Config, cfg Config) (*Client, error) {
 	return newClient(config, cfg, time.Now)
+}
+
+func init() {
+	hooks.NewClientAt = func(config *rest.Config, cfg any, now func() time.Time) (any, error) {
+		return newClient(config, cfg.(Config), now)
+	}
 }
 
 func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, error) {

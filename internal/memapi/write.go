@@ -1,0 +1,553 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package memapi
+
+import (
+	"cmp"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validate/content"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	metajson "k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+const (
+	// staleMessage is of updates that are conditioned on another version.
+	staleMessage = "the object has been modified; please apply your changes to the latest version and try again"
+	// maxObject is how long an object may be when it is stored, in bytes of JSON.
+	maxObject = 3 << 19
+	// maxPatchOperations is how many operations a JSON patch may have.
+	maxPatchOperations = 10000
+
+	typeProtobuf = runtime.ContentTypeProtobuf
+	typeYAML     = runtime.ContentTypeYAML
+)
+
+// decodeBody reads the object that a POST or PUT sends.
+func (c *call) decodeBody() (map[string]any, schema.GroupVersionKind, error) {
+	contentType := mediaType(c.Header.Get("Content-Type"))
+	if contentType != runtime.ContentTypeJSON && (contentType != typeProtobuf || c.table.custom) {
+		return nil, schema.GroupVersionKind{}, unsupportedMediaType(runtime.ContentTypeJSON, typeYAML, typeProtobuf)
+	}
+	if err := c.tooLong(); err != nil {
+		return nil, schema.GroupVersionKind{}, err
+	}
+	if c.URL.Query().Has("dryRun") {
+		return nil, schema.GroupVersionKind{}, apierrors.NewBadRequest("memapi does not support dryRun")
+	}
+	obj, gvk, err := c.table.decode(c.body)
+	switch {
+	case err != nil && gvk.Kind != "":
+		return nil, gvk, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", gvk.Kind, gvk.Version, c.table.kind, err))
+	case err != nil:
+		return nil, gvk, apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", c.table.kind, err, summary(c.body)))
+	case gvk.GroupVersion() != c.table.gvr.GroupVersion() && c.table.custom:
+		return nil, gvk, apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", gvk.GroupVersion(), c.table.gvr.GroupVersion()))
+	case gvk != c.table.gvk() && !c.table.custom:
+		internal, _, _ := strings.Cut(cmp.Or(c.table.gvr.Group, "core"), ".")
+		return nil, gvk, apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: converting (%s.%s) to (%s.%s): unknown conversion",
+			gvk.Kind, gvk.Version, c.table.kind, gvk.Version, gvk.Kind, internal, c.table.kind))
+	}
+	return obj, gvk, nil
+}
+
+// summary shows the beginning of a body that could not be decoded.
+func summary(body []byte) string {
+	const most = 30
+	switch {
+	case len(body) == 0:
+		return "<empty>"
+	case body[0] == '{':
+		if len(body) > most {
+			return string(body[:most]) + " ..."
+		}
+		return string(body)
+	case len(body) > most:
+		return hex.EncodeToString(body[:most]) + " ..."
+	default:
+		return hex.EncodeToString(body)
+	}
+}
+
+// inNamespace puts an object into the namespace that it was sent to.
+func inNamespace(obj map[string]any, namespace string) error {
+	u := &unstructured.Unstructured{Object: obj}
+	switch {
+	case u.GetNamespace() == namespace:
+	case u.GetNamespace() == "", namespace == "":
+		u.SetNamespace(namespace)
+	default:
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	return nil
+}
+
+func (s *Server) post(c *call) (answer, error) {
+	obj, gvk, err := c.decodeBody()
+	if err != nil {
+		return answer{}, err
+	}
+	created, err := s.create(c.table, c.namespace, obj, gvk, len(c.body))
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusCreated, created.raw), nil
+}
+
+// create stores obj, which it takes over.
+func (s *Server) create(t *table, namespace string, obj map[string]any, gvk schema.GroupVersionKind, size int) (*object, error) {
+	u := &unstructured.Unstructured{Object: obj}
+	u.SetDeletionTimestamp(nil)
+	u.SetDeletionGracePeriodSeconds(nil)
+	u.SetSelfLink("")
+	if err := inNamespace(obj, namespace); err != nil {
+		return nil, err
+	}
+	if t.namespaced && s.namespaces().objects[namespace] == nil {
+		return nil, apierrors.NewNotFound(namespaces.GroupResource(), namespace)
+	}
+	s.stamp(u)
+	if t.status {
+		delete(obj, "status")
+	}
+	if t.generation {
+		u.SetGeneration(1)
+	}
+	if t.prepare != nil {
+		t.prepare(obj)
+	}
+	errs := t.validate(obj, nil)
+	if len(errs) == 0 {
+		errs = validation.ValidateObjectMetaAccessor(u, t.namespaced, pathSegment, field.NewPath("metadata"))
+	}
+	if len(errs) > 0 {
+		return nil, apierrors.NewInvalid(gvk.GroupKind(), u.GetName(), errs)
+	}
+	if version, err := versionOf(u); err != nil || version != 0 {
+		return nil, errors.New("resourceVersion should not be set on objects to be created")
+	}
+	key := keyOf(namespace, u.GetName())
+	if t.objects[key] != nil {
+		return nil, apierrors.NewAlreadyExists(t.groupResource(), u.GetName())
+	}
+	if err := checkSize(obj, size); err != nil {
+		return nil, err
+	}
+	return s.commit(t, key, obj), nil
+}
+
+func pathSegment(name string, prefix bool) []string {
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
+}
+
+func versionOf(u *unstructured.Unstructured) (int64, error) {
+	text := u.GetResourceVersion()
+	if text == "" {
+		return 0, nil
+	}
+	version, err := strconv.ParseUint(text, 10, 63)
+	return int64(version), err
+}
+
+// checkSize refuses an object that etcd would. An object that is made of parts bytes
+// is only encoded for it if it may be too large.
+func checkSize(obj map[string]any, parts int) error {
+	if parts > maxObject/2 && len(encode(obj)) > maxObject {
+		return errors.New("etcdserver: request is too large")
+	}
+	return nil
+}
+
+func (s *Server) put(c *call) (answer, error) {
+	obj, gvk, err := c.decodeBody()
+	if err != nil {
+		return answer{}, err
+	}
+	if err := inNamespace(obj, c.namespace); err != nil {
+		return answer{}, err
+	}
+	u := &unstructured.Unstructured{Object: obj}
+	if err := c.checkName(u); err != nil {
+		return answer{}, err
+	}
+	t, key := c.table, keyOf(c.namespace, c.name)
+	existing := t.objects[key]
+	create := existing == nil && t.createOnUpdate && c.subresource == ""
+	if existing == nil && !create {
+		return answer{}, apierrors.NewNotFound(t.groupResource(), c.name)
+	}
+	var stored types.UID
+	if existing != nil {
+		stored = existing.meta().GetUID()
+	}
+	if want := u.GetUID(); want != "" && want != stored {
+		return answer{}, storageConflict(t.groupResource(), c.name, t.storageKey(key),
+			fmt.Sprintf("UID in precondition: %s, UID in object meta: %s", want, stored))
+	}
+	if create {
+		u.SetResourceVersion("") // Whatever it was that is gone.
+		created, err := s.create(t, c.namespace, obj, gvk, len(c.body))
+		if err != nil {
+			return answer{}, err
+		}
+		return jsonAnswer(http.StatusCreated, created.raw), nil
+	}
+	updated, err := s.update(c, existing, obj, gvk)
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusOK, updated.raw), nil
+}
+
+func (c *call) checkName(u *unstructured.Unstructured) error {
+	switch u.GetName() {
+	case c.name:
+		return nil
+	case "":
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", c.name))
+	default:
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", u.GetName(), c.name))
+	}
+}
+
+// update replaces existing by obj, which it takes over.
+func (s *Server) update(c *call, existing *object, obj map[string]any, gvk schema.GroupVersionKind) (*object, error) {
+	t, u, old := c.table, &unstructured.Unstructured{Object: obj}, existing.meta()
+	version, err := versionOf(u)
+	switch {
+	case err != nil:
+		return nil, err
+	case version == 0 && t.unconditional:
+		u.SetResourceVersion(old.GetResourceVersion())
+	case version == 0:
+		return nil, apierrors.NewInvalid(schema.GroupKind{Group: t.gvr.Group, Kind: t.gvr.Resource}, c.name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update"),
+		})
+	case version != existing.version:
+		return nil, apierrors.NewConflict(t.groupResource(), c.name, errors.New(staleMessage))
+	}
+	if c.subresource == "status" {
+		status, ok := obj["status"]
+		obj = maps.Clone(existing.content)
+		obj["metadata"] = maps.Clone(old.Object["metadata"].(map[string]any)) // Each object has it.
+		delete(obj, "status")
+		if ok {
+			obj["status"] = status
+		}
+		u = &unstructured.Unstructured{Object: obj}
+	} else {
+		t.keepOwn(obj, existing.content)
+	}
+	u.SetCreationTimestamp(old.GetCreationTimestamp())
+	if u.GetUID() == "" {
+		u.SetUID(old.GetUID())
+	}
+	if deletion := old.GetDeletionTimestamp(); deletion != nil {
+		u.SetDeletionTimestamp(deletion)
+		if u.GetDeletionGracePeriodSeconds() == nil {
+			u.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+		}
+	}
+	path := field.NewPath("metadata")
+	errs := validation.ValidateObjectMetaAccessor(u, t.namespaced, pathSegment, path)
+	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(u, old, path)...)
+	errs = append(errs, t.validate(obj, existing.content)...)
+	if len(errs) > 0 {
+		return nil, apierrors.NewInvalid(gvk.GroupKind(), u.GetName(), errs)
+	}
+	if old.GetDeletionTimestamp() != nil && len(u.GetFinalizers()) == 0 {
+		s.commit(t, existing.key, nil)
+		return newObject(existing.key, existing.version, obj), nil
+	}
+	if reflect.DeepEqual(obj, existing.content) {
+		return existing, nil
+	}
+	if err := checkSize(obj, len(existing.raw)+len(c.body)); err != nil {
+		return nil, err
+	}
+	return s.commit(t, existing.key, obj), nil
+}
+
+// keepOwn keeps of an object what an update cannot change.
+func (t *table) keepOwn(obj, old map[string]any) {
+	u := &unstructured.Unstructured{Object: obj}
+	if t.status {
+		delete(obj, "status")
+		if status, ok := old["status"]; ok {
+			obj["status"] = status
+		}
+	}
+	before := (&unstructured.Unstructured{Object: old}).GetGeneration()
+	if before != u.GetGeneration() {
+		u.SetGeneration(before)
+		if before == 0 {
+			unstructured.RemoveNestedField(obj, "metadata", "generation")
+		}
+	}
+	if t.generation && !equalBesidesMetadata(obj, old) {
+		u.SetGeneration(before + 1)
+	}
+}
+
+func equalBesidesMetadata(a, b map[string]any) bool {
+	count := func(m map[string]any) int {
+		if _, ok := m["metadata"]; ok {
+			return len(m) - 1
+		}
+		return len(m)
+	}
+	if count(a) != count(b) {
+		return false
+	}
+	for name, value := range a {
+		if other, ok := b[name]; name != "metadata" && (!ok || !reflect.DeepEqual(value, other)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Server) patch(c *call) (answer, error) {
+	t, kind := c.table, types.PatchType(mediaType(c.Header.Get("Content-Type")))
+	if !slices.Contains(t.patchTypes, kind) {
+		accepted := make([]string, 0, len(t.patchTypes)+1)
+		for _, known := range t.patchTypes {
+			accepted = append(accepted, string(known))
+		}
+		return answer{}, unsupportedMediaType(append(accepted, string(types.ApplyYAMLPatchType))...)
+	}
+	if err := c.tooLong(); err != nil {
+		return answer{}, err
+	}
+	if c.URL.Query().Has("dryRun") {
+		return answer{}, apierrors.NewBadRequest("memapi does not support dryRun")
+	}
+	if !json.Valid(c.body) {
+		return answer{}, apierrors.NewBadRequest("invalid JSON patch")
+	}
+	existing := t.objects[keyOf(c.namespace, c.name)]
+	if existing == nil {
+		return answer{}, apierrors.NewNotFound(t.groupResource(), c.name)
+	}
+	patched, err := t.apply(kind, c.body, existing.raw)
+	if err != nil {
+		return answer{}, err
+	}
+	obj, gvk, err := t.decode(patched)
+	if err == nil && gvk != t.gvk() && !t.custom {
+		err = fmt.Errorf("unable to decode %s as %s", gvk, t.gvk())
+	}
+	if err != nil {
+		return answer{}, apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{
+			field.Invalid(field.NewPath("patch"), string(patched), err.Error()),
+		})
+	}
+	if err := inNamespace(obj, c.namespace); err != nil {
+		return answer{}, err
+	}
+	if err := c.checkName(&unstructured.Unstructured{Object: obj}); err != nil {
+		return answer{}, err
+	}
+	updated, err := s.update(c, existing, obj, gvk)
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusOK, updated.raw), nil
+}
+
+// jsonPatchOp is what each operation of a JSON patch must be like.
+type jsonPatchOp struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	From  string `json:"from"`
+	Value any    `json:"value"`
+}
+
+// apply returns current, an object, with a patch applied to it.
+func (r *resource) apply(kind types.PatchType, patch, current []byte) ([]byte, error) {
+	switch kind {
+	case types.JSONPatchType:
+		var known []jsonPatchOp
+		if err := utiljson.Unmarshal(patch, &known); err != nil {
+			text := strings.ReplaceAll(err.Error(), "memapi.", "handlers.") // where a real server has the type
+			return nil, apierrors.NewBadRequest("error decoding patch: " + text)
+		}
+		operations, err := jsonpatch.DecodePatch(patch)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		if len(operations) > maxPatchOperations {
+			return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
+				"The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(operations)))
+		}
+		patched, err := operations.Apply(current)
+		if err != nil {
+			return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+		}
+		return patched, nil
+	case types.StrategicMergePatchType:
+		patched, err := strategicpatch.StrategicMergePatch(current, patch, r.example)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		return patched, nil
+	default:
+		var fields map[string]any
+		if err := utiljson.Unmarshal(patch, &fields); err != nil {
+			return nil, apierrors.NewBadRequest("error decoding patch: " + err.Error())
+		}
+		patched, err := jsonpatch.MergePatch(current, patch)
+		if errors.Is(err, jsonpatch.ErrBadJSONPatch) {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		return patched, err
+	}
+}
+
+// deleteOptions are those of the body.
+func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
+	options := &metav1.DeleteOptions{}
+	if c.URL.Query().Has("dryRun") {
+		return nil, apierrors.NewBadRequest("memapi does not support dryRun")
+	}
+	if len(c.body) == 0 {
+		return options, nil
+	}
+	switch mediaType(c.Header.Get("Content-Type")) {
+	case runtime.ContentTypeJSON:
+		if err := json.Unmarshal(c.body, options); err != nil {
+			if _, unrecognized := metajson.DefaultMetaFactory.Interpret(c.body); unrecognized != nil {
+				err = unrecognized
+			}
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+	case typeProtobuf:
+		unknown := runtime.Unknown{}
+		const magic = 4 // bytes before the message
+		if len(c.body) < magic || unknown.Unmarshal(c.body[magic:]) != nil || options.Unmarshal(unknown.Raw) != nil {
+			return nil, apierrors.NewBadRequest("the body is no DeleteOptions")
+		}
+	default:
+		return nil, unsupportedMediaType(runtime.ContentTypeJSON, typeYAML, typeProtobuf)
+	}
+	if len(options.DryRun) > 0 {
+		return nil, apierrors.NewBadRequest("memapi does not support dryRun")
+	}
+	return options, nil
+}
+
+func (s *Server) remove(c *call) (answer, error) {
+	options, err := c.deleteOptions()
+	if err != nil {
+		return answer{}, err
+	}
+	t := c.table
+	existing := t.objects[keyOf(c.namespace, c.name)]
+	if existing == nil {
+		return answer{}, apierrors.NewNotFound(t.groupResource(), c.name)
+	}
+	meta := existing.meta()
+	if want := options.Preconditions; want != nil {
+		conflict := func(message string, want, have any) error {
+			return apierrors.NewConflict(schema.GroupResource{Group: t.gvr.Group, Resource: t.kind}, c.name, fmt.Errorf(message, want, have))
+		}
+		if want.UID != nil && *want.UID != meta.GetUID() {
+			return answer{}, conflict("the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", *want.UID, meta.GetUID())
+		}
+		if want.ResourceVersion != nil && *want.ResourceVersion != meta.GetResourceVersion() {
+			return answer{}, conflict("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", *want.ResourceVersion, meta.GetResourceVersion())
+		}
+	}
+	left, gone := s.deleteObject(t, existing)
+	if !gone || t.returnsDeleted {
+		return jsonAnswer(http.StatusOK, left.raw), nil
+	}
+	return jsonAnswer(http.StatusOK, encode(&metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
+		Status:   metav1.StatusSuccess,
+		Details:  &metav1.StatusDetails{Name: c.name, Group: t.gvr.Group, Kind: t.gvr.Resource, UID: meta.GetUID()},
+	})), nil
+}
+
+// deleteObject deletes an object, or marks it as being deleted if it has finalizers.
+func (s *Server) deleteObject(t *table, existing *object) (left *object, gone bool) {
+	if len(existing.meta().GetFinalizers()) == 0 {
+		if t.gvr == namespaces {
+			s.empty(existing.key)
+		}
+		return s.commit(t, existing.key, nil), true
+	}
+	if existing.meta().GetDeletionTimestamp() != nil {
+		return existing, false
+	}
+	u := existing.meta().DeepCopy()
+	if generation := u.GetGeneration(); generation > 0 {
+		u.SetGeneration(generation + 1)
+	}
+	u.SetDeletionTimestamp(new(metav1.NewTime(s.now())))
+	u.SetDeletionGracePeriodSeconds(new(int64(0)))
+	return s.commit(t, existing.key, u.Object), false
+}
+
+// empty deletes what is in a namespace.
+func (s *Server) empty(namespace string) {
+	for _, t := range s.tables {
+		for _, key := range slices.Clone(t.under(namespace)) {
+			if t.namespaced {
+				s.commit(t, key, nil)
+			}
+		}
+	}
+}
+
+func (s *Server) deleteCollection(c *call) (answer, error) {
+	if _, err := c.deleteOptions(); err != nil {
+		return answer{}, err
+	}
+	options, err := c.listOptions()
+	if err != nil {
+		return answer{}, err
+	}
+	found := c.table.selectFrom(c.table.objects, c.table.under(c.namespace), options)
+	listed := &metav1.ListMeta{ResourceVersion: strconv.FormatInt(s.revision, 10)}
+	for _, obj := range found {
+		s.deleteObject(c.table, obj)
+	}
+	return jsonAnswer(http.StatusOK, c.table.encodeList(found, listed)), nil
+}

@@ -1,0 +1,434 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+	http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/controllers"
+	"github.com/kubelock/kubelock/internal/servertime"
+	"github.com/kubelock/kubelock/pkg/kubelock"
+)
+
+// plan is what a simulation lets happen, as its seed says.
+type plan struct {
+	lease     time.Duration
+	expiry    time.Duration
+	keys      []string
+	processes int
+	callers   int // of each process
+	rounds    int // of each caller
+	holds     []time.Duration
+	reaper    bool
+	hands     bool
+	crashes   bool
+}
+
+func (w *world) plan() plan {
+	r := w.rand
+	p := plan{
+		lease:     []time.Duration{time.Second, 3 * time.Second, 10 * time.Second}[r.IntN(3)],
+		keys:      []string{"one", "two"}[:1+r.IntN(4)/3],
+		processes: 2 + r.IntN(4),
+		callers:   1 + r.IntN(3)/2*r.IntN(3),
+		rounds:    2 + r.IntN(5),
+		reaper:    r.IntN(2) == 0,
+		hands:     w.harsh > 0 && r.IntN(4) == 0,
+		crashes:   w.harsh > 0 && r.IntN(2) == 0,
+	}
+	p.holds = []time.Duration{time.Millisecond, 50 * time.Millisecond, p.lease / 3, p.lease * 6 / 5}
+	if r.IntN(3) == 0 {
+		p.expiry = 20 * time.Second
+	}
+	return p
+}
+
+// run lets a plan happen, and returns when everything is over.
+func (w *world) run() {
+	p := w.plan()
+	w.sayf("seed %d: %+v, faults %v until %v, API servers' clocks %v", w.seed, p, w.harsh, w.calm.Sub(w.begun), w.clocks)
+	stop := make(chan struct{})
+	var background sync.WaitGroup
+	if p.reaper {
+		background.Go(func() { w.reap(stop) })
+	}
+	if p.hands {
+		background.Go(func() { w.meddle(p, stop) })
+	}
+
+	var processes sync.WaitGroup
+	for i := range p.processes {
+		processes.Go(func() { w.process(p, fmt.Sprintf("p%d", i)) })
+	}
+	done := make(chan struct{})
+	go func() { processes.Wait(); close(done) }()
+	// Every waiter has the lock within this time after the last fault: each may be kept
+	// from it by a lease and a grace, or by a dead entry of the queue, several times.
+	patience := 10 * time.Minute
+	select {
+	case <-done:
+	case <-time.After(time.Until(w.calm) + patience):
+		w.violatedf("invariant 8: somebody still waits %v after the last fault", patience)
+		<-done
+	}
+	close(stop)
+	background.Wait()
+	w.timers.Wait()
+	w.finish()
+}
+
+// process is a program that uses locks, and is started again when it dies.
+func (w *world) process(p plan, name string) {
+	for life := 0; ; life++ {
+		n := &node{world: w, name: fmt.Sprintf("%s.%d", name, life)}
+		r := rand.New(rand.NewPCG(w.seed, hash(n.name)+1<<19))
+		n.clock = span(r, -3*time.Hour, 3*time.Hour)
+		if life > 0 && p.crashes {
+			pass(span(r, time.Millisecond, 5*time.Second))
+		}
+		if w.live(p, n, r) {
+			return
+		}
+	}
+}
+
+// live is one life of a process. It returns false if the process died.
+func (w *world) live(p plan, n *node, r *rand.Rand) (ended bool) {
+	c := w.client(n, kubelock.Config{LockDuration: p.lease, ObjectExpiry: p.expiry, MaxClockSkew: maxClockSkew})
+	ctx, kill := context.WithCancel(context.Background())
+	defer kill()
+	if p.crashes && r.IntN(2) == 0 {
+		if left := time.Until(w.calm); left > 0 {
+			crash := time.AfterFunc(span(r, 0, left), func() {
+				n.die()
+				w.sayf("%s: DIES", n.name)
+				kill()
+			})
+			defer crash.Stop()
+		}
+	}
+	stop := make(chan struct{})
+	var pauses sync.WaitGroup
+	pauses.Go(func() { w.pauses(n, p, rand.New(rand.NewPCG(w.seed, hash(n.name)+1<<18)), stop) })
+	var callers sync.WaitGroup
+	for i := range p.callers {
+		caller := &caller{world: w, plan: p, node: n, client: c, name: fmt.Sprintf("%s/%d", n.name, i),
+			rand: rand.New(rand.NewPCG(w.seed, hash(n.name)+1<<17+uint64(i)))}
+		callers.Go(func() { caller.run(ctx) })
+	}
+	callers.Wait()
+	close(stop)
+	pauses.Wait()
+	if err := c.Close(); err != nil {
+		w.violatedf("Close: %v", err)
+	}
+	n.inFlight.Wait()
+	return !n.isDead()
+}
+
+// pauses stops a node now and then, for less and for more than a lease.
+func (w *world) pauses(n *node, p plan, r *rand.Rand, stop <-chan struct{}) {
+	for w.harsh > 0 {
+		select {
+		case <-stop:
+			return
+		case <-time.After(span(r, time.Second, time.Minute)):
+		}
+		if time.Now().After(w.calm) {
+			return
+		}
+		d := span(r, 100*time.Millisecond, 3*p.lease)
+		w.sayf("%s: paused for %v", n.name, d)
+		n.pause(d)
+	}
+}
+
+// meddle edits and deletes locks by hand.
+func (w *world) meddle(p plan, stop <-chan struct{}) {
+	r := rand.New(rand.NewPCG(w.seed, 1<<16))
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(span(r, time.Second, 40*time.Second)):
+		}
+		if time.Now().After(w.calm) {
+			return
+		}
+		key := p.keys[r.IntN(len(p.keys))]
+		switch r.IntN(6) {
+		case 0:
+			w.sayf("deleted by hand: %s", key)
+			w.byHand(http.MethodDelete, key, mergePatch, "")
+		case 1:
+			w.sayf("freed by hand: %s", key)
+			w.byHand(http.MethodPatch, key, mergePatch, `{"spec":{"holder":null},"metadata":{"labels":{"kubelock.dev/holder":null}}}`)
+		case 2:
+			w.sayf("annotated by hand: %s", key)
+			w.byHand(http.MethodPatch, key, mergePatch, fmt.Sprintf(`{"metadata":{"annotations":{"note":"%v"}}}`, w.at()))
+		case 3:
+			w.sayf("queue emptied by hand: %s", key)
+			w.byHand(http.MethodPatch, key, mergePatch, `{"spec":{"waiters":null}}`)
+		case 4:
+			w.sayf("history compacted, watches cut")
+			w.server.Compact()
+			w.server.CutWatches()
+		case 5:
+			w.server.AdvanceRevision(1 + r.Int64N(100))
+		}
+	}
+}
+
+// caller is one goroutine of a process.
+type caller struct {
+	*world
+	plan   plan
+	node   *node
+	client *kubelock.Client
+	name   string
+	rand   *rand.Rand
+	writes int
+}
+
+// value is a state that nobody else writes.
+func (c *caller) value() string {
+	c.writes++
+	return fmt.Sprintf("%s#%d", c.name, c.writes)
+}
+
+func (c *caller) run(ctx context.Context) {
+	for range c.plan.rounds {
+		pass(span(c.rand, 0, 300*time.Millisecond))
+		key := c.plan.keys[c.rand.IntN(len(c.plan.keys))]
+		l := kubelock.NewLock[string](c.client, key)
+		switch x := c.rand.IntN(20); {
+		case x < 10:
+			c.acquire(ctx, l, key)
+		case x < 12:
+			c.try(ctx, l, key)
+		case x < 15:
+			c.do(ctx, l, key)
+		case x < 17:
+			c.wait(ctx, l)
+		case x < 18:
+			_, err := l.Get(ctx)
+			c.sayf("%s: Get: %v", c.name, err)
+		case x < 19:
+			c.delete(ctx, l)
+		default:
+			pass(span(c.rand, 0, 2*c.plan.lease))
+		}
+		if c.node.isDead() {
+			return
+		}
+	}
+}
+
+func (c *caller) options() (opts []kubelock.Option) {
+	if c.rand.IntN(4) == 0 {
+		opts = append(opts, kubelock.WithAutoRenew())
+	}
+	if c.rand.IntN(4) == 0 {
+		opts = append(opts, kubelock.WithDuration(span(c.rand, 500*time.Millisecond, 2*c.plan.lease)))
+	}
+	return opts
+}
+
+// patient returns a context that may end before the lock is there.
+func (c *caller) patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.rand.IntN(3) > 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, span(c.rand, 10*time.Millisecond, 20*time.Second))
+}
+
+func (c *caller) acquire(ctx context.Context, l *kubelock.Lock[string], key string) {
+	waitCtx, cancel := c.patient(ctx)
+	defer cancel()
+	held, err := l.Acquire(waitCtx, c.options()...)
+	if err != nil {
+		c.sayf("%s: Acquire: %v", c.name, err)
+		if waitCtx.Err() == nil && !c.node.isDead() {
+			c.unexpected("Acquire", err)
+		}
+		return
+	}
+	c.use(ctx, held, key)
+}
+
+func (c *caller) try(ctx context.Context, l *kubelock.Lock[string], key string) {
+	held, err := l.TryAcquire(ctx, c.options()...)
+	if err != nil {
+		c.sayf("%s: TryAcquire: %v", c.name, err)
+		return
+	}
+	c.use(ctx, held, key)
+}
+
+// unexpected reports an error that nothing explains but a fault which the library
+// should have dealt with.
+func (c *caller) unexpected(what string, err error) {
+	c.violatedf("%s: %s ended before its context: %v", c.name, what, err)
+}
+
+// use holds a lock for a while, and releases it, or not.
+func (c *caller) use(ctx context.Context, held *kubelock.Held[string], key string) {
+	b := c.believe(c.node, key, held)
+	// pause holds the lock for a while, or until it is lost.
+	pause := func() {
+		select {
+		case <-time.After(c.plan.holds[c.rand.IntN(len(c.plan.holds))]):
+		case <-held.Context().Done():
+		}
+	}
+	pause()
+	for c.rand.IntN(3) == 0 {
+		if c.rand.IntN(2) == 0 {
+			v := c.value()
+			c.wrote(key, v, held.Update(v).Save(ctx), c.name+": Save")
+		} else if err := held.Renew(ctx); err != nil {
+			c.sayf("%s: Renew: %v", c.name, err)
+		}
+		pause()
+	}
+	switch x := c.rand.IntN(10); {
+	case x == 0: // Forgotten.
+		select {
+		case <-held.Context().Done():
+		case <-ctx.Done():
+		case <-time.After(2 * c.plan.lease): // It may be renewed for ever.
+			c.release(ctx, b, held, key)
+		}
+	case x < 3:
+		c.giveUp(b)
+		err := held.Clear().Release(ctx)
+		c.sayf("%s: Release without state: %v", c.name, err)
+	default:
+		c.release(ctx, b, held, key)
+	}
+	c.giveUp(b)
+}
+
+func (c *caller) release(ctx context.Context, b *belief, held *kubelock.Held[string], key string) {
+	releaseCtx, cancel := ctx, func() {}
+	if c.rand.IntN(5) == 0 {
+		releaseCtx, cancel = context.WithTimeout(ctx, span(c.rand, time.Millisecond, time.Second))
+	}
+	defer cancel()
+	v := c.value()
+	c.giveUp(b)
+	err := held.Update(v).Release(releaseCtx)
+	c.wrote(key, v, err, c.name+": Release")
+	if err != nil && !errors.Is(err, kubelock.ErrLost) && !c.node.isDead() && c.rand.IntN(2) == 0 {
+		again := held.Release(ctx)
+		c.sayf("%s: Release again: %v", c.name, again)
+		if again == nil || errors.Is(again, kubelock.ErrLost) {
+			c.wrote(key, v, again, c.name+": Release again")
+		}
+	}
+}
+
+func (c *caller) do(ctx context.Context, l *kubelock.Lock[string], key string) {
+	waitCtx, cancel := c.patient(ctx)
+	defer cancel()
+	v, entered := c.value(), false
+	_, err := l.Do(waitCtx, func(ctx context.Context, _ string) (string, error) {
+		entered = true
+		select {
+		case <-time.After(c.plan.holds[c.rand.IntN(3)]):
+		case <-ctx.Done():
+		}
+		return v, nil
+	}, c.options()...)
+	if entered || err == nil {
+		c.wrote(key, v, err, c.name+": Do")
+	} else {
+		c.sayf("%s: Do: %v", c.name, err)
+	}
+}
+
+func (c *caller) wait(ctx context.Context, l *kubelock.Lock[string]) {
+	ctx, cancel := c.patient(ctx)
+	defer cancel()
+	s, err := l.Wait(ctx)
+	c.sayf("%s: Wait: %+v, %v", c.name, s, err)
+	if err != nil && ctx.Err() == nil && !c.node.isDead() {
+		c.unexpected("Wait", err)
+	}
+}
+
+func (c *caller) delete(ctx context.Context, l *kubelock.Lock[string]) {
+	ctx, cancel := c.patient(ctx)
+	defer cancel()
+	err := l.Delete(ctx)
+	c.sayf("%s: Delete: %v", c.name, err)
+	if err != nil && ctx.Err() == nil && !c.node.isDead() {
+		c.unexpected("Delete", err)
+	}
+}
+
+// reap runs the reaper.
+func (w *world) reap(stop <-chan struct{}) {
+	n := &node{world: w, name: "reaper", clock: span(rand.New(rand.NewPCG(w.seed, 1<<15)), -3*time.Hour, 3*time.Hour)}
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	config := n.config()
+	clock := &servertime.Clock{}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return clock.Transport(next, n.now) })
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                 scheme,
+		Logger:                 logr.Discard(),
+		Metrics:                metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress: "0",
+		Cache:                  cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.DistributedLock{}: {Transform: controllers.StripForCache}}},
+		MapperProvider:         mapper,
+	})
+	if err != nil {
+		w.violatedf("the reaper: %v", err)
+		return
+	}
+	reaper := &controllers.DistributedLockReaper{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: noEvents{}, ServerTime: clock, MaxClockSkew: maxClockSkew, Now: n.now}
+	if err := reaper.SetupWithManager(mgr); err != nil {
+		w.violatedf("the reaper: %v", err)
+		return
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	<-stop
+	cancel()
+	if err := <-ended; err != nil {
+		w.sayf("the reaper ended with %v", err)
+	}
+	n.inFlight.Wait()
+}

@@ -1,0 +1,408 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+	http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+// errLost is what a client gets whose request or answer the network has lost.
+var errLost = errors.New("simulated: connection reset")
+
+// node is a machine on the network: a clock, and a way to the API servers.
+type node struct {
+	world *world
+	name  string
+	// clock is how far the node's clock is off.
+	clock time.Duration
+
+	mu       sync.Mutex // protects the fields below
+	sent     uint64     // requests so far
+	paused   time.Time  // nothing goes in or out until then
+	dead     bool
+	watches  map[*laggingWatch]struct{}
+	inFlight sync.WaitGroup
+}
+
+// now is the node's clock.
+func (n *node) now() time.Time { return time.Now().Add(n.clock) }
+
+// config reaches the API servers from the node.
+func (n *node) config() *rest.Config {
+	return &rest.Config{Host: "http://simulated", Transport: n, QPS: -1}
+}
+
+// fate is what the network makes of one request.
+type fate struct {
+	out, back    time.Duration // how long request and answer are under way
+	lostOut      bool
+	lostBack     bool
+	hangs        bool // whoever waits for what is lost is not told
+	again        time.Duration
+	status       int // instead of an answer
+	retryAfter   int
+	server       int // which API server answers
+	cut          time.Duration
+	expireFirst  bool // the watch's version is compacted away
+	watchLag     float64
+	rand         *rand.Rand
+	stallsEvents time.Duration
+}
+
+// draw decides a request's fate: it depends on the seed, the node and how many
+// requests it has sent before.
+func (n *node) draw(watch bool) fate {
+	n.mu.Lock()
+	n.sent++
+	number := n.sent
+	n.mu.Unlock()
+	w := n.world
+	r := rand.New(rand.NewPCG(w.seed, hash(n.name)+number))
+	f := fate{rand: r, server: r.IntN(2), out: delay(r), back: delay(r)}
+	level := w.level()
+	chance := func(p float64) bool { return r.Float64() < p*level }
+	if chance(0.03) {
+		f.out += span(r, 500*time.Millisecond, 8*time.Second)
+	}
+	if chance(0.03) {
+		f.back += span(r, 500*time.Millisecond, 8*time.Second)
+	}
+	f.lostOut, f.lostBack, f.hangs = chance(0.03), chance(0.05), r.IntN(2) == 0
+	if chance(0.04) {
+		f.again = span(r, time.Millisecond, 20*time.Second)
+	}
+	if chance(0.05) {
+		f.status = []int{http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusGatewayTimeout}[r.IntN(4)]
+		f.retryAfter = r.IntN(3)
+		// What the server has answered with an error may have been done.
+		f.lostOut = f.lostOut || f.status == http.StatusTooManyRequests || r.IntN(2) == 0
+	}
+	if watch {
+		f.cut = span(r, 10*time.Second, 5*time.Minute)
+		if level > 0 {
+			f.cut = span(r, time.Second, 60*time.Second)
+		}
+		if chance(0.1) {
+			f.stallsEvents = span(r, time.Second, 20*time.Second)
+		}
+	}
+	return f
+}
+
+// delay is how long a message takes that nothing is wrong with. No two take exactly
+// as long, so that what happens happens one after the other.
+func delay(r *rand.Rand) time.Duration { return span(r, 500*time.Microsecond, 12*time.Millisecond) }
+
+func span(r *rand.Rand, from, to time.Duration) time.Duration {
+	return from + time.Duration(r.Int64N(int64(to-from)))
+}
+
+func hash(text string) (h uint64) {
+	for _, c := range []byte(text) {
+		h = h*1099511628211 + uint64(c)
+	}
+	return h << 20
+}
+
+// RoundTrip implements http.RoundTripper.
+func (n *node) RoundTrip(req *http.Request) (*http.Response, error) {
+	var body []byte
+	if req.Body != nil {
+		var err error
+		if body, err = io.ReadAll(req.Body); err != nil {
+			return nil, err
+		}
+		_ = req.Body.Close()
+	}
+	watch := req.URL.Query().Get("watch") != ""
+	f := n.draw(watch)
+	answers := make(chan *http.Response, 1)
+	n.inFlight.Add(1)
+	go func() {
+		defer n.inFlight.Done()
+		n.carry(req, body, f, watch, answers)
+	}()
+	select {
+	case resp := <-answers:
+		if resp == nil {
+			return nil, errLost
+		}
+		return resp, nil
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
+}
+
+// carry takes a request to the server and the answer back. It sends nil for one that
+// is lost, or nothing if nobody is told.
+func (n *node) carry(req *http.Request, body []byte, f fate, watch bool, answers chan<- *http.Response) {
+	w := n.world
+	n.wait(f.out)
+	if n.isDead() {
+		return // It was never sent, or its sender does not care.
+	}
+	var resp *http.Response
+	if !f.lostOut {
+		resp = w.arrive(n, req, body, f)
+		if f.again > 0 && !watch {
+			w.after(f.again, func() {
+				if again := w.arrive(n, req, body, f); again != nil {
+					_ = again.Body.Close()
+				}
+			})
+		}
+	}
+	if f.status != 0 {
+		if resp != nil {
+			_ = resp.Body.Close()
+		}
+		resp = w.errorAnswer(req, f)
+	} else if f.lostOut || f.lostBack {
+		if resp != nil {
+			_ = resp.Body.Close()
+		}
+		resp = nil
+		if f.hangs {
+			return
+		}
+	}
+	n.wait(f.back)
+	if n.isDead() {
+		if resp != nil {
+			_ = resp.Body.Close()
+		}
+		return
+	}
+	if resp != nil && watch && resp.StatusCode == http.StatusOK {
+		resp.Body = n.lag(req.Context(), resp.Body, f)
+	}
+	answers <- resp
+}
+
+// wait lets the time go by that a message is under way, and that the node is paused.
+func (n *node) wait(d time.Duration) {
+	pass(d)
+	for {
+		n.mu.Lock()
+		left := time.Until(n.paused)
+		n.mu.Unlock()
+		if left <= 0 {
+			return
+		}
+		pass(left + d) // What has waited comes in its turn.
+	}
+}
+
+// pass lets virtual time go by.
+func pass(d time.Duration) {
+	if d > 0 {
+		<-time.After(d)
+	}
+}
+
+func (n *node) pause(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if until := time.Now().Add(d); until.After(n.paused) {
+		n.paused = until
+	}
+}
+
+func (n *node) isDead() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.dead
+}
+
+// die cuts the node off for ever. What it has sent may still arrive.
+func (n *node) die() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dead = true
+	for watch := range n.watches {
+		watch.end(io.ErrUnexpectedEOF)
+	}
+}
+
+// laggingWatch is a watch whose events are late, until it is cut.
+type laggingWatch struct {
+	node   *node
+	body   io.ReadCloser
+	cancel func() bool
+
+	mu     sync.Mutex // protects the fields below
+	frames []byte
+	err    error
+	signal chan struct{}
+}
+
+// lag delays the events of a watch, and cuts it some time.
+func (n *node) lag(ctx context.Context, body io.ReadCloser, f fate) io.ReadCloser {
+	watch := &laggingWatch{node: n, body: body, signal: make(chan struct{}, 1)}
+	watch.cancel = context.AfterFunc(ctx, func() { watch.end(context.Cause(ctx)) })
+	n.mu.Lock()
+	if n.watches == nil {
+		n.watches = map[*laggingWatch]struct{}{}
+	}
+	n.watches[watch] = struct{}{}
+	n.mu.Unlock()
+	cut := time.AfterFunc(f.cut, func() { watch.end(io.EOF) })
+	n.inFlight.Add(1)
+	go func() {
+		defer n.inFlight.Done()
+		defer cut.Stop()
+		watch.pump(f)
+	}()
+	return watch
+}
+
+// pump passes the events on, in their order.
+func (l *laggingWatch) pump(f fate) {
+	var buffer []byte
+	chunk := make([]byte, 16<<10)
+	for {
+		size, err := l.body.Read(chunk)
+		buffer = append(buffer, chunk[:size]...)
+		for {
+			frame, rest, ok := bytes.Cut(buffer, []byte("\n"))
+			if !ok {
+				break
+			}
+			buffer = rest
+			d := delay(f.rand)
+			if f.rand.Float64() < 0.05*l.node.world.level() {
+				d += f.stallsEvents + span(f.rand, 100*time.Millisecond, 3*time.Second)
+			}
+			l.node.wait(d)
+			l.put(append(bytes.Clone(frame), '\n'))
+		}
+		if err != nil {
+			l.end(err)
+			return
+		}
+	}
+}
+
+func (l *laggingWatch) put(frame []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return
+	}
+	l.frames = append(l.frames, frame...)
+	l.wake()
+}
+
+func (l *laggingWatch) end(err error) {
+	l.mu.Lock()
+	if l.err == nil {
+		l.err = err
+		l.wake()
+	}
+	l.mu.Unlock()
+	_ = l.body.Close() // Ends the pump.
+}
+
+func (l *laggingWatch) wake() {
+	select {
+	case l.signal <- struct{}{}:
+	default:
+	}
+}
+
+// Read implements io.Reader.
+func (l *laggingWatch) Read(p []byte) (int, error) {
+	for {
+		l.mu.Lock()
+		n, err := copy(p, l.frames), l.err
+		l.frames = l.frames[n:]
+		if n > 0 && len(l.frames) > 0 || n > 0 && err != nil {
+			l.wake()
+		}
+		l.mu.Unlock()
+		switch {
+		case n > 0:
+			return n, nil
+		case err != nil:
+			return 0, err
+		}
+		<-l.signal
+	}
+}
+
+// Close implements io.Closer.
+func (l *laggingWatch) Close() error {
+	l.cancel()
+	l.end(errors.New("closed"))
+	l.node.mu.Lock()
+	delete(l.node.watches, l)
+	l.node.mu.Unlock()
+	return nil
+}
+
+// arrive lets the server handle a request.
+func (w *world) arrive(n *node, req *http.Request, body []byte, f fate) *http.Response {
+	again := req.Clone(req.Context())
+	if req.URL.Query().Get("watch") == "" {
+		again = req.Clone(context.Background())
+	}
+	again.Body = io.NopCloser(bytes.NewReader(body))
+	again.ContentLength = int64(len(body))
+
+	w.serving.Lock()
+	defer w.serving.Unlock()
+	w.writer = n
+	w.checkRequest(n, req, body)
+	resp, err := w.server.RoundTrip(again)
+	w.writer = nil
+	if err != nil {
+		return nil // Its context has ended.
+	}
+	if w.verbose {
+		w.sayf("%s %s %s: %d", n.name, req.Method, strings.TrimPrefix(req.URL.RequestURI(), "/apis/kubelock.dev/v1alpha1/namespaces/default/"), resp.StatusCode)
+	}
+	w.date(resp, f.server)
+	return resp
+}
+
+// date writes the time into an answer as that API server's clock shows it.
+func (w *world) date(resp *http.Response, server int) {
+	resp.Header.Set("Date", time.Now().Add(w.clocks[server]).UTC().Format(http.TimeFormat))
+}
+
+func (w *world) errorAnswer(req *http.Request, f fate) *http.Response {
+	resp := &http.Response{StatusCode: f.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Request: req}
+	resp.Header.Set("Content-Type", "application/json")
+	if f.retryAfter > 0 {
+		resp.Header.Set("Retry-After", strconv.Itoa(f.retryAfter))
+	}
+	text := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"simulated","code":%d}`, f.status)
+	resp.Body = io.NopCloser(strings.NewReader(text))
+	w.date(resp, f.server)
+	return resp
+}

@@ -1,0 +1,130 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+	http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+//go:debug randseednop=0
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"math/rand"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+)
+
+var (
+	first   = flag.Uint64("first", 1, "the first seed")
+	seeds   = flag.Uint64("seeds", 200, "how many seeds to run")
+	verbose = flag.Bool("transcript", false, "print the transcript of each seed, requests included")
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// client-go slows error reports down by a clock that does not know of bubbles.
+	utilruntime.ErrorHandlers = nil
+	klog.SetLogger(logr.Discard())
+	ctrl.SetLogger(logr.Discard())
+	os.Exit(m.Run())
+}
+
+// TestSimulation runs many seeds. A seed that fails is printed with its transcript;
+// run it alone with
+//
+//	go test ./internal/simulation -run TestSimulation -first SEED -seeds 1 -transcript
+func TestSimulation(t *testing.T) {
+	holds, start := 0, time.Now()
+	for seed := *first; seed < *first+*seeds; seed++ {
+		w := simulate(t, seed)
+		for _, h := range w.locks {
+			holds += h.holds
+		}
+		if len(w.violations) > 0 {
+			t.Fatalf("seed %d: %s\n%s", seed, w.violations[0], strings.Join(w.transcript, "\n"))
+		}
+		if *verbose {
+			t.Log(strings.Join(w.transcript, "\n"))
+		}
+	}
+	t.Logf("%d seeds with %d holds in %v", *seeds, holds, time.Since(start).Round(time.Millisecond))
+}
+
+// TestReplay checks that a seed gives the same transcript each time.
+func TestReplay(t *testing.T) {
+	for seed := range uint64(20) {
+		a, b := simulate(t, seed).transcript, simulate(t, seed).transcript
+		if slices.Equal(a, b) {
+			continue
+		}
+		for i := range a {
+			if i >= len(b) || a[i] != b[i] {
+				other := "nothing"
+				if i < len(b) {
+					other = b[i]
+				}
+				t.Errorf("seed %d differs in line %d:\n%s\n%s\n%s", seed, i, strings.Join(a[max(0, i-8):i], "\n"), a[i], other)
+				break
+			}
+		}
+	}
+}
+
+// simulate runs one seed in virtual time.
+func simulate(t *testing.T, seed uint64) *world {
+	t.Helper()
+	var w *world
+	ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, seed)
+		rand.Seed(int64(seed)) //nolint:staticcheck // client-go's jitter comes from the global source.
+		synctest.Test(t, func(t *testing.T) {
+			w = newWorld(t, seed)
+			w.verbose = *verbose
+			w.run()
+		})
+	})
+	if !ok {
+		t.FailNow()
+	}
+	return w
+}
+
+// noEvents drops the reaper's events.
+type noEvents struct{}
+
+// Eventf implements events.EventRecorder.
+func (noEvents) Eventf(runtime.Object, runtime.Object, string, string, string, string, ...any) {}
+
+// mapper knows the one kind that there is.
+func mapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
+	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion})
+	m.Add(v1alpha1.GroupVersion.WithKind("DistributedLock"), meta.RESTScopeNamespace)
+	return m, nil
+}

@@ -1,0 +1,423 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+	http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+package simulation
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/hooks"
+	"github.com/kubelock/kubelock/internal/memapi"
+	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/store"
+	"github.com/kubelock/kubelock/pkg/kubelock"
+)
+
+const (
+	namespace    = "default"
+	maxClockSkew = time.Second
+)
+
+// world is one simulation.
+type world struct {
+	t       testing.TB
+	seed    uint64
+	verbose bool
+	rand    *rand.Rand // for what is decided before anything runs
+	begun   time.Time
+	server  *memapi.Server
+	clocks  [2]time.Duration // how far the API servers' clocks are off
+	calm    time.Time        // when faults end
+	harsh   float64          // how likely faults are
+
+	serving sync.Mutex // one request at a time; protects writer
+	writer  *node      // whose request is handled; nil for somebody's hands
+
+	timers sync.WaitGroup
+
+	mu         sync.Mutex // protects the fields below
+	transcript []string
+	violations []string
+	locks      map[string]*history
+	beliefs    []*belief
+	forbidden  []write // which must never have been done
+}
+
+// history is what is known of one key, over all lives of its object.
+type history struct {
+	record    protocol.Record // the newest; does not exist if there is no object
+	lastToken int64
+	values    map[string]string // the lock ID of the hold that wrote each value
+	holds     int
+}
+
+// belief is a hold from when its owner was told of it until its owner gave it up.
+type belief struct {
+	owner  *node
+	key    string
+	held   *kubelock.Held[string]
+	given  bool // up, by its owner
+	forced bool // somebody's hands have taken the lock away
+}
+
+// write is a state that somebody tried to write.
+type write struct{ key, value, why string }
+
+var crd = sync.OnceValues(func() (*memapi.CRD, error) {
+	data, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", "bases", "kubelock.dev_distributedlocks.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	return memapi.Compile(data)
+})
+
+func newWorld(t testing.TB, seed uint64) *world {
+	definition, err := crd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(seed, 0))
+	w := &world{t: t, seed: seed, rand: r, begun: time.Now(), locks: map[string]*history{}}
+	w.harsh = []float64{0, 0.3, 1, 1, 2}[r.IntN(5)]
+	w.calm = w.begun.Add(span(r, 30*time.Second, 90*time.Second))
+	off := span(r, -5*time.Hour, 5*time.Hour)
+	skew := span(r, 0, maxClockSkew-50*time.Millisecond)
+	w.clocks = [2]time.Duration{off, off + skew}
+	w.server = memapi.New(memapi.Options{
+		Now:                  func() time.Time { return time.Now().Add(off) },
+		CRDs:                 []*memapi.CRD{definition},
+		Namespaces:           []string{namespace},
+		FirstResourceVersion: 10 + r.Int64N(1000),
+		History:              20 + r.IntN(100),
+	})
+	w.server.OnCommit(w.committed)
+	return w
+}
+
+// level is how likely faults are now.
+func (w *world) level() float64 {
+	if time.Now().After(w.calm) {
+		return 0
+	}
+	return w.harsh
+}
+
+func (w *world) at() time.Duration { return time.Since(w.begun) }
+
+func (w *world) sayf(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sayLockedf(format, args...)
+}
+
+func (w *world) sayLockedf(format string, args ...any) {
+	w.transcript = append(w.transcript, fmt.Sprintf("%12.6f  ", w.at().Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (w *world) violatedf(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.violatedLockedf(format, args...)
+}
+
+func (w *world) violatedLockedf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	w.violations = append(w.violations, text)
+	w.sayLockedf("VIOLATION: %s", text)
+}
+
+// after does something later, whoever has asked for it.
+func (w *world) after(d time.Duration, f func()) {
+	w.timers.Go(func() {
+		pass(d)
+		f()
+	})
+}
+
+// client starts a process with a client on a node of its own.
+func (w *world) client(n *node, cfg kubelock.Config) *kubelock.Client {
+	cfg.Namespace, cfg.Identity, cfg.Logger = namespace, n.name, logr.Discard()
+	c, err := hooks.NewClientAt(n.config(), cfg, n.now)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c.(*kubelock.Client)
+}
+
+// committed looks at each version of each object as it is stored.
+func (w *world) committed(c memapi.Commit) {
+	if c.Resource.Resource != "distributedlocks" {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := w.locks[c.Name]
+	if h == nil {
+		h = &history{values: map[string]string{}}
+		w.locks[c.Name] = h
+	}
+	old, now := h.record, protocol.Record{Name: c.Name}
+	if c.Type != watch.Deleted {
+		obj := &v1alpha1.DistributedLock{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(c.Object.Object, obj); err != nil {
+			w.violatedLockedf("%s cannot be read: %v", c.Name, err)
+			return
+		}
+		now = store.FromObject(obj)
+		if label := obj.Labels[v1alpha1.HolderLabel]; w.writer != nil && (now.Holder == nil) != (label == "") {
+			w.violatedLockedf("invariant 1: %s is labelled %q and held by %+v", c.Name, label, now.Holder)
+		}
+	}
+	h.record = now
+	w.sayLockedf("%s: %s", w.writerName(), describe(c, now))
+
+	ended := old.Holder != nil && (now.UID != old.UID || now.Holder == nil || !now.HeldBy(old.Holder.LockID, tokenOf(old)))
+	began := now.Holder != nil && (ended || old.Holder == nil)
+	if began {
+		w.checkToken(h, now, c.ResourceVersion)
+	}
+	if ended {
+		w.checkEnd(old)
+	}
+	w.checkValue(h, old, now)
+}
+
+func tokenOf(r protocol.Record) int64 { return r.Holder.Token }
+
+func (w *world) writerName() string {
+	if w.writer == nil {
+		return "by hand"
+	}
+	return w.writer.name
+}
+
+// checkToken is invariant 6.
+func (w *world) checkToken(h *history, now protocol.Record, version int64) {
+	token := now.Holder.Token
+	if token == 0 {
+		token = version
+	}
+	if token <= h.lastToken || token > version {
+		w.violatedLockedf("invariant 6: token %d at version %d after %d", token, version, h.lastToken)
+	}
+	h.lastToken = token
+	h.holds++
+}
+
+// checkEnd is invariants 1, 4, 5 and 10: a hold ends when its owner does not believe
+// in it any more, whoever ends it.
+func (w *world) checkEnd(old protocol.Record) {
+	for _, b := range w.beliefs {
+		if b.held.ID() != old.Holder.LockID || !w.believes(b) {
+			continue
+		}
+		if w.writer == nil {
+			b.forced = true
+			continue
+		}
+		w.violatedLockedf("invariant 5: %s ends the hold %s of %s, which lasts for %v more", w.writerName(), b.held.ID(), b.owner.name, w.left(b))
+	}
+}
+
+// checkValue is invariant 2.
+func (w *world) checkValue(h *history, old, now protocol.Record) {
+	if !now.Exists() {
+		return
+	}
+	if now.Value != nil && old.Holder != nil {
+		h.values[*now.Value] = old.Holder.LockID
+	}
+	same := old.Exists() && (old.Value == nil) == (now.Value == nil) && (old.Value == nil || *old.Value == *now.Value)
+	if same || !old.Exists() && now.Value == nil || w.writer == nil {
+		return
+	}
+	if old.Holder == nil || old.Holder.Identity != w.writer.name {
+		w.violatedLockedf("invariant 2: %s writes the state while %+v holds the lock", w.writerName(), old.Holder)
+	}
+}
+
+// believes reports whether the owner of b believes that it holds the lock, and may.
+func (w *world) believes(b *belief) bool {
+	return !b.given && !b.forced && !b.owner.isDead() && b.held.Context().Err() == nil && w.left(b) > 0
+}
+
+// left is how long b lasts by its owner's clock.
+func (w *world) left(b *belief) time.Duration { return b.held.Deadline().Sub(b.owner.now()) }
+
+// believe takes a new hold in, and checks that nobody else has one.
+func (w *world) believe(n *node, key string, held *kubelock.Held[string]) *belief {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := &belief{owner: n, key: key, held: held}
+	w.beliefs = append(w.beliefs, b)
+	w.sayLockedf("%s: holds %s as %s with token %d and state %s for %v", n.name, key, held.ID(), held.Token(), stateOf(held), w.left(b))
+	if !w.believes(b) {
+		return b // Lost before it could be used.
+	}
+	for _, other := range w.beliefs {
+		if other != b && other.key == key && w.believes(other) {
+			w.violatedLockedf("invariant 4: %s holds %s while %s does, for %v more", held.ID(), key, other.held.ID(), w.left(other))
+		}
+	}
+	h := w.locks[key]
+	if !h.record.HeldBy(held.ID(), held.Token()) {
+		if len(w.forcedOf(key)) == 0 {
+			w.violatedLockedf("invariant 1: %s believes in %s, but the object shows %+v", n.name, held.ID(), h.record.Holder)
+		}
+		b.forced = true
+		return b
+	}
+	if have := textOf(h.record.Value); have != stateOf(held) {
+		w.violatedLockedf("invariant 2: %s was given the state %s, which is %s", held.ID(), stateOf(held), have)
+	}
+	return b
+}
+
+// forcedOf tells whether somebody's hands were at the lock.
+func (w *world) forcedOf(key string) []string {
+	var lines []string
+	for _, line := range w.transcript {
+		if strings.Contains(line, "by hand") && strings.Contains(line, key) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func stateOf(held *kubelock.Held[string]) string {
+	if !held.Exists() {
+		return "none"
+	}
+	return fmt.Sprintf("%q", held.Value())
+}
+
+func textOf(value *string) string {
+	if value == nil {
+		return "none"
+	}
+	return *value
+}
+
+// giveUp notes that the owner of b does not use the lock any more.
+func (w *world) giveUp(b *belief) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b.given = true
+}
+
+// checkRequest is invariant 10: nothing ends a hold whose context is not over.
+func (w *world) checkRequest(n *node, req *http.Request, body []byte) {
+	if req.Method != http.MethodPatch || !bytes.Contains(body, []byte(`"/spec/lastRelease"`)) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, b := range w.beliefs {
+		if b.owner == n && bytes.Contains(body, []byte(`"path":"/spec/holder/lockID","value":"`+b.held.ID()+`"`)) && b.held.Context().Err() == nil && !n.isDead() {
+			w.violatedLockedf("invariant 10: the release of %s was sent before its context was over", b.held.ID())
+		}
+	}
+}
+
+// wrote checks an operation that says that it wrote value, or, with an error, that it
+// did not.
+func (w *world) wrote(key, value string, err error, what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sayLockedf("%s of %s: %v", what, value, err)
+	stored := fmt.Sprintf("%q", value)
+	_, done := w.locks[key].values[stored]
+	switch {
+	case err == nil && !done:
+		w.violatedLockedf("invariant 7: %s of %s says that it was done", what, value)
+	case err == nil, errors.Is(err, kubelock.ErrUnknownOutcome), errors.Is(err, kubelock.ErrClosed):
+	default:
+		w.forbidden = append(w.forbidden, write{key, stored, fmt.Sprintf("%s: %v", what, err)})
+	}
+}
+
+// finish checks what can only be checked when everything is over.
+func (w *world) finish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range w.forbidden {
+		if _, done := w.locks[f.key].values[f.value]; done {
+			w.violatedLockedf("invariant 7: %s was written, but %s", f.value, f.why)
+		}
+	}
+}
+
+// describe is a version in one line.
+func describe(c memapi.Commit, r protocol.Record) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s@%d", c.Name, c.ResourceVersion)
+	if c.Type == watch.Deleted {
+		return b.String() + " deleted"
+	}
+	if h := r.Holder; h != nil {
+		fmt.Fprintf(&b, " held by %s as %s token %d for %v until %s", h.Identity, h.LockID, h.Token, h.Duration, h.RenewTime.Add(h.Duration).Format("15:04:05.000000"))
+	} else {
+		b.WriteString(" free")
+	}
+	fmt.Fprintf(&b, ", state %s", textOf(r.Value))
+	for _, text := range r.Waiters {
+		waiter, _ := protocol.ParseWaiter(text)
+		fmt.Fprintf(&b, ", waits %s as %s", waiter.Identity, waiter.LockID)
+	}
+	if l := r.LastRelease; l != nil {
+		fmt.Fprintf(&b, "; %s of %s", l.Reason, l.LockID)
+	}
+	return b.String()
+}
+
+// byHand edits a lock as people do.
+func (w *world) byHand(method, name, contentType, body string) {
+	w.serving.Lock()
+	defer w.serving.Unlock()
+	url := "http://simulated/apis/kubelock.dev/v1alpha1/namespaces/" + namespace + "/distributedlocks/" + name
+	req, err := http.NewRequestWithContext(w.t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", contentType)
+	resp, err := w.server.RoundTrip(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+}
+
+const (
+	jsonPatch  = string(types.JSONPatchType)
+	mergePatch = string(types.MergePatchType)
+)
