@@ -92,6 +92,19 @@ func newContest(c *Client, k key) *contest {
 	return a
 }
 
+// renewID gives the claim another lock ID if a hold of this one has ended: each hold
+// has its own. Nothing that was written under the old one counts any more.
+func (a *contest) renewID() {
+	last := a.record.LastRelease
+	if last == nil || last.LockID != a.claim.LockID || a.mine(a.record) {
+		return
+	}
+	a.client.own.end(a.claim.LockID, 0)
+	a.claim.LockID = a.client.newLockID()
+	a.client.own.begin(a.claim.LockID)
+	a.attempts, a.first = nil, time.Time{}
+}
+
 // mine reports whether r shows the hold that is claimed.
 func (a *contest) mine(r protocol.Record) bool { return r.HeldBy(a.claim.LockID, 0) }
 
@@ -144,6 +157,7 @@ func (a *contest) begin(ctx context.Context) error {
 
 // round does the next thing that brings the caller closer to the lock.
 func (a *contest) round(ctx context.Context) (*hold, error) {
+	a.renewID()
 	r := a.record
 	switch {
 	case a.remove && !r.Exists():
