@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -143,7 +144,7 @@ func (b *bench) clients(ctx context.Context, clients, callers int) (result, erro
 		if err != nil {
 			return result{}, err
 		}
-		defer func() { _ = c.Close() }() // Always nil.
+		defer func() { _ = c.Close() }() //nolint:gocritic // All of them are closed at the end.
 		for range callers {
 			l := kubelock.NewLock[int](c, key)
 			contenders = append(contenders, func(ctx context.Context) error {
@@ -179,7 +180,7 @@ func (b *bench) bare(ctx context.Context, lasts time.Duration) (float64, error) 
 	}
 	n, start := 0, time.Now()
 	for ; time.Since(start) < lasts; n++ {
-		r.Value = new(fmt.Sprint(n))
+		r.Value = new(strconv.Itoa(n))
 		if r, err = s.Update(ctx, r); err != nil {
 			return 0, err
 		}
@@ -288,7 +289,7 @@ func (b *bench) idle(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		defer func() { _ = c.Close() }() // Always nil.
+		defer func() { _ = c.Close() }() //nolint:gocritic // All of them are closed at the end.
 		go func() {
 			_, err := kubelock.NewLock[int](c, key).Acquire(ctx)
 			done <- err
@@ -321,7 +322,7 @@ func (b *bench) idle(ctx context.Context, n int) error {
 		return ctx.Err()
 	}
 	spent := sent.reads.Load() + sent.writes.Load() - before
-	fmt.Fprintf(b.table, "%d idle waiters\t%.2f requests a waiter a lease duration, %.2f watches a client\n", n,
+	_, _ = fmt.Fprintf(b.table, "%d idle waiters\t%.2f requests a waiter a lease duration, %.2f watches a client\n", n,
 		float64(spent)/float64(n)/2, float64(sent.watches.Load())/float64(n))
 	if err := held.Release(ctx); err != nil {
 		return err

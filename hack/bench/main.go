@@ -37,6 +37,8 @@ import (
 	"github.com/kubelock/kubelock/hack/controlplane/assets"
 )
 
+const idleCase = "100 idle waiters"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -88,7 +90,7 @@ func run(ctx context.Context) (err error) {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	if strings.Contains("100 idle waiters", *only) && ctx.Err() == nil {
+	if strings.Contains(idleCase, *only) && ctx.Err() == nil {
 		if err := b.idle(ctx, 100); err != nil {
 			return fmt.Errorf("idle waiters: %w", err)
 		}

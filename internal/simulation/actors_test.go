@@ -13,6 +13,7 @@ WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 See the License for the specific language governing permissions and
 limitations under the License.
 */
+
 package simulation
 
 import (
@@ -75,6 +76,7 @@ func (w *world) run() {
 	p := w.plan()
 	w.sayf("seed %d: %+v, faults %v until %v, API servers' clocks %v", w.seed, p, w.harsh, w.calm.Sub(w.begun), w.clocks)
 	stop := make(chan struct{})
+	defer w.end()
 	var background sync.WaitGroup
 	if p.reaper {
 		background.Go(func() { w.reap(stop) })
@@ -96,6 +98,7 @@ func (w *world) run() {
 	case <-done:
 	case <-time.After(time.Until(w.calm) + patience):
 		w.violatedf("invariant 8: somebody still waits %v after the last fault", patience)
+		w.end()
 		<-done
 	}
 	close(stop)
@@ -107,6 +110,7 @@ func (w *world) run() {
 // process is a program that uses locks, and is started again when it dies.
 func (w *world) process(p plan, name string) {
 	for life := 0; ; life++ {
+		pass(span(w.starts(name, life), 0, 20*time.Millisecond)) // One after the other.
 		n := &node{world: w, name: fmt.Sprintf("%s.%d", name, life)}
 		r := rand.New(rand.NewPCG(w.seed, hash(n.name)+1<<19))
 		n.clock = span(r, -3*time.Hour, 3*time.Hour)
@@ -119,10 +123,14 @@ func (w *world) process(p plan, name string) {
 	}
 }
 
+func (w *world) starts(name string, life int) *rand.Rand {
+	return rand.New(rand.NewPCG(w.seed, hash(name)+uint64(life)+1<<14))
+}
+
 // live is one life of a process. It returns false if the process died.
 func (w *world) live(p plan, n *node, r *rand.Rand) (ended bool) {
 	c := w.client(n, kubelock.Config{LockDuration: p.lease, ObjectExpiry: p.expiry, MaxClockSkew: maxClockSkew})
-	ctx, kill := context.WithCancel(context.Background())
+	ctx, kill := context.WithCancel(w.ctx)
 	defer kill()
 	if p.crashes && r.IntN(2) == 0 {
 		if left := time.Until(w.calm); left > 0 {
@@ -138,9 +146,9 @@ func (w *world) live(p plan, n *node, r *rand.Rand) (ended bool) {
 	var pauses sync.WaitGroup
 	pauses.Go(func() { w.pauses(n, p, rand.New(rand.NewPCG(w.seed, hash(n.name)+1<<18)), stop) })
 	var callers sync.WaitGroup
-	for i := range p.callers {
+	for i := range uint64(p.callers) { //nolint:gosec // They are few.
 		caller := &caller{world: w, plan: p, node: n, client: c, name: fmt.Sprintf("%s/%d", n.name, i),
-			rand: rand.New(rand.NewPCG(w.seed, hash(n.name)+1<<17+uint64(i)))}
+			rand: rand.New(rand.NewPCG(w.seed, hash(n.name)+1<<17+i))}
 		callers.Go(func() { caller.run(ctx) })
 	}
 	callers.Wait()
@@ -149,8 +157,8 @@ func (w *world) live(p plan, n *node, r *rand.Rand) (ended bool) {
 	if err := c.Close(); err != nil {
 		w.violatedf("Close: %v", err)
 	}
-	n.inFlight.Wait()
-	return !n.isDead()
+	w.timers.Go(n.inFlight.Wait)
+	return !n.isDead() || w.ctx.Err() != nil
 }
 
 // pauses stops a node now and then, for less and for more than a lease.
@@ -186,16 +194,16 @@ func (w *world) meddle(p plan, stop <-chan struct{}) {
 		switch r.IntN(6) {
 		case 0:
 			w.sayf("deleted by hand: %s", key)
-			w.byHand(http.MethodDelete, key, mergePatch, "")
+			w.byHand(http.MethodDelete, key, "")
 		case 1:
 			w.sayf("freed by hand: %s", key)
-			w.byHand(http.MethodPatch, key, mergePatch, `{"spec":{"holder":null},"metadata":{"labels":{"kubelock.dev/holder":null}}}`)
+			w.byHand(http.MethodPatch, key, `{"spec":{"holder":null},"metadata":{"labels":{"kubelock.dev/holder":null}}}`)
 		case 2:
 			w.sayf("annotated by hand: %s", key)
-			w.byHand(http.MethodPatch, key, mergePatch, fmt.Sprintf(`{"metadata":{"annotations":{"note":"%v"}}}`, w.at()))
+			w.byHand(http.MethodPatch, key, fmt.Sprintf(`{"metadata":{"annotations":{"note":"%v"}}}`, w.at()))
 		case 3:
 			w.sayf("queue emptied by hand: %s", key)
-			w.byHand(http.MethodPatch, key, mergePatch, `{"spec":{"waiters":null}}`)
+			w.byHand(http.MethodPatch, key, `{"spec":{"waiters":null}}`)
 		case 4:
 			w.sayf("history compacted, watches cut")
 			w.server.Compact()
@@ -239,13 +247,13 @@ func (c *caller) run(ctx context.Context) {
 			c.wait(ctx, l)
 		case x < 18:
 			_, err := l.Get(ctx)
-			c.sayf("%s: Get: %v", c.name, err)
+			c.sayf("%s: Get: %s", c.name, outcome(err))
 		case x < 19:
 			c.delete(ctx, l)
 		default:
 			pass(span(c.rand, 0, 2*c.plan.lease))
 		}
-		if c.node.isDead() {
+		if c.node.isDead() || c.ctx.Err() != nil {
 			return
 		}
 	}
@@ -274,7 +282,7 @@ func (c *caller) acquire(ctx context.Context, l *kubelock.Lock[string], key stri
 	defer cancel()
 	held, err := l.Acquire(waitCtx, c.options()...)
 	if err != nil {
-		c.sayf("%s: Acquire: %v", c.name, err)
+		c.sayf("%s: Acquire: %s", c.name, outcome(err))
 		if waitCtx.Err() == nil && !c.node.isDead() {
 			c.unexpected("Acquire", err)
 		}
@@ -286,7 +294,7 @@ func (c *caller) acquire(ctx context.Context, l *kubelock.Lock[string], key stri
 func (c *caller) try(ctx context.Context, l *kubelock.Lock[string], key string) {
 	held, err := l.TryAcquire(ctx, c.options()...)
 	if err != nil {
-		c.sayf("%s: TryAcquire: %v", c.name, err)
+		c.sayf("%s: TryAcquire: %s", c.name, outcome(err))
 		return
 	}
 	c.use(ctx, held, key)
@@ -314,7 +322,7 @@ func (c *caller) use(ctx context.Context, held *kubelock.Held[string], key strin
 			v := c.value()
 			c.wrote(key, v, held.Update(v).Save(ctx), c.name+": Save")
 		} else if err := held.Renew(ctx); err != nil {
-			c.sayf("%s: Renew: %v", c.name, err)
+			c.sayf("%s: Renew: %s", c.name, outcome(err))
 		}
 		pause()
 	}
@@ -329,7 +337,7 @@ func (c *caller) use(ctx context.Context, held *kubelock.Held[string], key strin
 	case x < 3:
 		c.giveUp(b)
 		err := held.Clear().Release(ctx)
-		c.sayf("%s: Release without state: %v", c.name, err)
+		c.sayf("%s: Release without state: %s", c.name, outcome(err))
 	default:
 		c.release(ctx, b, held, key)
 	}
@@ -348,7 +356,7 @@ func (c *caller) release(ctx context.Context, b *belief, held *kubelock.Held[str
 	c.wrote(key, v, err, c.name+": Release")
 	if err != nil && !errors.Is(err, kubelock.ErrLost) && !c.node.isDead() && c.rand.IntN(2) == 0 {
 		again := held.Release(ctx)
-		c.sayf("%s: Release again: %v", c.name, again)
+		c.sayf("%s: Release again: %s", c.name, outcome(again))
 		if again == nil || errors.Is(again, kubelock.ErrLost) {
 			c.wrote(key, v, again, c.name+": Release again")
 		}
@@ -370,7 +378,7 @@ func (c *caller) do(ctx context.Context, l *kubelock.Lock[string], key string) {
 	if entered || err == nil {
 		c.wrote(key, v, err, c.name+": Do")
 	} else {
-		c.sayf("%s: Do: %v", c.name, err)
+		c.sayf("%s: Do: %s", c.name, outcome(err))
 	}
 }
 
@@ -378,7 +386,7 @@ func (c *caller) wait(ctx context.Context, l *kubelock.Lock[string]) {
 	ctx, cancel := c.patient(ctx)
 	defer cancel()
 	s, err := l.Wait(ctx)
-	c.sayf("%s: Wait: %+v, %v", c.name, s, err)
+	c.sayf("%s: Wait: %+v, %s", c.name, s, outcome(err))
 	if err != nil && ctx.Err() == nil && !c.node.isDead() {
 		c.unexpected("Wait", err)
 	}
@@ -388,7 +396,7 @@ func (c *caller) delete(ctx context.Context, l *kubelock.Lock[string]) {
 	ctx, cancel := c.patient(ctx)
 	defer cancel()
 	err := l.Delete(ctx)
-	c.sayf("%s: Delete: %v", c.name, err)
+	c.sayf("%s: Delete: %s", c.name, outcome(err))
 	if err != nil && ctx.Err() == nil && !c.node.isDead() {
 		c.unexpected("Delete", err)
 	}

@@ -13,6 +13,7 @@ WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 See the License for the specific language governing permissions and
 limitations under the License.
 */
+
 // Package simulation runs the real library and the real reaper against an API server
 // in memory, in virtual time, on a network that delays, loses, repeats and cuts, with
 // clients that are paused, die and come back, and people who edit locks by hand. All

@@ -13,6 +13,7 @@ WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 See the License for the specific language governing permissions and
 limitations under the License.
 */
+
 package simulation
 
 import (
@@ -23,6 +24,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,11 +43,11 @@ type node struct {
 	// clock is how far the node's clock is off.
 	clock time.Duration
 
-	mu       sync.Mutex // protects the fields below
-	sent     uint64     // requests so far
-	paused   time.Time  // nothing goes in or out until then
+	mu       sync.Mutex        // protects the fields below
+	sent     map[string]uint64 // requests so far, by what they are
+	paused   time.Time         // nothing goes in or out until then
 	dead     bool
-	watches  map[*laggingWatch]struct{}
+	watches  []*laggingWatch
 	inFlight sync.WaitGroup
 }
 
@@ -68,21 +70,23 @@ type fate struct {
 	retryAfter   int
 	server       int // which API server answers
 	cut          time.Duration
-	expireFirst  bool // the watch's version is compacted away
-	watchLag     float64
 	rand         *rand.Rand
 	stallsEvents time.Duration
 }
 
 // draw decides a request's fate: it depends on the seed, the node and how many
-// requests it has sent before.
-func (n *node) draw(watch bool) fate {
+// requests of that kind it has sent before.
+func (n *node) draw(req *http.Request, watch bool) fate {
+	kind := req.Method + strconv.FormatBool(watch) + req.URL.Path
 	n.mu.Lock()
-	n.sent++
-	number := n.sent
+	if n.sent == nil {
+		n.sent = map[string]uint64{}
+	}
+	n.sent[kind]++
+	number := n.sent[kind]
 	n.mu.Unlock()
 	w := n.world
-	r := rand.New(rand.NewPCG(w.seed, hash(n.name)+number))
+	r := rand.New(rand.NewPCG(w.seed, hash(n.name+kind)+number))
 	f := fate{rand: r, server: r.IntN(2), out: delay(r), back: delay(r)}
 	level := w.level()
 	chance := func(p float64) bool { return r.Float64() < p*level }
@@ -115,7 +119,7 @@ func (n *node) draw(watch bool) fate {
 }
 
 // delay is how long a message takes that nothing is wrong with. No two take exactly
-// as long, so that what happens happens one after the other.
+// as long, so that one thing comes after the other.
 func delay(r *rand.Rand) time.Duration { return span(r, 500*time.Microsecond, 12*time.Millisecond) }
 
 func span(r *rand.Rand, from, to time.Duration) time.Duration {
@@ -140,13 +144,9 @@ func (n *node) RoundTrip(req *http.Request) (*http.Response, error) {
 		_ = req.Body.Close()
 	}
 	watch := req.URL.Query().Get("watch") != ""
-	f := n.draw(watch)
+	f := n.draw(req, watch)
 	answers := make(chan *http.Response, 1)
-	n.inFlight.Add(1)
-	go func() {
-		defer n.inFlight.Done()
-		n.carry(req, body, f, watch, answers)
-	}()
+	n.inFlight.Go(func() { n.carry(req, body, f, watch, answers) })
 	select {
 	case resp := <-answers:
 		if resp == nil {
@@ -244,8 +244,8 @@ func (n *node) die() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dead = true
-	for watch := range n.watches {
-		watch.end(io.ErrUnexpectedEOF)
+	for i, watch := range n.watches {
+		n.world.after(time.Duration(i+1)*time.Microsecond, func() { watch.end(io.ErrUnexpectedEOF) })
 	}
 }
 
@@ -266,18 +266,13 @@ func (n *node) lag(ctx context.Context, body io.ReadCloser, f fate) io.ReadClose
 	watch := &laggingWatch{node: n, body: body, signal: make(chan struct{}, 1)}
 	watch.cancel = context.AfterFunc(ctx, func() { watch.end(context.Cause(ctx)) })
 	n.mu.Lock()
-	if n.watches == nil {
-		n.watches = map[*laggingWatch]struct{}{}
-	}
-	n.watches[watch] = struct{}{}
+	n.watches = append(n.watches, watch)
 	n.mu.Unlock()
 	cut := time.AfterFunc(f.cut, func() { watch.end(io.EOF) })
-	n.inFlight.Add(1)
-	go func() {
-		defer n.inFlight.Done()
+	n.inFlight.Go(func() {
 		defer cut.Stop()
 		watch.pump(f)
-	}()
+	})
 	return watch
 }
 
@@ -289,11 +284,11 @@ func (l *laggingWatch) pump(f fate) {
 		size, err := l.body.Read(chunk)
 		buffer = append(buffer, chunk[:size]...)
 		for {
-			frame, rest, ok := bytes.Cut(buffer, []byte("\n"))
+			frame, after, ok := bytes.Cut(buffer, []byte("\n"))
 			if !ok {
 				break
 			}
-			buffer = rest
+			buffer = after
 			d := delay(f.rand)
 			if f.rand.Float64() < 0.05*l.node.world.level() {
 				d += f.stallsEvents + span(f.rand, 100*time.Millisecond, 3*time.Second)
@@ -302,10 +297,19 @@ func (l *laggingWatch) pump(f fate) {
 			l.put(append(bytes.Clone(frame), '\n'))
 		}
 		if err != nil {
+			if !l.ended() {
+				pass(delay(f.rand)) // Watches that are cut together do not all end at once.
+			}
 			l.end(err)
 			return
 		}
 	}
+}
+
+func (l *laggingWatch) ended() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err != nil
 }
 
 func (l *laggingWatch) put(frame []byte) {
@@ -360,7 +364,7 @@ func (l *laggingWatch) Close() error {
 	l.cancel()
 	l.end(errors.New("closed"))
 	l.node.mu.Lock()
-	delete(l.node.watches, l)
+	l.node.watches = slices.DeleteFunc(l.node.watches, func(other *laggingWatch) bool { return other == l })
 	l.node.mu.Unlock()
 	return nil
 }

@@ -13,10 +13,12 @@ WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 See the License for the specific language governing permissions and
 limitations under the License.
 */
+
 package simulation
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +26,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -57,7 +60,9 @@ type world struct {
 	server  *memapi.Server
 	clocks  [2]time.Duration // how far the API servers' clocks are off
 	calm    time.Time        // when faults end
-	harsh   float64          // how likely faults are
+	ctx     context.Context  //nolint:containedctx // The world's end.
+	end     context.CancelFunc
+	harsh   float64 // how likely faults are
 
 	serving sync.Mutex // one request at a time; protects writer
 	writer  *node      // whose request is handled; nil for somebody's hands
@@ -76,17 +81,17 @@ type world struct {
 type history struct {
 	record    protocol.Record // the newest; does not exist if there is no object
 	lastToken int64
-	values    map[string]string // the lock ID of the hold that wrote each value
+	values    map[string]string // who wrote each, over all time
 	holds     int
+	forced    map[string]bool // lock IDs of holds that somebody's hands have ended
 }
 
 // belief is a hold from when its owner was told of it until its owner gave it up.
 type belief struct {
-	owner  *node
-	key    string
-	held   *kubelock.Held[string]
-	given  bool // up, by its owner
-	forced bool // somebody's hands have taken the lock away
+	owner *node
+	key   string
+	held  *kubelock.Held[string]
+	given bool // up, by its owner
 }
 
 // write is a state that somebody tried to write.
@@ -101,12 +106,14 @@ var crd = sync.OnceValues(func() (*memapi.CRD, error) {
 })
 
 func newWorld(t testing.TB, seed uint64) *world {
+	t.Helper()
 	definition, err := crd()
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(seed, 0))
 	w := &world{t: t, seed: seed, rand: r, begun: time.Now(), locks: map[string]*history{}}
+	w.ctx, w.end = context.WithCancel(context.Background())
 	w.harsh = []float64{0, 0.3, 1, 1, 2}[r.IntN(5)]
 	w.calm = w.begun.Add(span(r, 30*time.Second, 90*time.Second))
 	off := span(r, -5*time.Hour, 5*time.Hour)
@@ -152,6 +159,7 @@ func (w *world) violatedf(format string, args ...any) {
 func (w *world) violatedLockedf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	w.violations = append(w.violations, text)
+	w.end() // Nothing that follows would say more.
 	w.sayLockedf("VIOLATION: %s", text)
 }
 
@@ -182,7 +190,7 @@ func (w *world) committed(c memapi.Commit) {
 	defer w.mu.Unlock()
 	h := w.locks[c.Name]
 	if h == nil {
-		h = &history{values: map[string]string{}}
+		h = &history{values: map[string]string{}, forced: map[string]bool{}}
 		w.locks[c.Name] = h
 	}
 	old, now := h.record, protocol.Record{Name: c.Name}
@@ -206,9 +214,31 @@ func (w *world) committed(c memapi.Commit) {
 		w.checkToken(h, now, c.ResourceVersion)
 	}
 	if ended {
-		w.checkEnd(old)
+		w.checkEnd(h, old)
 	}
 	w.checkValue(h, old, now)
+	w.checkQueue(old, now)
+}
+
+// checkQueue is a part of invariant 8: whoever gives the lock to a waiter leaves those
+// behind it in the queue, and nobody leaves the queue for another.
+func (w *world) checkQueue(old, now protocol.Record) {
+	if w.writer == nil || !now.Exists() || now.Holder == nil {
+		return
+	}
+	granted := old.Place(func(lockID string) bool { return lockID == now.Holder.LockID })
+	if granted == len(old.Waiters) || now.Holder.Identity == w.writer.name || old.HeldBy(now.Holder.LockID, now.Holder.Token) {
+		return
+	}
+	behind := old.Waiters[granted+1:]
+	if len(now.Waiters) < len(behind) || !slices.Equal(behind, now.Waiters[:len(behind)]) {
+		w.violatedLockedf("invariant 8: of the queue %q is left %q", old.Waiters, now.Waiters)
+	}
+	for _, text := range old.Waiters[:granted] {
+		if waiter, ok := protocol.ParseWaiter(text); ok && old.Holder != nil && waiter.Client() != old.Holder.Client {
+			w.violatedLockedf("invariant 8: %s was passed over", waiter.LockID)
+		}
+	}
 }
 
 func tokenOf(r protocol.Record) int64 { return r.Holder.Token }
@@ -235,13 +265,12 @@ func (w *world) checkToken(h *history, now protocol.Record, version int64) {
 
 // checkEnd is invariants 1, 4, 5 and 10: a hold ends when its owner does not believe
 // in it any more, whoever ends it.
-func (w *world) checkEnd(old protocol.Record) {
+func (w *world) checkEnd(h *history, old protocol.Record) {
+	if w.writer == nil {
+		h.forced[old.Holder.LockID] = true
+	}
 	for _, b := range w.beliefs {
 		if b.held.ID() != old.Holder.LockID || !w.believes(b) {
-			continue
-		}
-		if w.writer == nil {
-			b.forced = true
 			continue
 		}
 		w.violatedLockedf("invariant 5: %s ends the hold %s of %s, which lasts for %v more", w.writerName(), b.held.ID(), b.owner.name, w.left(b))
@@ -253,12 +282,15 @@ func (w *world) checkValue(h *history, old, now protocol.Record) {
 	if !now.Exists() {
 		return
 	}
-	if now.Value != nil && old.Holder != nil {
-		h.values[*now.Value] = old.Holder.LockID
-	}
 	same := old.Exists() && (old.Value == nil) == (now.Value == nil) && (old.Value == nil || *old.Value == *now.Value)
 	if same || !old.Exists() && now.Value == nil || w.writer == nil {
 		return
+	}
+	if now.Value != nil {
+		if _, again := h.values[*now.Value]; again {
+			w.violatedLockedf("invariant 2: %s writes the state %s again, over %s", w.writerName(), *now.Value, textOf(old.Value))
+		}
+		h.values[*now.Value] = w.writer.name
 	}
 	if old.Holder == nil || old.Holder.Identity != w.writer.name {
 		w.violatedLockedf("invariant 2: %s writes the state while %+v holds the lock", w.writerName(), old.Holder)
@@ -267,7 +299,7 @@ func (w *world) checkValue(h *history, old, now protocol.Record) {
 
 // believes reports whether the owner of b believes that it holds the lock, and may.
 func (w *world) believes(b *belief) bool {
-	return !b.given && !b.forced && !b.owner.isDead() && b.held.Context().Err() == nil && w.left(b) > 0
+	return !b.given && !w.locks[b.key].forced[b.held.ID()] && !b.owner.isDead() && b.held.Context().Err() == nil && w.left(b) > 0
 }
 
 // left is how long b lasts by its owner's clock.
@@ -290,27 +322,13 @@ func (w *world) believe(n *node, key string, held *kubelock.Held[string]) *belie
 	}
 	h := w.locks[key]
 	if !h.record.HeldBy(held.ID(), held.Token()) {
-		if len(w.forcedOf(key)) == 0 {
-			w.violatedLockedf("invariant 1: %s believes in %s, but the object shows %+v", n.name, held.ID(), h.record.Holder)
-		}
-		b.forced = true
+		w.violatedLockedf("invariant 1: %s believes in %s, but the object shows %+v", n.name, held.ID(), h.record.Holder)
 		return b
 	}
 	if have := textOf(h.record.Value); have != stateOf(held) {
 		w.violatedLockedf("invariant 2: %s was given the state %s, which is %s", held.ID(), stateOf(held), have)
 	}
 	return b
-}
-
-// forcedOf tells whether somebody's hands were at the lock.
-func (w *world) forcedOf(key string) []string {
-	var lines []string
-	for _, line := range w.transcript {
-		if strings.Contains(line, "by hand") && strings.Contains(line, key) {
-			lines = append(lines, line)
-		}
-	}
-	return lines
 }
 
 func stateOf(held *kubelock.Held[string]) string {
@@ -353,7 +371,7 @@ func (w *world) checkRequest(n *node, req *http.Request, body []byte) {
 func (w *world) wrote(key, value string, err error, what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sayLockedf("%s of %s: %v", what, value, err)
+	w.sayLockedf("%s of %s: %s", what, value, outcome(err))
 	stored := fmt.Sprintf("%q", value)
 	_, done := w.locks[key].values[stored]
 	switch {
@@ -363,6 +381,17 @@ func (w *world) wrote(key, value string, err error, what string) {
 	default:
 		w.forbidden = append(w.forbidden, write{key, stored, fmt.Sprintf("%s: %v", what, err)})
 	}
+}
+
+// outcome is an error in the words of the contract. Which of several causes its text
+// names can be a matter of chance.
+func outcome(err error) string {
+	for _, known := range []error{kubelock.ErrUnknownOutcome, kubelock.ErrLost, kubelock.ErrNotAcquired, kubelock.ErrClosed} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return fmt.Sprint(err)
 }
 
 // finish checks what can only be checked when everything is over.
@@ -400,7 +429,7 @@ func describe(c memapi.Commit, r protocol.Record) string {
 }
 
 // byHand edits a lock as people do.
-func (w *world) byHand(method, name, contentType, body string) {
+func (w *world) byHand(method, name, body string) {
 	w.serving.Lock()
 	defer w.serving.Unlock()
 	url := "http://simulated/apis/kubelock.dev/v1alpha1/namespaces/" + namespace + "/distributedlocks/" + name
@@ -408,7 +437,7 @@ func (w *world) byHand(method, name, contentType, body string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Content-Type", string(types.MergePatchType))
 	resp, err := w.server.RoundTrip(req)
 	if err != nil {
 		w.t.Fatal(err)
@@ -416,8 +445,3 @@ func (w *world) byHand(method, name, contentType, body string) {
 	_, _ = io.Copy(io.Discard, resp.Body)
 	_ = resp.Body.Close()
 }
-
-const (
-	jsonPatch  = string(types.JSONPatchType)
-	mergePatch = string(types.MergePatchType)
-)

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -90,7 +91,7 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 	history := env.Watch(t, ns)
 	const n = 8
 	held := acquire(t, lockOf(t, ns, "fifo"))
-	var waiters []*waiting
+	waiters := make([]*waiting, 0, n)
 	for i := range n {
 		waiters = append(waiters, startAcquire(within(t), lockOf(t, ns, "fifo")))
 		queued(history, "fifo", i+1)
@@ -98,7 +99,7 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 	state := ""
 	for i, w := range waiters {
 		last := held.Token()
-		state += fmt.Sprint(i)
+		state += strconv.Itoa(i)
 		release(t, held.Update(state))
 		held = w.get(t)
 		if held.Value() != state || held.Token() <= last {
@@ -301,7 +302,7 @@ func TestCallersOfOneClient(t *testing.T) {
 	l := kubelock.NewLock[string](c, "local")
 	held := acquire(t, l)
 	const n = 10
-	var callers []*waiting
+	callers := make([]*waiting, 0, n)
 	for i := range n {
 		callers = append(callers, startAcquire(within(t), l))
 		eventuallyQueued(t, c, "local", i+2)
@@ -309,9 +310,9 @@ func TestCallersOfOneClient(t *testing.T) {
 	rec.taken()
 	for i, w := range callers[:n-2] {
 		last := held.Token()
-		release(t, held.Update(fmt.Sprint(i)))
+		release(t, held.Update(strconv.Itoa(i)))
 		held = w.get(t)
-		if held.Value() != fmt.Sprint(i) || held.Token() <= last {
+		if held.Value() != strconv.Itoa(i) || held.Token() <= last {
 			t.Errorf("caller %d has the state %q and the token %d after %d", i, held.Value(), held.Token(), last)
 		}
 	}
@@ -472,7 +473,7 @@ func TestOneWatchAClient(t *testing.T) {
 		return next.RoundTrip(req)
 	})
 	other := newClient(t, kubelock.Config{Namespace: ns})
-	var keys []string
+	keys := make([]string, 0, 5)
 	var wg sync.WaitGroup
 	for i := range 5 {
 		keys = append(keys, fmt.Sprint("key", i))

@@ -132,7 +132,7 @@ func (h *hold) tryRelease(wasLost bool) (err error, resolved bool) { //nolint:re
 	current, known := h.record, len(h.releases) == 0
 	for {
 		if known && !h.isHeldIn(current) {
-			return h.outcome(current, wasLost)
+			return h.outcome(current)
 		}
 		if known {
 			ans, err := h.sendRelease(current, deadline, wasLost)
@@ -142,7 +142,7 @@ func (h *hold) tryRelease(wasLost bool) (err error, resolved bool) { //nolint:re
 			switch store.OutcomeOf(ans.err) {
 			case store.Committed:
 				h.left(ans.record)
-				return h.outcome(ans.record, wasLost)
+				return h.outcome(ans.record)
 			case store.Rejected:
 				h.releases[len(h.releases)-1].refused = true
 				return h.unresolved(c.explain("patch", h.key, ans.err)), false
@@ -211,7 +211,7 @@ func (h *hold) left(r protocol.Record) {
 
 // outcome says what became of the release, now that r does not show the hold any
 // more.
-func (h *hold) outcome(r protocol.Record, wasLost bool) (err error, resolved bool) { //nolint:revive // As above.
+func (h *hold) outcome(r protocol.Record) (err error, resolved bool) { //nolint:revive // As above.
 	lostErr := fmt.Errorf("%w: %q: its lease ended before the release, nothing was written", ErrLost, h.key.name)
 	if last := r.LastRelease; last != nil && last.LockID == h.claim.LockID && (last.Token == h.token || last.Token == 0) {
 		for _, t := range h.releases {

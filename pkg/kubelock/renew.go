@@ -259,8 +259,8 @@ func (h *hold) renewInBackground() {
 // renewInBackgroundLocked renews the hold when a part of its lease is over: from then
 // on, or once. It needs h.mu.
 func (h *hold) renewInBackgroundLocked(forever bool) {
-	wait := h.untilRenewal(h.deadline.Sub(h.client.now()), h.lease)
-	h.renewal = time.AfterFunc(wait, func() {
+	rest := h.untilRenewal(h.deadline.Sub(h.client.now()), h.lease)
+	h.renewal = time.AfterFunc(rest, func() {
 		h.client.start(func() { h.keepRenewing(forever) }) // If the client is closed, the lease ends by itself.
 	})
 }

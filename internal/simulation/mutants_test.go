@@ -1,0 +1,152 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mutant is a fault that somebody could make in the code.
+type mutant struct {
+	name     string
+	file     string // from the module's root
+	old, new string // what stands there, once, and what would stand there instead
+}
+
+// mutants are faults that the simulation must find.
+var mutants = []mutant{
+	{"a holder's write without its preconditions", "internal/store/amend.go",
+		`p.test(holderPath+"/lockID", stored.Spec.Holder.LockID)
+	p.test(holderPath+"/renewTime", stored.Spec.Holder.RenewTime)`, ``},
+	{"a holder's write that does not test the renewal time", "internal/store/amend.go",
+		`p.test(holderPath+"/renewTime", stored.Spec.Holder.RenewTime)`, ``},
+	{"a deadline that counts from the answer", "pkg/kubelock/contest.go",
+		`return t.sent, true`, `return a.client.now(), true`},
+	{"a deadline from the last attempt, whichever was committed", "pkg/kubelock/contest.go",
+		`for _, t := range a.attempts {`, `for _, t := range a.attempts[max(0, len(a.attempts)-1):] {
+		return t.sent, true`},
+	{"a grant that counts from when it is seen", "pkg/kubelock/contest.go",
+		`return a.first, false`, `return a.client.now(), false`},
+	{"stamps by the node's clock", "internal/servertime/clock.go",
+		`_, at, ok := c.Bounds(now)`, `_, _, ok := c.Bounds(now)
+	at := now`},
+	{"stamps by the lower bound of the server's time", "internal/servertime/clock.go",
+		`_, at, ok := c.Bounds(now)`, `at, _, ok := c.Bounds(now)`},
+	{"judging by the upper bound of the server's time", "internal/servertime/clock.go",
+		`lower, _, _ := c.Bounds(now)`, `_, lower, _ := c.Bounds(now)`},
+	{"no allowance for clocks that are apart", "internal/protocol/expiry.go",
+		`t = t.Add(j.MaxClockSkew)`, ``},
+	{"a hold that was renewed taken for unchanged", "internal/protocol/expiry.go",
+		`seen.lockID, seen.renewTime, seen.duration = h.LockID, h.RenewTime, h.Duration`, `seen.lockID, seen.duration = h.LockID, h.Duration`},
+	{"a reaper in a hurry", "controllers/distributedlock.go",
+		`expired, wait := judge.Expired(lock, seen)`, `expired, wait := judge.Expired(lock, seen)
+		expired = expired || wait < lock.Holder.Duration/2`},
+	{"a token from a counter", "internal/protocol/token.go",
+		`return version + 1, nil`, `_ = version
+	return r.Transitions + 1, nil`},
+	{"an unknown outcome of a release taken for success", "pkg/kubelock/release.go",
+		`c.log.V(1).Info("Could not release a lock, will retry", "key", h.key.name, "err", ans.err)`, `return nil, true`},
+	{"an unknown outcome of a save taken for failure", "pkg/kubelock/renew.go",
+		`case store.Unknown, store.Stale: // A read tells what became of it.`, `case store.Unknown:
+			return errors.New("failed")
+		case store.Stale:`},
+	{"a late release that writes the state", "pkg/kubelock/release.go",
+		`h.change.Unless(late)`, `h.change`},
+	{"a release before the hold's context has ended", "pkg/kubelock/release.go",
+		`h.cancel(context.Canceled)`, ``},
+	{"a hand-off that loses a waiter", "internal/protocol/transitions.go",
+		`r.Holder = head.grant(next, at)
+		r.Transitions++
+		if successor`, `r.Holder = head.grant(next, at)
+		r.Waiters = r.Waiters[min(1, len(r.Waiters)):]
+		r.Transitions++
+		if successor`},
+	{"no safety re-read", "pkg/kubelock/contest.go",
+		`return nil, a.await(ctx, min(remaining, a.patience()))`, `return nil, a.await(ctx, time.Hour)`},
+}
+
+// TestMutants checks that the simulation finds each mutant within the seeds that make
+// test runs. The code is changed only for the compiler.
+func TestMutants(t *testing.T) {
+	if *within == 0 {
+		t.Skip("takes long: run it by make test")
+	}
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, root) })
+	}
+}
+
+var found = regexp.MustCompile(`seed (\d+): (.*)`)
+
+func (m mutant) mustBeFound(t *testing.T, root string) {
+	t.Helper()
+	dir, start := t.TempDir(), time.Now()
+	path := filepath.Join(root, m.file)
+	source, err := os.ReadFile(path) //nolint:gosec // One of the project's.
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(source), m.old); n != 1 {
+		t.Fatalf("%s has this %d times, want once: %s", m.file, n, m.old)
+	}
+	changed := filepath.Join(dir, "changed.go")
+	write := func(name string, data []byte) {
+		t.Helper()
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(changed, []byte(strings.Replace(string(source), m.old, m.new, 1)))
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(dir, "overlay.json"), overlay)
+
+	binary := filepath.Join(dir, "simulation.test")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", filepath.Join(dir, "overlay.json"), "-o", binary, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	built := time.Since(start)
+	run := exec.CommandContext(ctx, binary, "-test.run", "TestSimulation", "-first", "1", "-seeds", strconv.FormatUint(*within, 10))
+	out, err := run.CombinedOutput()
+	if err == nil {
+		t.Fatalf("not found within %d seeds", *within)
+	}
+	match := found.FindSubmatch(out)
+	if match == nil {
+		t.Fatalf("the simulation failed otherwise: %v\n%s", err, bytes.TrimSpace(out[:min(len(out), 4000)]))
+	}
+	t.Logf("found with seed %s, %v after a build of %v: %s", match[1], (time.Since(start) - built).Round(time.Millisecond), built.Round(time.Millisecond), match[2])
+}
