@@ -25,7 +25,7 @@ demo: ## Show the lock at work on a real API server: workers, a crash, expiry, c
 	@bin/demo --assets "$$(bin/controlplane)" $(if $(KEEP),--keep)
 
 .PHONY: test
-test: ## Run every test against a real API server, with the race detector.
+test: sim-short ## Run every test against a real API server, with the race detector; the simulation, short.
 	@assets="$$(go run ./hack/controlplane)"; \
 	KUBEBUILDER_ASSETS="$$assets" go test -race -timeout 20m $(GOTESTFLAGS) $(PACKAGES)
 
@@ -51,6 +51,29 @@ generate: controller-gen ## Generate deepcopy functions and the CRD.
 .PHONY: fmt
 fmt: ## Format the Go code.
 	gofmt -w $(GOFILES)
+
+##@ Simulation and benchmarks
+
+SEEDS      ?= 2000
+FIRST      ?= 1
+TRANSCRIPT ?=
+
+.PHONY: sim
+sim: ## Simulate library and reaper from SEEDS=2000 seeds on, FIRST=1; TRANSCRIPT=1 prints what happens.
+	@SEEDS=$(SEEDS) FIRST=$(FIRST) TRANSCRIPT=$(TRANSCRIPT) hack/simulate.sh
+
+.PHONY: sim-short
+sim-short:
+	@SEEDS=2000 FIRST=1 hack/simulate.sh mutants
+
+.PHONY: sim-mutants
+sim-mutants: ## Plant each fault in the code and let the simulation find it.
+	go test ./internal/simulation -count=1 -timeout 30m -run TestMutants -within 2000 -v
+
+.PHONY: bench
+bench: ## Measure contention against bare updates, on a real API server (CASE=name, SECONDS_A_CASE=8).
+	@go build -o bin/ ./hack/bench ./hack/controlplane
+	@bin/bench --assets "$$(bin/controlplane)" --seconds $(or $(SECONDS_A_CASE),8) --case "$(CASE)"
 
 ##@ Verification (never rewrites anything)
 

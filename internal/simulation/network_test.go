@@ -90,8 +90,8 @@ func (n *node) draw(req *http.Request, watch bool) fate {
 	f := fate{rand: r, server: r.IntN(2), out: delay(r), back: delay(r)}
 	level := w.level()
 	chance := func(p float64) bool { return r.Float64() < p*level }
-	if chance(0.03) {
-		f.out += span(r, 500*time.Millisecond, 8*time.Second)
+	if chance(0.05) {
+		f.out += span(r, 500*time.Millisecond, 12*time.Second)
 	}
 	if chance(0.03) {
 		f.back += span(r, 500*time.Millisecond, 8*time.Second)

@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +53,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	debug.SetGCPercent(800)
 	runtime.GOMAXPROCS(1) // So that goroutines which could run at once run in the same order each time.
 	// client-go slows error reports down by a clock that does not know of bubbles.
 	utilruntime.ErrorHandlers = nil //nolint:reassign // The documented way.

@@ -39,6 +39,10 @@ limitations under the License.
 //     returns; where that cannot be done, the error Is ErrUnknownOutcome.
 //   - While a caller waits, it gets the lock when that is free, or another live waiter
 //     does. Watches make it prompt; timers make it certain.
+//   - Waiting clients have the lock in the order in which they queued, and the callers
+//     of one client in the order of their calls. TryAcquire does not overtake them. A
+//     waiter that does not answer for five seconds can be passed over, and so can
+//     those that come when 128 clients queue already.
 //
 // # What is not guaranteed
 //
@@ -53,8 +57,6 @@ limitations under the License.
 //   - Who may write the objects can break the rules: `kubectl edit` can take a lock away
 //     from its holder, who notices at its next write. Restoring etcd from a backup can
 //     lower fencing tokens; no token that is drawn from the cluster is safe from that.
-//   - Callers of one client are served in their order. Between clients there is no
-//     order yet: whoever is first after a release has the lock.
 //
 // # Clocks
 //
@@ -68,8 +70,9 @@ limitations under the License.
 // servers are apart by no more than Config.MaxClockSkew.
 //
 // Somebody who has waited since before a holder died has the lock when its lease
-// ends. Somebody who comes later has it at most about MaxClockSkew and two seconds
-// after that, and at once when the lease ended longer ago.
+// ends, if the reaper runs or the holder has not renewed since; otherwise, and for
+// somebody who comes later, it is at most about MaxClockSkew and two seconds after
+// that, and at once when the lease ended longer ago.
 //
 // # Choosing a duration
 //
@@ -82,13 +85,17 @@ limitations under the License.
 // # Cost
 //
 // An acquisition is one write when this client was the last to hold the lock, else
-// one read and one write. A release is one write. A waiter costs no request while
-// nothing happens, save its client's watch of the lock. A client that never waited
-// has no watch open.
+// one read and one write. A release is one write, which also is the next waiter's
+// acquisition. Joining the queue is one write. A waiter costs no other request, save
+// one read a lease; its client has one watch, for all of its locks, which shows only
+// what it holds. A client that never waited has no watch open.
+//
+// What is handed on has a lease of five seconds at first, or less if that was asked
+// for: see Held.Deadline. It is renewed to the whole lease if it lasts.
 //
 // # Permissions
 //
-// In the locks' namespace: get, list, watch, create, update and delete on
+// In the locks' namespace: get, list, watch, create, update, patch and delete on
 // distributedlocks.kubelock.dev. The ClusterRole kubelock-user in config/rbac grants
 // it.
 package kubelock

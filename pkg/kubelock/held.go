@@ -135,6 +135,10 @@ func (h *Held[T]) Renew(ctx context.Context) error {
 // been confirmed. It counts from before the request that began or renewed the hold
 // was sent, so nobody else has the lock before it. It has a monotonic reading: use
 // time.Until.
+//
+// A lock that the last holder has handed on has a short lease at first, at most five
+// seconds from when this client queued for it; it is renewed to its whole duration in
+// the background when a part of that is over.
 func (h *Held[T]) Deadline() time.Time { return h.hold.until() }
 
 // Context returns a context that ends when the lock is released or lost, whatever
@@ -157,7 +161,9 @@ func (h *Held[T]) Context() context.Context { return h.hold.ctx }
 //   - ErrClosed: the client was closed; the lock stays held until its lease ends;
 //   - an error of the API server, which did not do it. Release may be called again.
 //
-// A hold that was released can only say what it was; its other methods fail.
+// Whichever call of Release sends its state first decides what is written; what Update
+// is called with later is not. A hold that was released can only say what it was; its
+// other methods fail.
 func (h *Held[T]) Release(ctx context.Context) error {
 	h.mu.Lock()
 	change, bad := h.change, h.bad

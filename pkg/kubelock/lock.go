@@ -61,14 +61,16 @@ func NewLock[T any](c *Client, key string) *Lock[T] {
 	return l
 }
 
-// Acquire waits until it has the lock, or ctx ends. Waiters are woken by a watch,
-// and by a timer when the holder's lease ends; there is no polling.
+// Acquire waits until it has the lock, or ctx ends. Waiters queue in the lock's object
+// and have the lock in their order. They are woken by a watch, and by a timer when the
+// holder's lease ends; there is no polling.
 //
 // ctx only bounds the wait: the hold lasts on. Without an error the lock is held
 // until Held.Deadline, unless it is renewed. The error Is
 //
 //   - ErrNotAcquired, and ctx's error: ctx ended first. The text says who held the
-//     lock and for how long this call waited;
+//     lock, for how long this call waited, and its place in the queue as last seen. It
+//     leaves the queue in the background;
 //   - ErrUnknownOutcome: ctx ended while a request was under way that may take the
 //     lock. If it does, the lock is given back in the background;
 //   - ErrInvalidKey, ErrClosed, or an error of the API server that waiting would not
@@ -79,8 +81,8 @@ func (l *Lock[T]) Acquire(ctx context.Context, opts ...Option) (*Held[T], error)
 }
 
 // TryAcquire takes the lock if it is free or its holder's lease is known to have
-// ended, and returns ErrNotAcquired if it is held by somebody else, another caller
-// of the same client included. It does not wait for the lock; for the API server it
+// ended, and nobody queues for it; it returns ErrNotAcquired if it is held by somebody
+// else, another caller of the same client included, or belongs to those who queue. It does not wait for the lock; for the API server it
 // waits 15 seconds at most. Other errors are those of Acquire; if the API server
 // cannot be reached the error is not ErrNotAcquired.
 func (l *Lock[T]) TryAcquire(ctx context.Context, opts ...Option) (*Held[T], error) {
@@ -148,8 +150,9 @@ func (l *Lock[T]) look(ctx context.Context, how func(*Client, context.Context, k
 	return snapshot[T](l.key, r, isHeld)
 }
 
-// Delete waits until nobody holds the lock and deletes its object, state and all.
-// It waits as Acquire does, and has its errors; ErrUnknownOutcome means that ctx
+// Delete waits until nobody holds the lock and deletes its object, state and all. If
+// others queue behind it, it hands the lock to them without state instead.
+// It queues as Acquire does, and has its errors; ErrUnknownOutcome means that ctx
 // ended while a deletion was under way. A lock without an object is deleted already.
 // Tokens go on to increase if the key is locked again.
 func (l *Lock[T]) Delete(ctx context.Context) error {
