@@ -329,7 +329,9 @@ func (b *bench) idle(ctx context.Context, n int) error {
 	}
 	cancel()
 	for range n {
-		<-done
+		if err := <-done; err != nil && !errors.Is(err, kubelock.ErrNotAcquired) {
+			return err
+		}
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func (w *world) run() {
 
 // process is a program that uses locks, and is started again when it dies.
 func (w *world) process(p plan, name string) {
-	for life := 0; ; life++ {
+	for life := uint64(0); ; life++ {
 		pass(span(w.starts(name, life), 0, 20*time.Millisecond)) // One after the other.
 		n := &node{world: w, name: fmt.Sprintf("%s.%d", name, life)}
 		r := rand.New(rand.NewPCG(w.seed, hash(n.name)+1<<19))
@@ -123,8 +123,8 @@ func (w *world) process(p plan, name string) {
 	}
 }
 
-func (w *world) starts(name string, life int) *rand.Rand {
-	return rand.New(rand.NewPCG(w.seed, hash(name)+uint64(life)+1<<14))
+func (w *world) starts(name string, life uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(w.seed, hash(name)+life+1<<14))
 }
 
 // live is one life of a process. It returns false if the process died.

@@ -113,7 +113,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	}
 	r := rand.New(rand.NewPCG(seed, 0))
 	w := &world{t: t, seed: seed, rand: r, begun: time.Now(), locks: map[string]*history{}}
-	w.ctx, w.end = context.WithCancel(context.Background())
+	w.ctx, w.end = context.WithCancel(t.Context())
 	w.harsh = []float64{0, 0.5, 1, 2, 3}[r.IntN(5)]
 	w.calm = w.begun.Add(span(r, 30*time.Second, 90*time.Second))
 	off := span(r, -5*time.Hour, 5*time.Hour)
