@@ -174,13 +174,30 @@ func (b *bench) bare(ctx context.Context, lasts time.Duration) (float64, error) 
 	if err != nil {
 		return 0, err
 	}
-	r, err := s.Create(ctx, protocol.Record{Name: b.key(), Value: new("0")})
+	// The object is a lock as it is between two of its transitions.
+	key := b.key()
+	claim := protocol.Claim{Identity: key, Client: key, LockID: key + "-1", Duration: time.Minute}
+	now := func() protocol.Stamp { return protocol.Stamp{Time: time.Now(), Source: protocol.Server} }
+	r, err := protocol.Take(protocol.Record{Name: key, Key: key}, claim, 0, now())
 	if err != nil {
+		return 0, err
+	}
+	if r, err = s.Create(ctx, r); err != nil {
+		return 0, err
+	}
+	successor := claim
+	successor.LockID = key + "-2"
+	if r, err = protocol.Release(r, claim, 0, protocol.Change{}, &successor, now()); err != nil {
+		return 0, err
+	}
+	if r, err = s.Update(ctx, r); err != nil {
 		return 0, err
 	}
 	n, start := 0, time.Now()
 	for ; time.Since(start) < lasts; n++ {
-		r.Value = new(strconv.Itoa(n))
+		if r, err = protocol.Renew(r, successor, r.Holder.Token, protocol.Change{Write: true, Value: new(strconv.Itoa(n))}, now()); err != nil {
+			return 0, err
+		}
 		if r, err = s.Update(ctx, r); err != nil {
 			return 0, err
 		}

@@ -122,6 +122,9 @@ func (s *Server) Config() *rest.Config {
 	}
 }
 
+// CloseIdleConnections is called by clients that close. There are no connections.
+func (s *Server) CloseIdleConnections() {}
+
 // ResourceVersion is that of the last write to any resource.
 func (s *Server) ResourceVersion() int64 {
 	s.mu.Lock()

@@ -133,6 +133,9 @@ func hash(text string) (h uint64) {
 	return h << 20
 }
 
+// CloseIdleConnections is called by clients that close. There are no connections.
+func (n *node) CloseIdleConnections() {}
+
 // RoundTrip implements http.RoundTripper.
 func (n *node) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body []byte

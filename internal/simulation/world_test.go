@@ -354,13 +354,17 @@ func (w *world) giveUp(b *belief) {
 
 // checkRequest is invariant 10: nothing ends a hold whose context is not over.
 func (w *world) checkRequest(n *node, req *http.Request, body []byte) {
-	if req.Method != http.MethodPatch || !bytes.Contains(body, []byte(`"/spec/lastRelease"`)) {
-		return
+	ends := func(b *belief) bool {
+		if req.Method == http.MethodPut {
+			return bytes.Contains(body, []byte(`"lastRelease":{"lockID":"`+b.held.ID()+`"`))
+		}
+		return req.Method == http.MethodPatch && bytes.Contains(body, []byte(`"/spec/lastRelease"`)) &&
+			bytes.Contains(body, []byte(`"path":"/spec/holder/lockID","value":"`+b.held.ID()+`"`))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, b := range w.beliefs {
-		if b.owner == n && bytes.Contains(body, []byte(`"path":"/spec/holder/lockID","value":"`+b.held.ID()+`"`)) && b.held.Context().Err() == nil && !n.isDead() {
+		if b.owner == n && ends(b) && b.held.Context().Err() == nil && !n.isDead() {
 			w.violatedLockedf("invariant 10: the release of %s was sent before its context was over", b.held.ID())
 		}
 	}

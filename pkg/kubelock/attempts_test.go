@@ -117,7 +117,7 @@ func TestEarlierAttemptIsCommittedLate(t *testing.T) {
 	if late := held.Deadline().Sub(sent.Add(lease)); late > 0 {
 		t.Errorf("renewed by an earlier attempt, the deadline is %v too late", late)
 	}
-	sent = holdBack("patch")
+	sent = holdBack("update")
 	if err := held.Update("kept").Release(within(t)); err != nil {
 		t.Errorf("released by an earlier attempt: %v", err)
 	}

@@ -137,11 +137,11 @@ func TestWritesOfUnknownOutcome(t *testing.T) {
 			}
 			first := held.Token()
 
-			rec.on(once("update", strike))
+			rec.on(once("patch", strike))
 			if err := held.Renew(within(t)); err != nil {
 				t.Errorf("Renew: %v", err)
 			}
-			rec.on(once("update", strike))
+			rec.on(once("patch", strike))
 			if err := held.Update(counter{1}).Save(within(t)); err != nil {
 				t.Errorf("Save: %v", err)
 			}
@@ -233,7 +233,7 @@ func TestReleaseGoesOnInTheBackground(t *testing.T) {
 	held := acquire(t, l)
 	ctx, cancel := context.WithCancel(t.Context())
 	proceed := make(chan struct{})
-	rec.on(once("patch", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+	rec.on(once("update", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
 		cancel()
 		<-proceed
 		return next.RoundTrip(req)
@@ -260,7 +260,7 @@ func TestFailedReleaseDoesNotBlockItsOwnClient(t *testing.T) {
 		return answerOf(req, http.StatusForbidden, ""), nil
 	}
 	held := acquire(t, l).Update("first")
-	rec.on(once("patch", refuse))
+	rec.on(once("update", refuse))
 	if err := held.Release(within(t)); err == nil || errors.Is(err, kubelock.ErrLost) {
 		t.Errorf("a refused release gives %v", err)
 	}
@@ -272,7 +272,7 @@ func TestFailedReleaseDoesNotBlockItsOwnClient(t *testing.T) {
 	}
 
 	held = acquire(t, l).Update("second")
-	rec.on(once("patch", refuse))
+	rec.on(once("update", refuse))
 	if err := held.Release(within(t)); err == nil {
 		t.Error("a refused release gives no error")
 	}
@@ -298,7 +298,7 @@ func TestReleaseAfterOthersHadTheLock(t *testing.T) {
 	var rec recorder
 	l := kubelock.NewLock[counter](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns}), "busy")
 	held := acquire(t, l)
-	rec.on(once("patch", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+	rec.on(once("update", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
 		resp, err := next.RoundTrip(req)
 		if err == nil {
 			resp.Body.Close()

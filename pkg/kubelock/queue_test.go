@@ -316,7 +316,7 @@ func TestCallersOfOneClient(t *testing.T) {
 			t.Errorf("caller %d has the state %q and the token %d after %d", i, held.Value(), held.Token(), last)
 		}
 	}
-	if got, want := rec.taken(), strings.TrimSpace(strings.Repeat("patch ", n-2)); got != want {
+	if got, want := rec.taken(), strings.TrimSpace(strings.Repeat("update ", n-2)); got != want {
 		t.Errorf("%d cycles sent %q, want %q", n-2, got, want)
 	}
 

@@ -145,7 +145,7 @@ func (h *hold) tryRelease(wasLost bool) (err error, resolved bool) { //nolint:re
 				return h.outcome(ans.record)
 			case store.Rejected:
 				h.releases[len(h.releases)-1].refused = true
-				return h.unresolved(c.explain("patch", h.key, ans.err)), false
+				return h.unresolved(c.explain("update", h.key, ans.err)), false
 			case store.Busy:
 				h.releases[len(h.releases)-1].refused = true
 				if pause(ctx, backoff, ans.err) != nil {

@@ -44,7 +44,7 @@ func TestRequests(t *testing.T) {
 	held := acquire(t, l)
 	expect("the first acquire of a new lock", "get create")
 	release(t, held.Update("state"))
-	expect("release", "patch")
+	expect("release", "update")
 	held = acquire(t, l)
 	expect("the next acquire", "update")
 	if held.Value() != "state" {
@@ -55,7 +55,7 @@ func TestRequests(t *testing.T) {
 	}
 	expect("renew", "patch")
 	release(t, held)
-	expect("release", "patch")
+	expect("release", "update")
 
 	another := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns}), "cost")
 	held = acquire(t, another)

@@ -131,6 +131,9 @@ func (s *Server) ExpireWatches() {
 	s.api.CutWatches()
 }
 
+// CloseIdleConnections is called by clients that close. There are no connections.
+func (t *transport) CloseIdleConnections() {}
+
 // transport is the way of requests through a Server's faults.
 type transport Server
 

@@ -99,7 +99,7 @@ func TestLostAnswer(t *testing.T) {
 		lost := 0
 		server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
 			resp, err := next.RoundTrip(req)
-			if req.Method == http.MethodPatch && lost == 0 && err == nil {
+			if req.Method == http.MethodPut && lost == 0 && err == nil {
 				lost++
 				_ = resp.Body.Close()
 				return nil, io.ErrUnexpectedEOF
