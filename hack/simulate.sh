@@ -24,5 +24,5 @@ for ((i = 0; i < shares; i++)); do
 done
 [ "$failed" = 0 ] || exit 1
 if [ "${1-}" = mutants ]; then
-	"$dir/simulation.test" -test.timeout 30m -test.run TestMutants -within "$SEEDS" -test.v | grep -v '^=== RUN'
+	"$dir/simulation.test" -test.timeout 30m -test.run "TestMutants|TestReplay" -within "$SEEDS" -test.v | grep -v '^=== RUN'
 fi

@@ -225,6 +225,20 @@ type caller struct {
 	writes int
 }
 
+// sayf adds to the transcript what the caller has seen. The dead say nothing.
+func (c *caller) sayf(format string, args ...any) {
+	if !c.node.isDead() {
+		c.world.sayf(format, args...)
+	}
+}
+
+// wrote checks what the caller was told of a write.
+func (c *caller) wrote(key, value string, err error, what string) {
+	if !c.node.isDead() {
+		c.world.wrote(key, value, err, what)
+	}
+}
+
 // value is a state that nobody else writes.
 func (c *caller) value() string {
 	c.writes++
