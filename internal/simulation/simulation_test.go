@@ -97,7 +97,8 @@ func TestReplay(t *testing.T) {
 		if slices.Equal(a, b) {
 			continue
 		}
-		if different++; different <= mayDiffer {
+		different++
+		if different <= mayDiffer {
 			continue
 		}
 		for i := range a {

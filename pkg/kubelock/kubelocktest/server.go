@@ -131,9 +131,6 @@ func (s *Server) ExpireWatches() {
 	s.api.CutWatches()
 }
 
-// CloseIdleConnections is called by clients that close. There are no connections.
-func (t *transport) CloseIdleConnections() {}
-
 // transport is the way of requests through a Server's faults.
 type transport Server
 
@@ -152,3 +149,6 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return t.api.RoundTrip(req)
 }
+
+// CloseIdleConnections is called by clients that close. There are no connections.
+func (t *transport) CloseIdleConnections() {}
