@@ -312,25 +312,8 @@ func (b *bench) idle(ctx context.Context, n int) error {
 			done <- err
 		}()
 	}
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	s, err := b.store(b.config)
-	if err != nil {
+	if err := b.queued(ctx, key, n); err != nil {
 		return err
-	}
-	for {
-		r, err := s.Get(ctx, key)
-		if err != nil {
-			return err
-		}
-		if len(r.Waiters) == n {
-			break
-		}
-		select {
-		case <-ticker.C:
-		case err := <-done:
-			return err
-		}
 	}
 	before := sent.reads.Load() + sent.writes.Load()
 	select {

@@ -37,7 +37,10 @@ import (
 	"github.com/kubelock/kubelock/hack/controlplane/assets"
 )
 
-const idleCase = "100 idle waiters"
+const (
+	idleCase  = "100 idle waiters"
+	crashCase = "crashes"
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -93,6 +96,11 @@ func run(ctx context.Context) (err error) {
 	if strings.Contains(idleCase, *only) && ctx.Err() == nil {
 		if err := b.idle(ctx, 100); err != nil {
 			return fmt.Errorf("idle waiters: %w", err)
+		}
+	}
+	if strings.Contains(crashCase, *only) && ctx.Err() == nil {
+		if err := b.crashes(ctx); err != nil {
+			return err
 		}
 	}
 	return b.table.Flush()
