@@ -177,6 +177,9 @@ func (b *bench) queued(ctx context.Context, key string, n int) error {
 
 // crashes measures every kind of crash several times.
 func (b *bench) crashes(ctx context.Context) error {
+	if _, err := b.crash(ctx, true, false); err != nil { // A server that was just started is slow.
+		return err
+	}
 	for _, c := range []struct {
 		name             string
 		reaper, deadHead bool
