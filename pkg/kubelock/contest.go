@@ -35,9 +35,12 @@ var errAgain = errors.New("the lock has to be looked at again")
 // room in a queue that was full.
 const overflowWait = time.Second
 
-// usableGrant is how much must be left of a lease that was given, for it to be used
-// without a renewal: enough for a short critical section.
-const usableGrant = time.Second
+const (
+	// spreadPerWaiter is by how much the entries of clients are spread that join a queue,
+	// for each that is in it; less than a lock takes to be handed on.
+	spreadPerWaiter = 2 * time.Millisecond
+	maxSpread       = time.Second
+)
 
 // want is what one caller wants of a contest.
 type want struct {
@@ -67,6 +70,9 @@ type contest struct {
 	base    string
 	// recalled is set while the record is what an earlier release left, and may be old.
 	recalled bool
+	// refusedAt is how long the caller had waited when a write was refused because others
+	// were faster.
+	refusedAt time.Duration
 	// inFlight delivers the answer to the last write, if the caller could not wait for
 	// it.
 	inFlight <-chan answer
@@ -247,6 +253,9 @@ func (a *contest) enqueue(ctx context.Context) error {
 	if err := a.follow(a.client.watches.own); err != nil {
 		return err
 	}
+	if err := a.spread(ctx); err != nil {
+		return err
+	}
 	if sent := a.client.now(); a.first.IsZero() {
 		a.first = sent
 	}
@@ -261,6 +270,28 @@ func (a *contest) enqueue(ctx context.Context) error {
 		return errAgain
 	}
 	return err
+}
+
+// spread waits for a moment before the client joins a queue in which it would wait for
+// longer anyway. Many clients that begin at once would otherwise all write at once,
+// and the API server would do the work of most of them again and again: for a hundred
+// of them it took many seconds.
+func (a *contest) spread(ctx context.Context) error {
+	most := time.Duration(len(a.record.Waiters)) * spreadPerWaiter
+	if a.refusedAt > 0 { // Others were faster. The longer it took to hear that, the more of them there are.
+		most = max(most, min(a.refusedAt, maxSpread))
+	}
+	if most == 0 {
+		return nil
+	}
+	timer := time.NewTimer(wait.Jitter(most, 1) - most)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return a.failed(ctx, nil)
+	}
 }
 
 // take writes the claim into the lock, which is available.
@@ -311,7 +342,7 @@ func (a *contest) enter(ctx context.Context) (*hold, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubelock: %w", err)
 	}
-	needed := min(r.Holder.Duration/2, usableGrant)
+	needed := r.Holder.Duration / 2 // Less could end while a slow API server takes the release in.
 	if exact {
 		needed = 0
 	}
@@ -430,6 +461,7 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 		}
 	case store.Stale: // The read tells how the lock stands, and whether a copy of this very write was committed.
 		doubt()
+		a.refusedAt = c.now().Sub(a.asked)
 	}
 	if err := a.read(ctx); err != nil {
 		return err
