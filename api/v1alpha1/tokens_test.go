@@ -81,6 +81,8 @@ var transitions = []struct {
 	{rule: "a hold after a last one of unknown token has any", from: with(free, "spec.lastRelease.token", absent), to: changes{"spec.holder.token": int64(1)}},
 	{rule: "the first hold of a lock made by hand has any token", from: with(free, "spec.lastRelease", absent), to: changes{"spec.holder.token": int64(1), "spec.lastRelease": absent}},
 
+	{rule: "a hold whose queue entry came twice is queued for and renewed", from: changes{"spec.lastRelease.lockID": "hold-b"},
+		to: changes{"spec.lastRelease.lockID": "hold-b", "spec.holder.renewTime": "2026-01-02T03:05:15.000006Z", "spec.waiters": []any{"x-1 30s x"}}},
 	{rule: "a release notes the token", from: changes{}, to: freeAfterB},
 	{rule: "a release notes no greater token", from: changes{}, to: with(freeAfterB, "spec.lastRelease.token", int64(21)), field: "spec.lastRelease", words: "must have the token of the hold that ended"},
 	{rule: "a release notes no smaller token", from: changes{}, to: with(freeAfterB, "spec.lastRelease.token", int64(19)), field: "spec.lastRelease", words: "must have the token of the hold that ended"},
