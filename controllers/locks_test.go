@@ -133,14 +133,22 @@ func slack(t *testing.T) time.Duration {
 	return 20 * longest
 }
 
-// notTooEarlyNorLate checks when something was seen that was due at some time: at most
-// two seconds after it, on a machine that has nothing else to do.
+// notTooEarlyNorLate checks when something was seen that was due at some time.
 func notTooEarlyNorLate(t *testing.T, what string, seen, due time.Time) {
+	t.Helper()
+	between(t, what, seen, due, due)
+}
+
+// between checks that something was not seen before the earliest time at which it may
+// be, and that it was at most two seconds after it was due, on a machine that has
+// nothing else to do. A test sees an object before the reaper does, or after it: what
+// is due some time after that may come earlier than this time after the test's seeing.
+func between(t *testing.T, what string, seen, earliest, due time.Time) {
 	t.Helper()
 	late, bound := seen.Sub(due), 2*time.Second+slack(t)
 	t.Logf("%s %v after it was due, bound %v", what, late, bound)
-	if late < 0 {
-		t.Errorf("%s %v too early", what, -late)
+	if early := earliest.Sub(seen); early > 0 {
+		t.Errorf("%s %v too early", what, early)
 	}
 	if late > bound {
 		t.Errorf("%s %v late, want at most %v", what, late, bound)
