@@ -47,9 +47,6 @@ type operation struct {
 // null is a value that is present as null. An absent field passes a test for it.
 var null = json.RawMessage("null")
 
-// emptyList is present in JSON, though empty.
-var emptyList = json.RawMessage("[]")
-
 func (p *patch) test(path string, value any) { *p = append(*p, operation{"test", path, value}) }
 func (p *patch) add(path string, value any)  { *p = append(*p, operation{"add", path, value}) }
 func (p *patch) remove(path string)          { *p = append(*p, operation{Op: "remove", Path: path}) }
@@ -102,7 +99,7 @@ func amendment(stored *v1alpha1.DistributedLock, from, to protocol.Record) patch
 
 	gone, come := queueChange(from.Waiters, to.Waiters)
 	if overtakes(from, to, gone) {
-		p.test(waitersPath, waitersOf(stored))
+		p.test("/metadata/resourceVersion", from.ResourceVersion)
 	}
 	for _, entry := range from.Waiters[:gone] {
 		p.test(headPath, entry)
@@ -166,17 +163,6 @@ func (p *patch) enqueue(stored *v1alpha1.DistributedLock, entry string) {
 		return
 	}
 	p.add(waitersPath+"/-", entry)
-}
-
-// waitersOf is the queue as it is stored.
-func waitersOf(stored *v1alpha1.DistributedLock) any {
-	switch {
-	case stored.Spec.Waiters == nil:
-		return null
-	case len(stored.Spec.Waiters) == 0:
-		return emptyList
-	}
-	return stored.Spec.Waiters
 }
 
 // queueChange tells how many entries have left the head of the queue, and which

@@ -54,16 +54,15 @@ func (c *Client) acquire(ctx context.Context, k key, o options, try bool, accept
 
 // compete waits for the caller's turn and then for the lock. Without a hold the turn
 // has gone to the next caller.
-func (c *Client) compete(ctx context.Context, k key, w want) (*hold, error) {
+func (c *Client) compete(ctx context.Context, k key, w want) (h *hold, err error) {
 	var a *contest
 	if w.try {
-		if !c.turns.tryEnter(k.object) {
+		if !c.turns.tryEnter(k.name) {
 			return nil, &notAcquiredError{key: k.name, holder: c.identity}
 		}
 	} else {
 		var ahead int
-		var err error
-		if a, ahead, err = c.turns.enter(ctx, k.object, w.duration); err != nil {
+		if a, ahead, err = c.turns.enter(ctx, k.name, w.duration); err != nil {
 			return nil, ended(ctx, &notAcquiredError{key: k.name, holder: c.identity, waited: c.now().Sub(w.asked), ahead: ahead})
 		}
 	}
@@ -71,18 +70,25 @@ func (c *Client) compete(ctx context.Context, k key, w want) (*hold, error) {
 		a = newContest(c, k)
 	}
 	a.want, a.claim.Duration = w, w.duration
-	h, err := a.run(ctx)
-	if h == nil {
+	defer func() { // Also if the caller's decoding of the state panics.
+		if h != nil {
+			return
+		}
+		if a.remove && a.inDoubt {
+			// The write that ends the claim may be committed still: no hold may begin with it.
+			a.abandon()
+			a = nil
+		}
 		c.leave(k, a)
-	}
-	return h, err
+	}()
+	return a.run(ctx)
 }
 
 // leave passes the turn on, and the contest with it, if the next caller can use that.
 // Otherwise what the contest has in the lock's object is taken back, in the
 // background.
 func (c *Client) leave(k key, a *contest) {
-	if !c.turns.leave(k.object, a) && a != nil {
+	if !c.turns.leave(k.name, a) && a != nil {
 		a.abandon()
 	}
 }

@@ -63,7 +63,7 @@ type Client struct {
 	turns   *turns
 	watches *watches
 	own     *ownLocks
-	known   *lru.Cache // object name → protocol.Record, as the last release left it
+	known   *lru.Cache // key → protocol.Record, as the last release left it
 	metrics *metrics
 
 	ctx    context.Context // ends with Close; no call stores its own
@@ -187,21 +187,21 @@ func (c *Client) covers(h *protocol.Holder, deadline time.Time) bool {
 func (c *Client) judge() protocol.Judge { return c.server.Judge(c.now(), c.maxClockSkew) }
 
 // remember keeps the record that a release left, to whomever.
-func (c *Client) remember(r protocol.Record) {
+func (c *Client) remember(k key, r protocol.Record) {
 	if r.Value != nil && len(*r.Value) > maxRememberedBytes {
-		c.known.Remove(r.Name)
+		c.known.Remove(k.name)
 		return
 	}
-	c.known.Add(r.Name, r)
+	c.known.Add(k.name, r)
 }
 
 // recall returns the record that the last release left, once.
-func (c *Client) recall(name string) (protocol.Record, bool) {
-	r, ok := c.known.Get(name)
+func (c *Client) recall(k key) (protocol.Record, bool) {
+	r, ok := c.known.Get(k.name)
 	if !ok {
 		return protocol.Record{}, false
 	}
-	c.known.Remove(name)
+	c.known.Remove(k.name)
 	return r.(protocol.Record), true
 }
 

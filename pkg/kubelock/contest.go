@@ -65,7 +65,7 @@ type contest struct {
 	attempts []attempt
 	first    time.Time
 	// inDoubt is set while a write may be committed, or have been, that takes or deletes
-	// the lock. Then base is the version that it was conditioned on.
+	// the lock. Then base is the version that it was conditioned on, "" if there was none.
 	inDoubt bool
 	base    string
 	// recalled is set while the record is what an earlier release left, and may be old.
@@ -153,7 +153,7 @@ func (a *contest) begin(ctx context.Context) error {
 	case a.known:
 		return nil
 	}
-	if r, ok := a.client.recall(a.key.object); ok && (!a.try || r.Holder == nil) {
+	if r, ok := a.client.recall(a.key); ok && (!a.try || r.Holder == nil) {
 		a.see(r)
 		a.recalled = true
 		return nil
@@ -163,6 +163,9 @@ func (a *contest) begin(ctx context.Context) error {
 
 // round does the next thing that brings the caller closer to the lock.
 func (a *contest) round(ctx context.Context) (*hold, error) {
+	if err := a.key.check(a.record); err != nil {
+		return nil, a.failed(ctx, err)
+	}
 	a.renewID()
 	r := a.record
 	switch {
@@ -211,7 +214,7 @@ func (a *contest) patience() time.Duration {
 // shown how it stands. It returns errAgain, or an error that ends the contest.
 func (a *contest) await(ctx context.Context, d time.Duration) error {
 	if err := a.follow(a.client.watches.own); err != nil {
-		return err
+		return a.failed(ctx, err)
 	}
 	versions, reread, err := a.next(ctx, d)
 	if err != nil {
@@ -242,8 +245,10 @@ func (a *contest) read(ctx context.Context) error {
 	}
 	a.see(r)
 	a.recalled = false
-	if a.inDoubt && !a.mine(r) && r.ResourceVersion != a.base {
-		a.inDoubt = false // What was conditioned on another version cannot be committed any more.
+	// What was conditioned on another version cannot be committed any more. But where
+	// there was no object, there may be none again.
+	if a.inDoubt && a.base != "" && !a.mine(r) && r.ResourceVersion != a.base {
+		a.inDoubt = false
 	}
 	return nil
 }
@@ -251,7 +256,7 @@ func (a *contest) read(ctx context.Context) error {
 // enqueue puts the claim at the end of the queue.
 func (a *contest) enqueue(ctx context.Context) error {
 	if err := a.follow(a.client.watches.own); err != nil {
-		return err
+		return a.failed(ctx, err)
 	}
 	if err := a.spread(ctx); err != nil {
 		return err
@@ -263,13 +268,16 @@ func (a *contest) enqueue(ctx context.Context) error {
 	err := a.send(ctx, "patch", false, func(ctx context.Context) (protocol.Record, error) {
 		return a.client.store.Enqueue(ctx, target, entry)
 	})
-	if store.QueueFull(err) && pause(ctx, a.backoff, nil) == nil {
-		if err := a.read(ctx); err != nil {
-			return err
-		}
-		return errAgain
+	if !store.QueueFull(err) {
+		return err
 	}
-	return err
+	if pause(ctx, a.backoff, nil) != nil {
+		return a.failed(ctx, nil)
+	}
+	if err := a.read(ctx); err != nil {
+		return err
+	}
+	return errAgain
 }
 
 // spread waits for a moment before the client joins a queue in which it would wait for
@@ -422,15 +430,15 @@ func (a *contest) amend(ctx context.Context, next protocol.Record, takes bool) e
 // send sends one write and takes its answer in. takes is whether the write takes or
 // deletes the lock. It returns errAgain, or an error that ends the contest.
 func (a *contest) send(ctx context.Context, verb string, takes bool, write func(ctx context.Context) (protocol.Record, error)) error {
-	c := a.client
+	c, base := a.client, a.record.ResourceVersion
 	doubt := func() {
 		if takes {
-			a.inDoubt, a.base = true, a.record.ResourceVersion
+			a.inDoubt, a.base = true, base
 		}
 	}
 	answers := make(chan answer, 1)
 	if !c.start(func() { answers <- c.write(max(a.claim.Duration, time.Second), write) }) {
-		return ErrClosed
+		return a.failed(ctx, ErrClosed)
 	}
 	var ans answer
 	select {
@@ -441,9 +449,10 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 		return a.failed(ctx, nil)
 	}
 
-	switch store.OutcomeOf(ans.err) {
+	outcome := store.OutcomeOf(ans.err)
+	switch outcome {
 	case store.Committed:
-		a.inDoubt = false
+		a.inDoubt = a.inDoubt && a.base == "" && !takes // As in read.
 		a.see(ans.record)
 		return errAgain
 	case store.Rejected:
@@ -465,6 +474,9 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 	}
 	if err := a.read(ctx); err != nil {
 		return err
+	}
+	if outcome == store.Stale && a.record.ResourceVersion == base && pause(ctx, a.backoff, nil) != nil {
+		return a.failed(ctx, nil) // It was refused for another reason, and may be again.
 	}
 	return errAgain
 }

@@ -61,13 +61,16 @@ func (l *Lock[T]) Do(ctx context.Context, fn func(ctx context.Context, state T) 
 	}
 	returned := false
 	defer func() {
-		if !returned { // fn panics, or ends its goroutine. The release's own error would hide that.
+		if !returned { // fn panics, or the encoding of its state, or it ends its goroutine. The release's own error would hide that.
 			rctx, cancel := releaseCtx()
 			defer cancel()
 			_ = held.hold.release(rctx, protocol.Change{})
 		}
 	}()
 	state, err := fn(work, held.Value())
+	if err == nil {
+		held.Update(state) // It may panic, too.
+	}
 	returned = true
 	stop()
 
@@ -76,7 +79,7 @@ func (l *Lock[T]) Do(ctx context.Context, fn func(ctx context.Context, state T) 
 	if err != nil {
 		return zero, joined(err, held.hold.release(rctx, protocol.Change{}))
 	}
-	if err := held.Update(state).Release(rctx); err != nil {
+	if err := held.Release(rctx); err != nil {
 		return zero, err
 	}
 	return state, nil

@@ -87,6 +87,48 @@ func TestDoReleasesAfterAPanic(t *testing.T) {
 	check("runtime.Goexit")
 }
 
+// explosive panics when it is encoded or decoded.
+type explosive struct {
+	Armed bool
+}
+
+func (e explosive) MarshalJSON() ([]byte, error) {
+	if e.Armed {
+		panic("encoding")
+	}
+	return []byte(`{}`), nil
+}
+
+func (e *explosive) UnmarshalJSON([]byte) error { panic("decoding") }
+
+// TestPanicsOfTheStatesTypeKeepNothing checks states whose own code panics: the panic
+// goes on, and neither the lock nor the client's turn for it stays taken.
+func TestPanicsOfTheStatesTypeKeepNothing(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	c := newClient(t, kubelock.Config{Namespace: ns, LockDuration: time.Hour})
+	l := kubelock.NewLock[explosive](c, "bomb")
+	panicsWith := func(want string, f func()) {
+		t.Helper()
+		defer func() {
+			if got := recover(); got != want {
+				t.Errorf("recovered %v, want %q", got, want)
+			}
+		}()
+		f()
+	}
+	panicsWith("encoding", func() {
+		_, _ = l.Do(within(t), func(context.Context, explosive) (explosive, error) { return explosive{Armed: true}, nil })
+	})
+	if s, err := kubelock.NewLock[counter](c, "bomb").Get(t.Context()); err != nil || s.Exists || s.Held {
+		t.Errorf("after a panic in the encoding: %+v, %v; want no state and a free lock", s, err)
+	}
+	release(t, acquire(t, kubelock.NewLock[counter](c, "bomb")).Update(counter{1}))
+	panicsWith("decoding", func() { _, _ = l.Acquire(within(t)) })
+	panicsWith("decoding", func() { _, _ = l.TryAcquire(within(t)) })
+	release(t, acquire(t, kubelock.NewLock[counter](c, "bomb")))
+}
+
 func TestDoOfAnOverlongFunction(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)

@@ -27,11 +27,11 @@ func NewClientAt(config *rest.Config, cfg Config, now func() time.Time) (*Client
 	return newClient(config, cfg, now)
 }
 
-// Queued is how many callers of the client have or want the key's object.
-func (c *Client) Queued(object string) int {
+// Queued is how many callers of the client have or want the key.
+func (c *Client) Queued(key string) int {
 	c.turns.mu.Lock()
 	defer c.turns.mu.Unlock()
-	if l := c.turns.lines[object]; l != nil {
+	if l := c.turns.lines[key]; l != nil {
 		return len(l.waiting) + 1
 	}
 	return 0

@@ -112,6 +112,31 @@ func TestKeyOfAnotherObject(t *testing.T) {
 	expectErrors(t, calls(t, l), kubelock.ErrInvalidKey, "somebody/else", `"taken"`)
 }
 
+// TestKeysOfOneObjectInOneClient checks two keys that map to the same object: the
+// second is refused while the first is held and after it was released, and nothing of
+// the first is harmed or shown.
+func TestKeysOfOneObjectInOneClient(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, kubelock.Config{Namespace: env.Namespace(t)})
+	mapped, literal := kubelock.NewLock[string](c, "orders/2026:eu"), kubelock.NewLock[string](c, "orders-2026-eu-3b77844bb3def2c8")
+	held := acquire(t, mapped)
+	refused := func(when string) {
+		t.Helper()
+		if _, err := literal.Acquire(within(t)); !errors.Is(err, kubelock.ErrInvalidKey) {
+			t.Errorf("Acquire %s: %v, want ErrInvalidKey", when, err)
+		}
+		if _, err := literal.TryAcquire(within(t)); !errors.Is(err, kubelock.ErrInvalidKey) {
+			t.Errorf("TryAcquire %s: %v, want ErrInvalidKey", when, err)
+		}
+	}
+	refused("of a held lock")
+	release(t, held.Update("kept"))
+	refused("of a free lock")
+	if got, err := mapped.Get(within(t)); err != nil || got.Value != "kept" {
+		t.Errorf("afterwards: %+v, %v", got, err)
+	}
+}
+
 func TestDurationsMustBePositive(t *testing.T) {
 	t.Parallel()
 	l := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: env.Namespace(t)}), "key")

@@ -30,8 +30,9 @@ import (
 // the token, the stamp tells it from every other.
 type releaseAttempt struct {
 	stamp   time.Time
-	late    bool // it was sent after the deadline, and so without state
-	refused bool // the answer was that it was not done
+	base    string // the version that it changes
+	late    bool   // it was sent after the deadline, and so without state
+	refused bool   // the answer was that it was not done
 }
 
 // release ends the hold and, if change says so, writes the state with it. Its
@@ -49,12 +50,13 @@ func (h *hold) release(ctx context.Context, change protocol.Change) error {
 	done := make(chan error, 1)
 	ok := c.start(func() {
 		h.writing <- struct{}{} // The write that is under way ends soon: close has ended its context.
-		err := h.settle(change, from == lost)
-		<-h.writing
+		err := h.settle(change, from)
 		if from == held {
 			h.done()
 			c.leave(h.key, h.successor)
+			h.successor = nil // Whoever has the turn has it now.
 		}
+		<-h.writing
 		done <- err
 	})
 	if !ok {
@@ -98,7 +100,7 @@ func (h *hold) close() (from phase, known bool, err error) {
 
 // settle releases, if that has not been done, and notes what is known of it then. It
 // needs h.writing.
-func (h *hold) settle(change protocol.Change, wasLost bool) error {
+func (h *hold) settle(change protocol.Change, from phase) error {
 	h.mu.Lock()
 	over, result := h.phase == released, h.result
 	h.mu.Unlock()
@@ -108,11 +110,13 @@ func (h *hold) settle(change protocol.Change, wasLost bool) error {
 	if len(h.releases) == 0 {
 		h.change = change // What the first call asks for is what may have been written.
 	}
-	err, resolved := h.tryRelease(wasLost)
+	err, resolved := h.tryRelease(from)
 	if resolved {
 		h.mu.Lock()
 		h.phase, h.result = released, err
 		h.mu.Unlock()
+	} else {
+		h.doubtSuccessor()
 	}
 	return err
 }
@@ -121,7 +125,7 @@ func (h *hold) settle(change protocol.Change, wasLost bool) error {
 // it. It does not end with the caller's context: that one stopped waiting shall not
 // keep the lock from others. resolved is whether there is nothing left to do. It
 // needs h.writing.
-func (h *hold) tryRelease(wasLost bool) (err error, resolved bool) { //nolint:revive // The error is the result; resolved belongs to it.
+func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revive // The error is the result; resolved belongs to it.
 	c := h.client
 	deadline := h.until()
 	ctx, cancel := context.WithTimeout(c.ctx, max(deadline.Sub(c.now()), requestTimeout))
@@ -135,7 +139,7 @@ func (h *hold) tryRelease(wasLost bool) (err error, resolved bool) { //nolint:re
 			return h.outcome(current)
 		}
 		if known {
-			ans, err := h.sendRelease(current, deadline, wasLost)
+			ans, err := h.sendRelease(current, deadline, from)
 			if err != nil {
 				return err, false
 			}
@@ -167,16 +171,16 @@ func (h *hold) tryRelease(wasLost bool) (err error, resolved bool) { //nolint:re
 }
 
 // sendRelease sends one attempt to release what current shows.
-func (h *hold) sendRelease(current protocol.Record, deadline time.Time, wasLost bool) (answer, error) {
+func (h *hold) sendRelease(current protocol.Record, deadline time.Time, from phase) (answer, error) {
 	c := h.client
 	sent, stamp := c.now(), h.nextStamp()
 	left := deadline.Sub(sent)
-	late := wasLost || left <= 0
-	next, err := protocol.Release(current, h.claim, h.token, h.change.Unless(late), h.succession(!wasLost, sent, stamp), stamp)
+	late := from == lost || left <= 0
+	next, err := protocol.Release(current, h.claim, h.token, h.change.Unless(late), h.succession(from == held, sent, stamp), stamp)
 	if err != nil {
 		return answer{}, fmt.Errorf("kubelock: %q: %w", h.key.name, err)
 	}
-	h.releases = append(h.releases, releaseAttempt{stamp: stamp.Time, late: late})
+	h.releases = append(h.releases, releaseAttempt{stamp: stamp.Time, late: late, base: current.ResourceVersion})
 	return c.write(max(min(h.claim.Duration, left)/attemptsPerHold, time.Second), func(ctx context.Context) (protocol.Record, error) {
 		return c.store.Amend(ctx, current, next)
 	}), nil
@@ -189,7 +193,7 @@ func (h *hold) succession(hasTurn bool, sent time.Time, stamp protocol.Stamp) *p
 		return nil
 	}
 	if h.successor == nil {
-		duration, ok := h.client.turns.successor(h.key.object)
+		duration, ok := h.client.turns.successor(h.key.name)
 		if !ok {
 			return nil
 		}
@@ -200,20 +204,35 @@ func (h *hold) succession(hasTurn bool, sent time.Time, stamp protocol.Stamp) *p
 	return &h.successor.claim
 }
 
+// doubtSuccessor tells the successor of a release that is not resolved: the lock may be
+// given to it still.
+func (h *hold) doubtSuccessor() {
+	n := len(h.releases)
+	if h.successor == nil || n == 0 {
+		return
+	}
+	if last := h.releases[n-1]; !last.refused {
+		h.successor.inDoubt, h.successor.base = true, last.base
+	}
+}
+
 // left takes in the record that the release left.
 func (h *hold) left(r protocol.Record) {
 	if h.successor != nil {
 		h.successor.see(r)
 		return
 	}
-	h.client.remember(r)
+	h.client.remember(h.key, r)
 }
 
 // outcome says what became of the release, now that r does not show the hold any
 // more.
 func (h *hold) outcome(r protocol.Record) (err error, resolved bool) { //nolint:revive // As above.
 	lostErr := fmt.Errorf("%w: %q: its lease ended before the release, nothing was written", ErrLost, h.key.name)
-	if last := r.LastRelease; last != nil && last.LockID == h.claim.LockID && (last.Token == h.token || last.Token == 0) {
+	sameObject := r.UID == h.record.UID
+	// Of another object it tells nothing: a late copy of the request that began this
+	// hold may have begun another in that.
+	if last := r.LastRelease; sameObject && last != nil && last.LockID == h.claim.LockID && (last.Token == h.token || last.Token == 0) {
 		for _, t := range h.releases {
 			if last.Reason == protocol.Expired || !last.Time.Equal(t.stamp) {
 				continue
@@ -225,7 +244,7 @@ func (h *hold) outcome(r protocol.Record) (err error, resolved bool) { //nolint:
 		}
 		return lostErr, true
 	}
-	if r.UID == h.record.UID && reflect.DeepEqual(r.LastRelease, h.record.LastRelease) {
+	if sameObject && reflect.DeepEqual(r.LastRelease, h.record.LastRelease) {
 		return lostErr, true // Somebody took it away: the last release is still the one before.
 	}
 	// Others have had the lock meanwhile, or the object is gone. An answer that says
