@@ -29,6 +29,7 @@ import (
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
+	"github.com/kubelock/kubelock/internal/store"
 )
 
 // TestStripForCache checks what the reaper's cache leaves out and what it keeps.
@@ -41,7 +42,7 @@ func TestStripForCache(t *testing.T) {
 		},
 		Spec: v1alpha1.DistributedLockSpec{Value: new(`"secret"`), Transitions: 3, Holder: &v1alpha1.Holder{LockID: "l"}},
 	}
-	got, err := controllers.StripForCache(lock.DeepCopy())
+	got, err := controllers.StripForCache(store.DistributedLocks)(lock.DeepCopy())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func TestStripForCache(t *testing.T) {
 	if stripped.UID != "uid" || stripped.ResourceVersion != "7" || stripped.Labels["a"] != "b" || stripped.Spec.Transitions != 3 || stripped.Spec.Holder.LockID != "l" {
 		t.Errorf("the cache has %+v, which lacks what deciding needs", stripped)
 	}
-	if got, err := controllers.StripForCache(&corev1.Pod{}); err == nil {
+	if got, err := controllers.StripForCache(store.DistributedLocks)(&corev1.Pod{}); err == nil {
 		t.Errorf("a Pod is cached as %+v", got)
 	}
 }

@@ -24,18 +24,26 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/store"
 )
 
 // collect deletes the object of a lock that has been free for its objectExpiry. The
 // preconditions let anybody win who has touched the lock meanwhile.
-func (r *DistributedLockReaper) collect(ctx context.Context, obj *v1alpha1.DistributedLock) error {
-	err := r.Client.Delete(ctx, obj, client.Preconditions{UID: &obj.UID, ResourceVersion: &obj.ResourceVersion})
+func (r *Reaper) collect(ctx context.Context, obj store.Object) error {
+	lock, err := r.Kind.Decode(obj)
+	if err != nil {
+		return err
+	}
+	if left, ok := r.Kind.Remains(lock); ok { // Others keep something in it.
+		err = r.Client.Update(ctx, left, client.FieldOwner(FieldManager))
+	} else {
+		err = r.Client.Delete(ctx, obj, client.Preconditions{UID: new(obj.GetUID()), ResourceVersion: new(obj.GetResourceVersion())})
+	}
 	if err != nil {
 		return fmt.Errorf("deleting an unused lock: %w", err)
 	}
 	objectsDeleted.Inc()
-	expiry := obj.Spec.ObjectExpiry.Duration
+	expiry := lock.ObjectExpiry
 	log.FromContext(ctx).Info("Deleted a lock that was not used for its objectExpiry", "objectExpiry", expiry)
 	r.Events.Eventf(obj, nil, corev1.EventTypeNormal, "ObjectExpired", "DeleteLock",
 		"not used for %s, deleted with its state", expiry)

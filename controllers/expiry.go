@@ -24,20 +24,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
 // expire ends a hold whose lease has ended, and gives the lock to the first waiter
 // if there is one. The state stays as the holder last wrote it.
-func (r *DistributedLockReaper) expire(ctx context.Context, obj *v1alpha1.DistributedLock) error {
-	lock := store.FromObject(obj)
+func (r *Reaper) expire(ctx context.Context, obj store.Object) error {
+	lock, err := r.Kind.Decode(obj)
+	if err != nil {
+		return err
+	}
 	next, err := protocol.Expire(lock, nil, r.ServerTime.Stamp(r.Now()))
 	if err != nil {
 		return err
 	}
-	if err := r.Client.Update(ctx, store.ToObject(next), client.FieldOwner(FieldManager)); err != nil {
+	if err := r.Client.Update(ctx, r.Kind.Encode(next), client.FieldOwner(FieldManager)); err != nil {
 		return fmt.Errorf("ending an expired hold: %w", err)
 	}
 	holdersExpired.Inc()
@@ -57,12 +59,16 @@ func (r *DistributedLockReaper) expire(ctx context.Context, obj *v1alpha1.Distri
 }
 
 // grant gives a free lock that clients queue for to the first of them.
-func (r *DistributedLockReaper) grant(ctx context.Context, obj *v1alpha1.DistributedLock) error {
-	next, err := protocol.Grant(store.FromObject(obj), r.ServerTime.Stamp(r.Now()))
+func (r *Reaper) grant(ctx context.Context, obj store.Object) error {
+	lock, err := r.Kind.Decode(obj)
 	if err != nil {
 		return err
 	}
-	if err := r.Client.Update(ctx, store.ToObject(next), client.FieldOwner(FieldManager)); err != nil {
+	next, err := protocol.Grant(lock, r.ServerTime.Stamp(r.Now()))
+	if err != nil {
+		return err
+	}
+	if err := r.Client.Update(ctx, r.Kind.Encode(next), client.FieldOwner(FieldManager)); err != nil {
 		return fmt.Errorf("granting a free lock: %w", err)
 	}
 	if next.Holder == nil {

@@ -35,6 +35,7 @@ import (
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/servertime"
+	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/internal/testenv"
 )
 
@@ -122,7 +123,7 @@ func (r reaper) start(t *testing.T) manager.Manager {
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		Cache: cache.Options{
 			DefaultNamespaces: namespaces,
-			ByObject:          map[client.Object]cache.ByObject{&v1alpha1.DistributedLock{}: {Transform: controllers.StripForCache}},
+			ByObject:          map[client.Object]cache.ByObject{&v1alpha1.DistributedLock{}: {Transform: controllers.StripForCache(store.DistributedLocks)}},
 		},
 	})
 	if err != nil {
@@ -132,7 +133,7 @@ func (r reaper) start(t *testing.T) manager.Manager {
 	if r.live != nil {
 		live = r.live(live)
 	}
-	reaper := &controllers.DistributedLockReaper{
+	reaper := &controllers.Reaper{
 		Client:       mgr.GetClient(),
 		Live:         live,
 		Events:       mgr.GetEventRecorder("kubelock-reaper"),

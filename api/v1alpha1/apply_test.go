@@ -67,7 +67,7 @@ func newStore(t testing.TB, namespace string) store.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.NewDistributedLocks(env.Config, client, namespace, "kubelock")
+	s, err := store.DistributedLocks.Open(env.Config, client, namespace, "kubelock")
 	if err != nil {
 		t.Fatal(err)
 	}

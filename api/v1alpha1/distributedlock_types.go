@@ -26,6 +26,10 @@ import (
 // lock does not have it.
 const HolderLabel = "kubelock.dev/holder"
 
+// LockLabel is the label of an object of another kind than DistributedLock that a lock
+// is kept in: of a Lease or a ConfigMap. Its value is "true".
+const LockLabel = "kubelock.dev/lock"
+
 // MaxValueBytes is the largest state that a DistributedLock stores, in bytes of
 // JSON text.
 const MaxValueBytes = 1 << 20

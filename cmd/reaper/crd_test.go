@@ -48,7 +48,7 @@ func TestWithoutTheCRD(t *testing.T) {
 	}()
 
 	begun := time.Now()
-	err := run(within(t, patience), config, options{metricsAddress: "0", probeAddress: "0", concurrency: 1})
+	err := run(within(t, patience), config, options{metricsAddress: "0", probeAddress: "0", distributedLocks: true, concurrency: 1})
 	if err == nil || !strings.Contains(err.Error(), `install the CustomResourceDefinition with "`+remedy+`"`) {
 		t.Errorf("without the CRD the reaper ends with: %v", err)
 	}

@@ -78,7 +78,7 @@ func TestOneReplicaWorks(t *testing.T) {
 	sent[0].until.Store(&until)
 	die(t, ns, "second")
 	elsewhere := env.Watch(t, another)
-	startReplica(t, account(t), options{metricsAddress: "0", probeAddress: "0", namespaces: another, concurrency: 1})
+	startReplica(t, account(t), options{metricsAddress: "0", probeAddress: "0", namespaces: another, distributedLocks: true, concurrency: 1})
 	die(t, another, "later")
 	elsewhere.Until(patience, "later", "freed", expired)
 	close(until)

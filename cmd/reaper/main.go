@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command reaper is the controller that clears expired holders of DistributedLocks
-// and deletes locks that are no longer used.
+// Command reaper is the controller that clears expired holders of locks and deletes
+// locks that are no longer used.
 package main
 
 import (
@@ -27,14 +27,11 @@ import (
 	"os"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -83,59 +80,34 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return clock.Transport(next, time.Now) })
 	config.QPS = -1 // The API server's priority and fairness is the limit.
 
-	if err := installed(config); err != nil {
-		return err
+	if o.distributedLocks {
+		if err := installed(config); err != nil {
+			return err
+		}
 	}
 	mgr, err := ctrl.NewManager(config, o.manager(scheme))
 	if err != nil {
 		return err
 	}
-	reaper := &controllers.DistributedLockReaper{
-		Client:       mgr.GetClient(),
-		Live:         mgr.GetAPIReader(),
-		Events:       mgr.GetEventRecorder("kubelock-reaper"),
-		ServerTime:   clock,
-		MaxClockSkew: o.maxClockSkew,
-		Concurrency:  o.concurrency,
-	}
-	if err := reaper.SetupWithManager(mgr); err != nil {
-		return err
+	for _, kind := range o.kinds() {
+		reaper := &controllers.Reaper{
+			Kind:         kind,
+			Client:       mgr.GetClient(),
+			Live:         mgr.GetAPIReader(),
+			Events:       mgr.GetEventRecorder("kubelock-reaper"),
+			ServerTime:   clock,
+			MaxClockSkew: o.maxClockSkew,
+			Concurrency:  o.concurrency,
+		}
+		if err := reaper.SetupWithManager(mgr); err != nil {
+			return err
+		}
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}
-	if err := mgr.AddReadyzCheck("cache", cacheSynced(mgr.GetCache())); err != nil {
+	if err := mgr.AddReadyzCheck("cache", cacheSynced(mgr.GetCache(), o.kinds())); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
-}
-
-// installed returns an error if the API server does not know DistributedLocks.
-func installed(config *rest.Config) error {
-	client, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		return err
-	}
-	if _, err = client.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String()); apierrors.IsNotFound(err) {
-		return fmt.Errorf("the API server does not know %s, install the CustomResourceDefinition with \"kubectl apply -k config/crd\": %w",
-			v1alpha1.Resource("distributedlocks"), err)
-	}
-	return err
-}
-
-// cacheSynced is ready when the locks are watched: a reaper that cannot list them
-// reaps nothing.
-func cacheSynced(c cache.Cache) healthz.Checker {
-	return func(req *http.Request) error {
-		ctx, cancel := context.WithTimeout(req.Context(), time.Second)
-		defer cancel()
-		informer, err := c.GetInformer(ctx, &v1alpha1.DistributedLock{})
-		if err != nil {
-			return fmt.Errorf("locks are not watched yet: %w", err)
-		}
-		if !informer.HasSynced() { // GetInformer does not wait for a cache that has not been started.
-			return errors.New("locks are not watched yet")
-		}
-		return nil
-	}
 }

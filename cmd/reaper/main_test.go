@@ -103,7 +103,8 @@ func elected(t *testing.T) options {
 	t.Helper()
 	return options{
 		metricsAddress: freeAddress(t), metricsSecure: true, probeAddress: freeAddress(t),
-		leaderElect: true, electionNamespace: testenv.ReaperNamespace, maxClockSkew: time.Second, concurrency: 4,
+		leaderElect: true, electionNamespace: testenv.ReaperNamespace,
+		distributedLocks: true, maxClockSkew: time.Second, concurrency: 4,
 	}
 }
 

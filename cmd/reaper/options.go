@@ -23,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -34,6 +35,7 @@ import (
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
+	"github.com/kubelock/kubelock/internal/store"
 )
 
 // options are the command line's.
@@ -44,6 +46,9 @@ type options struct {
 	leaderElect       bool
 	electionNamespace string
 	namespaces        string
+	distributedLocks  bool
+	leases            bool
+	configMaps        bool
 	maxClockSkew      time.Duration
 	concurrency       int
 	logging           zap.Options
@@ -58,6 +63,9 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "Let only one of several replicas work at a time.")
 	flags.StringVar(&o.electionNamespace, "leader-election-namespace", "", "The namespace of the election's Lease; the default is the pod's own.")
 	flags.StringVar(&o.namespaces, "namespaces", "", "The namespaces to reap in, with commas between them; empty means all.")
+	flags.BoolVar(&o.distributedLocks, "distributedlocks", true, "Reap DistributedLocks.")
+	flags.BoolVar(&o.leases, "leases", false, "Reap Leases with the label "+lockLabel+".")
+	flags.BoolVar(&o.configMaps, "configmaps", false, "Reap ConfigMaps with the label "+lockLabel+".")
 	flags.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Second, "How far the clocks of the API servers may be apart; below 0, leases are judged only by watching them.")
 	flags.IntVar(&o.concurrency, "concurrency", 4, "How many locks are worked on at once.")
 	o.logging.BindFlags(flags)
@@ -69,6 +77,9 @@ func (o *options) check() error {
 	if o.concurrency < 1 {
 		wrong = append(wrong, fmt.Errorf("--concurrency must be at least 1, not %d", o.concurrency))
 	}
+	if len(o.kinds()) == 0 {
+		wrong = append(wrong, errors.New("there is nothing to reap: set --distributedlocks, --leases or --configmaps"))
+	}
 	for ns := range o.reaped() {
 		// An empty name would mean every namespace.
 		if problems := validation.IsDNS1123Label(ns); len(problems) > 0 {
@@ -76,6 +87,33 @@ func (o *options) check() error {
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+// lockLabel selects the objects of other kinds than kubelock's own that are locks.
+const lockLabel = v1alpha1.LockLabel + "=true"
+
+// kinds are the kinds of objects to reap.
+func (o *options) kinds() []store.Kind {
+	var kinds []store.Kind
+	for kind, reaped := range map[store.Kind]bool{store.DistributedLocks: o.distributedLocks, store.Leases: o.leases, store.ConfigMaps: o.configMaps} {
+		if reaped {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
+// cached is what of each kind is cached: locks only, without their states.
+func (o *options) cached() map[client.Object]cache.ByObject {
+	all := map[client.Object]cache.ByObject{}
+	for _, kind := range o.kinds() {
+		by := cache.ByObject{Transform: controllers.StripForCache(kind)}
+		if kind != store.DistributedLocks {
+			by.Label = labels.SelectorFromSet(labels.Set{v1alpha1.LockLabel: "true"})
+		}
+		all[kind.New()] = by
+	}
+	return all
 }
 
 // reaped are the namespaces to reap in; nil means all.
@@ -106,7 +144,7 @@ func (o *options) manager(scheme *runtime.Scheme) ctrl.Options {
 		LeaderElectionReleaseOnCancel: true, // Nothing runs after the manager has ended.
 		Cache: cache.Options{
 			DefaultNamespaces: o.reaped(),
-			ByObject:          map[client.Object]cache.ByObject{&v1alpha1.DistributedLock{}: {Transform: controllers.StripForCache}},
+			ByObject:          o.cached(),
 		},
 	}
 }

@@ -26,6 +26,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/kubelock/kubelock/internal/store"
 )
 
 // gate holds back requests for locks until it is opened.
@@ -90,7 +92,7 @@ func TestNotReadyBeforeTheCacheIsStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cacheSynced(unstarted)(req); err == nil {
+	if err := cacheSynced(unstarted, []store.Kind{store.DistributedLocks})(req); err == nil {
 		t.Error("ready, though nothing is watched")
 	}
 }
@@ -103,7 +105,7 @@ func TestDeniedReaperIsNotReady(t *testing.T) {
 	if _, err := env.Clientset(t).CoreV1().ServiceAccounts(ns).Create(t.Context(), nobody, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	r := startReplica(t, env.ServiceAccount(t, ns, "nobody"), options{metricsAddress: "0", probeAddress: freeAddress(t), concurrency: 1})
+	r := startReplica(t, env.ServiceAccount(t, ns, "nobody"), options{metricsAddress: "0", probeAddress: freeAddress(t), distributedLocks: true, concurrency: 1})
 	eventually(t, "the log tells", func() bool { return len(logs.With("forbidden")) > 0 })
 	if code := r.probe(t, "/readyz"); code != http.StatusInternalServerError {
 		t.Errorf("/readyz answers %d, want 500", code)

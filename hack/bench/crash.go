@@ -34,6 +34,7 @@ import (
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/servertime"
+	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -56,12 +57,12 @@ func (b *bench) reap(ctx context.Context) (stop func(), err error) {
 		Scheme:                 scheme,
 		Metrics:                metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress: "0",
-		Cache:                  cache.Options{DefaultTransform: controllers.StripForCache},
+		Cache:                  cache.Options{DefaultTransform: controllers.StripForCache(store.DistributedLocks)},
 	})
 	if err != nil {
 		return nil, err
 	}
-	reaper := &controllers.DistributedLockReaper{
+	reaper := &controllers.Reaper{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: noEvents{}, ServerTime: clock, MaxClockSkew: time.Second,
 	}
 	if err := reaper.SetupWithManager(mgr); err != nil {

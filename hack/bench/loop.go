@@ -164,7 +164,7 @@ func (b *bench) store(config *rest.Config) (store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return store.NewDistributedLocks(config, client, namespace, "bench")
+	return store.DistributedLocks.Open(config, client, namespace, "bench")
 }
 
 // bare is how many updates of one lock's object a single client does in a second, one
@@ -225,9 +225,9 @@ func (b *bench) racers(ctx context.Context, n int) (result, error) {
 			return result{}, err
 		}
 		versions := make(chan protocol.Record, 1)
-		informer := cache.NewSharedIndexInformer(s.Watcher(key), s.Example(), 0, cache.Indexers{})
+		informer := cache.NewSharedIndexInformer(s.Watcher(key), s.Kind().New(), 0, cache.Indexers{})
 		newest := func(obj any) {
-			r, err := s.Decode(obj)
+			r, err := s.Kind().Decode(obj)
 			if err != nil {
 				return
 			}

@@ -85,6 +85,10 @@ type Holder struct {
 	Duration    time.Duration
 }
 
+// Foreign reports whether somebody holds the lock who is no kubelock client, and so
+// gives it to nobody.
+func (h *Holder) Foreign() bool { return h.Client == "" }
+
 // Pod is the Pod that a holder runs in; the zero Pod when it runs in none.
 type Pod struct{ Name, UID string }
 

@@ -35,6 +35,7 @@ import (
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/servertime"
+	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -433,14 +434,14 @@ func (w *world) reap(stop <-chan struct{}) {
 		Logger:                 logr.Discard(),
 		Metrics:                metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress: "0",
-		Cache:                  cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.DistributedLock{}: {Transform: controllers.StripForCache}}},
+		Cache:                  cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.DistributedLock{}: {Transform: controllers.StripForCache(store.DistributedLocks)}}},
 		MapperProvider:         mapper,
 	})
 	if err != nil {
 		w.violatedf("the reaper: %v", err)
 		return
 	}
-	reaper := &controllers.DistributedLockReaper{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: noEvents{}, ServerTime: clock, MaxClockSkew: maxClockSkew, Now: n.now}
+	reaper := &controllers.Reaper{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: noEvents{}, ServerTime: clock, MaxClockSkew: maxClockSkew, Now: n.now}
 	if err := reaper.SetupWithManager(mgr); err != nil {
 		w.violatedf("the reaper: %v", err)
 		return

@@ -201,7 +201,11 @@ func (w *world) committed(c memapi.Commit) {
 			w.violatedLockedf("%s cannot be read: %v", c.Name, err)
 			return
 		}
-		now = store.FromObject(obj)
+		var err error
+		if now, err = store.DistributedLocks.Decode(obj); err != nil {
+			w.violatedLockedf("%s cannot be read: %v", c.Name, err)
+			return
+		}
 		if label := obj.Labels[v1alpha1.HolderLabel]; w.writer != nil && (now.Holder == nil) != (label == "") {
 			w.violatedLockedf("invariant 1: %s is labelled %q and held by %+v", c.Name, label, now.Holder)
 		}

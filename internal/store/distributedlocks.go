@@ -17,146 +17,43 @@ limitations under the License.
 package store
 
 import (
-	"context"
 	"fmt"
 	"maps"
-	"net/http"
+	"reflect"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/gentype"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
-const resource = "distributedlocks"
-
-type distributedLocks struct {
-	client  *gentype.ClientWithList[*v1alpha1.DistributedLock, *v1alpha1.DistributedLockList]
-	manager string
+// DistributedLocks are kubelock's own kind. Resources of a CustomResourceDefinition are
+// kept as JSON, of which etcd takes 1.5 MiB for a request by default; a part is left
+// for the rest of the object.
+var DistributedLocks Kind = &kind[*v1alpha1.DistributedLock, *v1alpha1.DistributedLockList]{
+	resource:    v1alpha1.GroupVersion.WithResource("distributedlocks"),
+	role:        "kubelock-user",
+	limit:       Limit{Bytes: v1alpha1.MaxValueBytes, Escaped: 3<<19 - 32<<10},
+	apiPath:     "/apis",
+	contentType: runtime.ContentTypeJSON,
+	addToScheme: v1alpha1.AddToScheme,
+	newObject:   func() *v1alpha1.DistributedLock { return &v1alpha1.DistributedLock{} },
+	newList:     func() *v1alpha1.DistributedLockList { return &v1alpha1.DistributedLockList{} },
+	codec:       distributedLockCodec{},
 }
 
-// NewDistributedLocks returns a store in the DistributedLocks of a namespace.
-// manager is the field manager of its writes. config's requests are sent through
-// client.
-func NewDistributedLocks(config *rest.Config, client *http.Client, namespace, manager string) (Store, error) {
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("registering the types of %s: %w", v1alpha1.GroupVersion, err)
-	}
-	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+type distributedLockCodec struct{}
 
-	config = rest.CopyConfig(config)
-	config.GroupVersion = &v1alpha1.GroupVersion
-	config.APIPath = "/apis"
-	config.ContentType = runtime.ContentTypeJSON
-	config.AcceptContentTypes = runtime.ContentTypeJSON
-	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	restClient, err := rest.RESTClientForConfigAndClient(config, client)
-	if err != nil {
-		return nil, err
-	}
-	return &distributedLocks{
-		client: gentype.NewClientWithList(resource, rest.Interface(once{restClient}), runtime.NewParameterCodec(scheme), namespace,
-			func() *v1alpha1.DistributedLock { return &v1alpha1.DistributedLock{} },
-			func() *v1alpha1.DistributedLockList { return &v1alpha1.DistributedLockList{} }),
-		manager: manager,
-	}, nil
-}
+const (
+	holderPath  = "/spec/holder"
+	waitersPath = "/spec/waiters"
+	headPath    = waitersPath + "/0"
+	labelsPath  = "/metadata/labels"
+)
 
-// once is a REST client that sends each write one time only. client-go would send
-// it again after some errors, and then the error of the last copy would hide what
-// became of the first.
-type once struct{ rest.Interface }
-
-func (c once) Post() *rest.Request   { return c.Interface.Post().MaxRetries(0) }
-func (c once) Put() *rest.Request    { return c.Interface.Put().MaxRetries(0) }
-func (c once) Delete() *rest.Request { return c.Interface.Delete().MaxRetries(0) }
-func (c once) Patch(pt types.PatchType) *rest.Request {
-	return c.Interface.Patch(pt).MaxRetries(0)
-}
-
-func (s *distributedLocks) Resource() schema.GroupResource { return v1alpha1.Resource(resource) }
-
-func (s *distributedLocks) Get(ctx context.Context, name string) (protocol.Record, error) {
-	obj, err := s.client.Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) && !NoSuchResource(err) {
-		return protocol.Record{Name: name}, nil
-	}
-	if err != nil {
-		return protocol.Record{}, err
-	}
-	return FromObject(obj), nil
-}
-
-func (s *distributedLocks) Create(ctx context.Context, r protocol.Record) (protocol.Record, error) {
-	obj, err := s.client.Create(ctx, ToObject(r), metav1.CreateOptions{FieldManager: s.manager})
-	if err != nil {
-		return protocol.Record{}, err
-	}
-	return FromObject(obj), nil
-}
-
-func (s *distributedLocks) Update(ctx context.Context, r protocol.Record) (protocol.Record, error) {
-	obj, err := s.client.Update(ctx, ToObject(r), metav1.UpdateOptions{FieldManager: s.manager})
-	if err != nil {
-		return protocol.Record{}, err
-	}
-	return FromObject(obj), nil
-}
-
-func (s *distributedLocks) Delete(ctx context.Context, r protocol.Record) error {
-	return s.client.Delete(ctx, r.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{
-		UID:             new(types.UID(r.UID)),
-		ResourceVersion: new(r.ResourceVersion),
-	}})
-}
-
-func (s *distributedLocks) Watcher(name string) cache.ListerWatcher {
-	selector := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-	return s.selected(func(options *metav1.ListOptions) { options.FieldSelector = selector })
-}
-
-func (s *distributedLocks) HeldBy(client string) cache.ListerWatcher {
-	selector := labels.Set{v1alpha1.HolderLabel: client}.String()
-	return s.selected(func(options *metav1.ListOptions) { options.LabelSelector = selector })
-}
-
-func (s *distributedLocks) selected(choose func(*metav1.ListOptions)) cache.ListerWatcher {
-	return &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			choose(&options)
-			return s.client.List(ctx, options)
-		},
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			choose(&options)
-			return s.client.Watch(ctx, options)
-		},
-	}
-}
-
-func (s *distributedLocks) Example() runtime.Object { return &v1alpha1.DistributedLock{} }
-
-func (s *distributedLocks) Decode(obj any) (protocol.Record, error) {
-	lock, ok := obj.(*v1alpha1.DistributedLock)
-	if !ok {
-		return protocol.Record{}, fmt.Errorf("got a %T, want a DistributedLock", obj)
-	}
-	return FromObject(lock), nil
-}
-
-// FromObject reads a DistributedLock as a lock.
-func FromObject(obj *v1alpha1.DistributedLock) protocol.Record {
+func (distributedLockCodec) decode(obj *v1alpha1.DistributedLock) (protocol.Record, error) {
 	r := protocol.Record{
 		Name:            obj.Name,
 		UID:             string(obj.UID),
@@ -174,46 +71,14 @@ func FromObject(obj *v1alpha1.DistributedLock) protocol.Record {
 	if d := obj.Spec.ObjectExpiry; d != nil {
 		r.ObjectExpiry = d.Duration
 	}
-	if h := obj.Spec.Holder; h != nil {
-		r.Holder = &protocol.Holder{
-			Identity:    h.Identity,
-			Client:      h.Client,
-			LockID:      h.LockID,
-			Token:       h.Token,
-			AcquireTime: h.AcquireTime.Time,
-			RenewTime:   h.RenewTime.Time,
-			Source:      protocol.Source(h.RenewTimeSource),
-			Duration:    h.Duration.Duration,
-		}
-		if h.Pod != nil {
-			r.Holder.Pod = protocol.Pod{Name: h.Pod.Name, UID: string(h.Pod.UID)}
-		}
-	}
-	if l := obj.Spec.LastRelease; l != nil {
-		r.LastRelease = &protocol.LastRelease{
-			LockID:   l.LockID,
-			Identity: l.Identity,
-			Token:    l.Token,
-			Time:     l.Time.Time,
-			Source:   protocol.Source(l.TimeSource),
-			Reason:   protocol.Reason(l.Reason),
-		}
-	}
-	return r
+	r.Holder = fromHolder(obj.Spec.Holder)
+	r.LastRelease = fromLastRelease(obj.Spec.LastRelease)
+	return r, nil
 }
 
-// ToObject writes r over the object that it was read from, so that what others put
-// into the object's metadata stays. Managed fields are the server's to keep.
-func ToObject(r protocol.Record) *v1alpha1.DistributedLock {
-	stored, ok := r.Stored.(*v1alpha1.DistributedLock)
-	if !ok {
-		stored = &v1alpha1.DistributedLock{ObjectMeta: metav1.ObjectMeta{Name: r.Name}}
-	}
+func (distributedLockCodec) encode(stored *v1alpha1.DistributedLock, r protocol.Record) *v1alpha1.DistributedLock {
 	obj := &v1alpha1.DistributedLock{ObjectMeta: stored.ObjectMeta}
-	obj.UID, obj.ResourceVersion = types.UID(r.UID), r.ResourceVersion
-	obj.ManagedFields = nil
-	obj.Labels = maps.Clone(obj.Labels)
-	delete(obj.Labels, v1alpha1.HolderLabel)
+	obj.Labels = withHolder(stored.Labels, r.Holder)
 
 	spec := &obj.Spec
 	if r.Key != r.Name {
@@ -228,18 +93,117 @@ func ToObject(r protocol.Record) *v1alpha1.DistributedLock {
 	} else if r.ObjectExpiry > 0 {
 		spec.ObjectExpiry = &v1alpha1.Duration{Duration: r.ObjectExpiry}
 	}
-	if h := r.Holder; h != nil {
-		if obj.Labels == nil {
-			obj.Labels = map[string]string{}
-		}
-		obj.Labels[v1alpha1.HolderLabel] = h.Client
-		spec.Holder = toHolder(h)
-	}
+	spec.Holder = toHolder(r.Holder)
 	spec.LastRelease = toLastRelease(r.LastRelease)
 	return obj
 }
 
+func (distributedLockCodec) amend(p *patch, stored *v1alpha1.DistributedLock, from, to protocol.Record) {
+	p.test(holderPath+"/lockID", stored.Spec.Holder.LockID)
+	p.test(holderPath+"/renewTime", stored.Spec.Holder.RenewTime)
+
+	gone, come := queueChange(from.Waiters, to.Waiters)
+	for _, entry := range from.Waiters[:gone] {
+		p.test(headPath, entry)
+		p.remove(headPath)
+	}
+	for _, entry := range come {
+		distributedLockCodec{}.enqueue(p, stored, entry)
+	}
+
+	if to.Holder != nil {
+		p.add(holderPath, toHolder(to.Holder))
+	} else {
+		p.remove(holderPath)
+	}
+	p.change(labelsPath, stored.Labels, withHolder(stored.Labels, to.Holder))
+	if !reflect.DeepEqual(from.Value, to.Value) {
+		p.set("/spec/value", from.Value != nil, to.Value != nil, to.Value)
+	}
+	if from.ObjectExpiry != to.ObjectExpiry {
+		p.set("/spec/objectExpiry", from.ObjectExpiry != 0, to.ObjectExpiry != 0, v1alpha1.Duration{Duration: to.ObjectExpiry})
+	}
+	if from.LastRelease != to.LastRelease {
+		p.add("/spec/lastRelease", toLastRelease(to.LastRelease))
+	}
+	if from.Transitions != to.Transitions {
+		p.add("/spec/transitions", to.Transitions)
+	}
+}
+
+// enqueue appends to the list; where there is none, it begins one.
+func (distributedLockCodec) enqueue(p *patch, stored *v1alpha1.DistributedLock, entry string) {
+	if stored.Spec.Waiters == nil {
+		p.test(waitersPath, null)
+		p.add(waitersPath, []string{entry})
+		return
+	}
+	p.add(waitersPath+"/-", entry)
+}
+
+func (distributedLockCodec) dequeue(p *patch, stored *v1alpha1.DistributedLock, place int) {
+	path := fmt.Sprintf("%s/%d", waitersPath, place)
+	p.test(path, stored.Spec.Waiters[place])
+	p.remove(path)
+}
+
+func (distributedLockCodec) strip(obj *v1alpha1.DistributedLock) { obj.Spec.Value = nil }
+
+func (distributedLockCodec) remains(*v1alpha1.DistributedLock) (*v1alpha1.DistributedLock, bool) {
+	return nil, false
+}
+
+// withHolder are an object's labels when h holds the lock; nil: nobody does.
+func withHolder(stored map[string]string, h *protocol.Holder) map[string]string {
+	labels := maps.Clone(stored)
+	delete(labels, v1alpha1.HolderLabel)
+	if h != nil && h.Client != "" {
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels[v1alpha1.HolderLabel] = h.Client
+	}
+	return labels
+}
+
+func fromHolder(h *v1alpha1.Holder) *protocol.Holder {
+	if h == nil {
+		return nil
+	}
+	holder := &protocol.Holder{
+		Identity:    h.Identity,
+		Client:      h.Client,
+		LockID:      h.LockID,
+		Token:       h.Token,
+		AcquireTime: h.AcquireTime.Time,
+		RenewTime:   h.RenewTime.Time,
+		Source:      protocol.Source(h.RenewTimeSource),
+		Duration:    h.Duration.Duration,
+	}
+	if h.Pod != nil {
+		holder.Pod = protocol.Pod{Name: h.Pod.Name, UID: string(h.Pod.UID)}
+	}
+	return holder
+}
+
+func fromLastRelease(l *v1alpha1.LastRelease) *protocol.LastRelease {
+	if l == nil {
+		return nil
+	}
+	return &protocol.LastRelease{
+		LockID:   l.LockID,
+		Identity: l.Identity,
+		Token:    l.Token,
+		Time:     l.Time.Time,
+		Source:   protocol.Source(l.TimeSource),
+		Reason:   protocol.Reason(l.Reason),
+	}
+}
+
 func toHolder(h *protocol.Holder) *v1alpha1.Holder {
+	if h == nil {
+		return nil
+	}
 	holder := &v1alpha1.Holder{
 		Identity:        h.Identity,
 		Client:          h.Client,

@@ -20,13 +20,63 @@ package store
 
 import (
 	"context"
+	"net/http"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/kubelock/kubelock/internal/protocol"
 )
+
+// Object is what locks are kept in.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Kind is a kind of object that locks can be kept in.
+type Kind interface {
+	// Resource names the kind.
+	Resource() schema.GroupVersionResource
+	// Role is the ClusterRole that the project ships for those who lock in this kind.
+	Role() string
+	// Limit is how much state fits.
+	Limit() Limit
+	// New returns an empty object.
+	New() Object
+	// Decode reads an object, as clients and informers deliver it, as a lock. Its error
+	// is an *UnusableError for an object that no lock can be kept in as it is.
+	Decode(obj any) (protocol.Record, error)
+	// Encode writes r over a copy of the object that it was read from, so that what
+	// others put into that stays.
+	Encode(r protocol.Record) Object
+	// Remains is what is left of the object of r when its lock is deleted; ok is false if
+	// that is nothing that others would miss.
+	Remains(r protocol.Record) (left Object, ok bool)
+	// Strip takes out of an object what deciding what to do with its lock does not need:
+	// states may be large and secret, and managed fields are larger than most locks.
+	Strip(obj any) error
+	// Open returns a store in the objects of a namespace. manager is the field manager
+	// of its writes. config's requests are sent through client.
+	Open(config *rest.Config, client *http.Client, namespace, manager string) (Store, error)
+}
+
+// Limit is how much state an object takes.
+type Limit struct {
+	Bytes int // of JSON text
+	// Escaped is how long that text may be as a string in JSON; 0 where objects are not
+	// kept as JSON.
+	Escaped int
+}
+
+// UnusableError says that a lock cannot be kept in an object as it is. A person has to
+// change that.
+type UnusableError struct{ Reason string }
+
+func (e *UnusableError) Error() string { return e.Reason }
 
 // Store keeps the locks of one namespace. Each method with a context is
 // one request to the API server, never repeated, that ends with ctx. It is safe
@@ -34,8 +84,8 @@ import (
 //
 // Errors are those of client-go; OutcomeOf tells what one means for a write.
 type Store interface {
-	// Resource is the kind of object that locks are kept in.
-	Resource() schema.GroupResource
+	// Kind is the kind of object that locks are kept in.
+	Kind() Kind
 	// Get reads a lock. A lock that has no object gives a record that does not exist,
 	// and no error.
 	Get(ctx context.Context, name string) (protocol.Record, error)
@@ -45,25 +95,22 @@ type Store interface {
 	Update(ctx context.Context, r protocol.Record) (protocol.Record, error)
 	// Amend writes what makes to of from, which is held, if that hold has not been
 	// renewed or ended since, and the waiters that to does without are still the first
-	// of the queue. Where the hold ends and none of them gets the lock, the queue must
-	// be the same. Otherwise waiters may have come and gone, and others may have
-	// changed what to does not.
+	// of the queue. Where the hold ends and none of them gets the lock, the object
+	// must still be at from's ResourceVersion. Otherwise waiters may have come and gone,
+	// and others may have changed what to does not.
 	Amend(ctx context.Context, from, to protocol.Record) (protocol.Record, error)
 	// Enqueue appends an entry to the queue of r's object, however that has changed
 	// since r.
 	Enqueue(ctx context.Context, r protocol.Record, entry string) (protocol.Record, error)
 	// Dequeue removes the entry at that place of r's queue, if it still is there.
 	Dequeue(ctx context.Context, r protocol.Record, place int) (protocol.Record, error)
-	// Delete removes the object of r, if it still is at r's UID and ResourceVersion.
+	// Delete removes the object of r, if it still is at r's UID and ResourceVersion. What
+	// others keep in it stays, and then the object does, too, without a trace of the lock.
 	Delete(ctx context.Context, r protocol.Record) error
 	// Watcher lists and watches the object of one name, for an informer.
 	Watcher(name string) cache.ListerWatcher
 	// HeldBy lists and watches the locks that a client holds, for an informer.
 	HeldBy(client string) cache.ListerWatcher
-	// Example is an empty object of the kind that Watcher delivers.
-	Example() runtime.Object
-	// Decode reads an object that Watcher delivered.
-	Decode(obj any) (protocol.Record, error)
 }
 
 // Write creates or updates the object of r, whichever r asks for.

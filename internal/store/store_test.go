@@ -55,7 +55,10 @@ func TestObjectsKeepRecords(t *testing.T) {
 		"free": {Name: "k", UID: "u", ResourceVersion: "7", Key: "k", Waiters: []string{}},
 		"null": {Name: "k", UID: "u", ResourceVersion: "7", Key: "k", Waiters: []string{}, Value: new("null")},
 	} {
-		back := FromObject(ToObject(r))
+		back, err := DistributedLocks.Decode(DistributedLocks.Encode(r))
+		if err != nil {
+			t.Fatal(err)
+		}
 		back.Stored = nil
 		back.CreateTime = r.CreateTime
 		if !reflect.DeepEqual(back, r) {
@@ -70,8 +73,8 @@ func TestObjectsKeepRecords(t *testing.T) {
 		Finalizers:    []string{"example.com/f"},
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 	}}
-	r := FromObject(others)
-	free := ToObject(r)
+	r := decoded(t, others)
+	free := encoded(r)
 	if free.Labels["team"] != "a" || free.Annotations["note"] != "b" || len(free.Finalizers) != 1 {
 		t.Errorf("the metadata of others became %+v", free.ObjectMeta)
 	}
@@ -79,12 +82,25 @@ func TestObjectsKeepRecords(t *testing.T) {
 		t.Errorf("a free lock is written with the metadata %+v", free.ObjectMeta)
 	}
 	r.Holder = full.Holder
-	if held := ToObject(r); held.Labels[v1alpha1.HolderLabel] != "c" || held.Labels["team"] != "a" {
+	if held := encoded(r); held.Labels[v1alpha1.HolderLabel] != "c" || held.Labels["team"] != "a" {
 		t.Errorf("a held lock has the labels %v", held.Labels)
 	}
 	if others.Labels[v1alpha1.HolderLabel] != "old" || len(others.ManagedFields) != 1 {
 		t.Error("writing changed the object that was read")
 	}
+}
+
+func decoded(t *testing.T, obj *v1alpha1.DistributedLock) protocol.Record {
+	t.Helper()
+	r, err := DistributedLocks.Decode(obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func encoded(r protocol.Record) *v1alpha1.DistributedLock {
+	return DistributedLocks.Encode(r).(*v1alpha1.DistributedLock)
 }
 
 func TestOutcomes(t *testing.T) {

@@ -104,7 +104,7 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 	if err != nil {
 		return nil, err
 	}
-	st, err := store.NewDistributedLocks(conns.config, conns.http, s.namespace, fieldManager)
+	st, err := s.kind.Open(conns.config, conns.http, s.namespace, fieldManager)
 	if err != nil {
 		return nil, fmt.Errorf("kubelock: the API server's configuration: %w", err)
 	}
@@ -213,7 +213,7 @@ func (c *Client) read(ctx context.Context, k key, timeout time.Duration) (protoc
 	r, err := c.store.Get(ctx, k.object)
 	if err != nil {
 		c.doubt(ctx, sent)
-		return protocol.Record{}, err
+		return protocol.Record{}, k.unusable(err)
 	}
 	return r, k.check(r)
 }

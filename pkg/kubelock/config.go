@@ -28,6 +28,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/store"
 )
 
 // Backend is the kind of object that a client keeps its locks in.
@@ -37,9 +38,14 @@ const (
 	// DistributedLocks keeps locks in objects of kubelock's own kind. It is the
 	// default.
 	DistributedLocks Backend = "DistributedLocks"
-	// Leases keeps locks in coordination.k8s.io Leases. It is not available yet.
+	// Leases keeps locks in coordination.k8s.io Leases, for clusters where no
+	// CustomResourceDefinition can be installed. Whoever elects leaders by the same Lease,
+	// as client-go does, excludes and is excluded. At most 200 KiB of state.
 	Leases Backend = "Leases"
-	// ConfigMaps keeps locks in ConfigMaps. It is not available yet.
+	// ConfigMaps keeps locks in ConfigMaps, where Leases do not take the state: at most
+	// 900 KiB. A ConfigMap that others made is refused unless it has the label
+	// kubelock.dev/lock=true; the state is in its data under "value", and its other data
+	// is left alone.
 	ConfigMaps Backend = "ConfigMaps"
 )
 
@@ -86,6 +92,7 @@ type Config struct {
 
 // settings is a checked Config with every default filled in.
 type settings struct {
+	kind         store.Kind
 	namespace    string
 	duration     time.Duration
 	objectExpiry time.Duration
@@ -133,10 +140,13 @@ func (cfg Config) settle() (settings, error) {
 
 	switch cfg.Backend {
 	case "", DistributedLocks:
-	case Leases, ConfigMaps:
-		wrong = append(wrong, fmt.Errorf("Backend %s is not available yet, use %s", cfg.Backend, DistributedLocks))
+		s.kind = store.DistributedLocks
+	case Leases:
+		s.kind = store.Leases
+	case ConfigMaps:
+		s.kind = store.ConfigMaps
 	default:
-		wrong = append(wrong, fmt.Errorf("Backend %q is unknown, use %s", cfg.Backend, DistributedLocks))
+		wrong = append(wrong, fmt.Errorf("Backend %q is unknown, use %s, %s or %s", cfg.Backend, DistributedLocks, Leases, ConfigMaps))
 	}
 
 	podName, podUID := os.Getenv("POD_NAME"), os.Getenv("POD_UID")

@@ -68,6 +68,8 @@ type contest struct {
 	// the lock. Then base is the version that it was conditioned on, "" if there was none.
 	inDoubt bool
 	base    string
+	// watchesLock is set while the watch is of the lock, and not of what this client holds.
+	watchesLock bool
 	// recalled is set while the record is what an earlier release left, and may be old.
 	recalled bool
 	// refusedAt is how long the caller had waited when a write was refused because others
@@ -213,7 +215,7 @@ func (a *contest) patience() time.Duration {
 // await waits until the lock is given to this client, or d is over and a read has
 // shown how it stands. It returns errAgain, or an error that ends the contest.
 func (a *contest) await(ctx context.Context, d time.Duration) error {
-	if err := a.follow(a.client.watches.own); err != nil {
+	if err := a.listen(); err != nil {
 		return a.failed(ctx, err)
 	}
 	versions, reread, err := a.next(ctx, d)
@@ -230,6 +232,20 @@ func (a *contest) await(ctx context.Context, d time.Duration) error {
 		return err
 	}
 	return errAgain
+}
+
+// listen makes the client's watch show what the claim is given. A holder that is no
+// kubelock client gives it nothing: then it is the lock that is watched.
+func (a *contest) listen() error {
+	foreign := a.record.Holder != nil && a.record.Holder.Foreign()
+	if a.watchesLock != foreign {
+		a.stop()
+		a.watchesLock = foreign
+	}
+	if foreign {
+		return a.follow(a.client.watches.subscribe)
+	}
+	return a.follow(a.client.watches.own)
 }
 
 func (a *contest) read(ctx context.Context) error {
@@ -255,7 +271,7 @@ func (a *contest) read(ctx context.Context) error {
 
 // enqueue puts the claim at the end of the queue.
 func (a *contest) enqueue(ctx context.Context) error {
-	if err := a.follow(a.client.watches.own); err != nil {
+	if err := a.listen(); err != nil {
 		return a.failed(ctx, err)
 	}
 	if err := a.spread(ctx); err != nil {

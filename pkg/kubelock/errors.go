@@ -91,7 +91,8 @@ func (e *notAcquiredError) Unwrap() []error { return append([]error{ErrNotAcquir
 // explain adds to an error of the API server what a person can do about it. verb
 // is the Kubernetes verb of the request.
 func (c *Client) explain(verb string, k key, err error) error {
-	resource := c.store.Resource()
+	kind := c.store.Kind()
+	resource := kind.Resource().GroupResource()
 	switch {
 	case store.NoSuchResource(err):
 		return fmt.Errorf("kubelock: the API server does not know %s: install the CustomResourceDefinition with "+
@@ -100,8 +101,8 @@ func (c *Client) explain(verb string, k key, err error) error {
 		return fmt.Errorf("kubelock: namespace %q does not exist: create it with \"kubectl create namespace %[1]s\", "+
 			"or set Config.Namespace to another: %w", c.namespace, err)
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "): // Not a quota or a policy, which are Forbidden too.
-		return fmt.Errorf("kubelock: no permission to %s %s in namespace %q: bind the ClusterRole kubelock-user, which "+
-			"config/rbac ships, to this program's service account: %w", verb, resource, c.namespace, err)
+		return fmt.Errorf("kubelock: no permission to %s %s in namespace %q: bind the ClusterRole %s, which "+
+			"config ships, to this program's service account: %w", verb, resource, c.namespace, kind.Role(), err)
 	case apierrors.IsRequestEntityTooLargeError(err), strings.Contains(err.Error(), "etcdserver: request is too large"):
 		return fmt.Errorf("%w: %q: %w", ErrValueTooLarge, k.name, err)
 	default:

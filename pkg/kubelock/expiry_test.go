@@ -32,6 +32,7 @@ import (
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/servertime"
+	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -126,12 +127,12 @@ func startReaper(t *testing.T, ns string) {
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  env.Client(t).Scheme(),
 		Metrics: metricsserver.Options{BindAddress: "0"},
-		Cache:   cache.Options{DefaultNamespaces: map[string]cache.Config{ns: {}}, DefaultTransform: controllers.StripForCache},
+		Cache:   cache.Options{DefaultNamespaces: map[string]cache.Config{ns: {}}, DefaultTransform: controllers.StripForCache(store.DistributedLocks)},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	reaper := &controllers.DistributedLockReaper{
+	reaper := &controllers.Reaper{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("reaper"), ServerTime: clock, MaxClockSkew: time.Second,
 	}
 	if err := reaper.SetupWithManager(mgr); err != nil {

@@ -76,7 +76,7 @@ func (h *Held[T]) Exists() bool {
 // nothing. The value is encoded now: later changes to what it points to do not
 // count. That it cannot be encoded or is too large shows at the Save or Release.
 func (h *Held[T]) Update(v T) *Held[T] {
-	text, err := encodeState(v)
+	text, err := encodeState(v, h.hold.client.store.Kind().Limit())
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.value, h.exists = v, true

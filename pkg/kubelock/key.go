@@ -19,6 +19,7 @@ package kubelock
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -26,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/store"
 )
 
 // maxKeyBytes is the length of the longest object name.
@@ -76,6 +78,14 @@ func mappedName(name string) string {
 		return hash
 	}
 	return readable + "-" + hash
+}
+
+// unusable says of an object in which no lock can be kept that the key cannot be used.
+func (k key) unusable(err error) error {
+	if _, ok := errors.AsType[*store.UnusableError](err); ok {
+		return fmt.Errorf("%w: %q: %w", ErrInvalidKey, k.name, err)
+	}
+	return err
 }
 
 // check makes sure that an object is that of k, and not of another key which maps

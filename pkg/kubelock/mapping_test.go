@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/store"
 )
 
 func TestObjectNames(t *testing.T) {
@@ -89,7 +90,7 @@ func TestStatesAreKept(t *testing.T) {
 		t.Errorf("no state gives %v, %v", v, err)
 	}
 	for _, bad := range []any{make(chan int), func() {}, map[bool]int{true: 1}} {
-		if _, err := encodeState(bad); err == nil {
+		if _, err := encodeState(bad, store.DistributedLocks.Limit()); err == nil {
 			t.Errorf("%T was encoded", bad)
 		}
 	}
@@ -100,7 +101,7 @@ func TestStatesAreKept(t *testing.T) {
 
 func roundTrip[T any](t *testing.T, v T, want string) {
 	t.Helper()
-	text, err := encodeState(v)
+	text, err := encodeState(v, store.DistributedLocks.Limit())
 	if err != nil || *text != want {
 		t.Errorf("%v is encoded as %v, %v; want %s", v, text, err, want)
 		return
@@ -109,7 +110,7 @@ func roundTrip[T any](t *testing.T, v T, want string) {
 	if err != nil {
 		t.Error(err)
 	}
-	again, err := encodeState(back)
+	again, err := encodeState(back, store.DistributedLocks.Limit())
 	if err != nil || *again != want {
 		t.Errorf("%s comes back as %v, %v", want, again, err)
 	}

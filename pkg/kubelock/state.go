@@ -22,15 +22,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/store"
 )
 
-// maxStoredBytes is how much of etcd's limit for a request (1.5 MiB by default) is
-// left for the state once the rest of the object is taken off.
-const maxStoredBytes = 3<<19 - 32<<10
-
 // encodeState turns a state into the JSON text that is stored.
-func encodeState[T any](v T) (*string, error) {
+func encodeState[T any](v T, limit store.Limit) (*string, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // The text is not for a web page, and each escape costs space.
@@ -38,12 +34,12 @@ func encodeState[T any](v T) (*string, error) {
 		return nil, fmt.Errorf("kubelock: the state cannot be written as JSON: %w", err)
 	}
 	text := strings.TrimSuffix(b.String(), "\n")
-	if len(text) > v1alpha1.MaxValueBytes {
-		return nil, fmt.Errorf("%w: it has %d bytes of JSON, at most %d are stored", ErrValueTooLarge, len(text), v1alpha1.MaxValueBytes)
+	if len(text) > limit.Bytes {
+		return nil, fmt.Errorf("%w: it has %d bytes of JSON, at most %d are stored", ErrValueTooLarge, len(text), limit.Bytes)
 	}
-	if size := storedBytes(text); size > maxStoredBytes {
+	if size := storedBytes(text); limit.Escaped > 0 && size > limit.Escaped {
 		return nil, fmt.Errorf("%w: it has %d bytes of JSON, which take %d in the object because of the quotes and other "+
-			"characters to escape; at most %d fit", ErrValueTooLarge, len(text), size, maxStoredBytes)
+			"characters to escape; at most %d fit", ErrValueTooLarge, len(text), size, limit.Escaped)
 	}
 	return &text, nil
 }

@@ -105,9 +105,9 @@ func (s *subscription) OnUpdate(_, obj any) { s.see(obj) }
 func (s *subscription) OnDelete(any) { s.put(func() { s.hint = true }) }
 
 func (s *subscription) see(obj any) {
-	r, err := s.client.store.Decode(obj)
+	r, err := s.client.store.Kind().Decode(obj)
 	if err != nil {
-		s.put(func() { s.err = err })
+		s.put(func() { s.err = s.key.unusable(err) })
 		return
 	}
 	s.show(r)
@@ -177,7 +177,7 @@ func (w *watches) newest(k key) (protocol.Record, bool) {
 	if err != nil || !ok {
 		return protocol.Record{}, false
 	}
-	r, err := w.client.store.Decode(obj)
+	r, err := w.client.store.Kind().Decode(obj)
 	return r, err == nil
 }
 
@@ -195,7 +195,7 @@ func (w ownHandler) OnUpdate(_, obj any) { w.shown(obj) }
 func (w ownHandler) OnDelete(any) {}
 
 func (w ownHandler) shown(obj any) {
-	r, err := w.client.store.Decode(obj)
+	r, err := w.client.store.Kind().Decode(obj)
 	if err != nil {
 		w.client.log.Error(err, "Got something else than a lock from a watch")
 		return
@@ -241,7 +241,7 @@ func (w *watches) open(name string) (*keyWatch, error) {
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
 	kw := &keyWatch{
-		informer: cache.NewSharedIndexInformer(source, c.store.Example(), 0, cache.Indexers{}),
+		informer: cache.NewSharedIndexInformer(source, c.store.Kind().New(), 0, cache.Indexers{}),
 		cancel:   cancel,
 		users:    map[*subscription]struct{}{},
 	}

@@ -18,20 +18,20 @@ package controllers
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/servertime"
 	"github.com/kubelock/kubelock/internal/store"
@@ -40,8 +40,11 @@ import (
 // FieldManager is the name under which managed fields list the reaper's writes.
 const FieldManager = "kubelock-reaper"
 
-// DistributedLockReaper reaps DistributedLocks. Set it up with SetupWithManager.
-type DistributedLockReaper struct {
+// Reaper reaps locks of one kind. Set it up with SetupWithManager.
+type Reaper struct {
+	// Kind is the kind of object that the locks are kept in; store.DistributedLocks if
+	// nil.
+	Kind store.Kind
 	// Client writes, and reads from a cache that may leave values and managed fields
 	// out: see StripForCache.
 	Client client.Client
@@ -66,14 +69,17 @@ type DistributedLockReaper struct {
 }
 
 // SetupWithManager adds the reaper to a manager.
-func (r *DistributedLockReaper) SetupWithManager(mgr ctrl.Manager) error {
+func (r *Reaper) SetupWithManager(mgr ctrl.Manager) error {
 	r.observations = map[types.NamespacedName]protocol.Observation{}
 	if r.Now == nil {
 		r.Now = time.Now
 	}
+	if r.Kind == nil {
+		r.Kind = store.DistributedLocks
+	}
 	return ctrl.NewControllerManagedBy(mgr).
-		Named("distributedlock").
-		For(&v1alpha1.DistributedLock{}, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
+		Named(r.Kind.Resource().Resource).
+		For(r.Kind.New(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: r.Concurrency,
 			// One process may reap in several clusters; their metrics then add up.
@@ -84,43 +90,59 @@ func (r *DistributedLockReaper) SetupWithManager(mgr ctrl.Manager) error {
 
 // Reconcile does what is due for one lock, and comes back when the next thing may
 // be.
-func (r *DistributedLockReaper) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	cached := &v1alpha1.DistributedLock{}
+func (r *Reaper) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	cached := r.Kind.New()
 	if err := r.Client.Get(ctx, req.NamespacedName, cached); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.forget(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	action, wait := r.due(req.NamespacedName, store.FromObject(cached))
+	action, wait, err := r.due(req.NamespacedName, cached)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	if action == nil {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 
 	// The cache may be behind, and does not have the whole object. What is written is
 	// conditioned on what is read here.
-	live := &v1alpha1.DistributedLock{}
+	live := r.Kind.New()
 	if err := r.Live.Get(ctx, req.NamespacedName, live); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	action, wait = r.due(req.NamespacedName, store.FromObject(live))
+	action, wait, err = r.due(req.NamespacedName, live)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	if action == nil {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
-	err := action(ctx, live)
+	err = action(ctx, live)
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return ctrl.Result{}, nil // The lock has changed, and that event is on its way.
 	}
 	return ctrl.Result{}, err
 }
 
-// action is something that is due for a lock. Its write is conditioned on the
+// action is something that is due for the lock in obj. Its write is conditioned on the
 // version that obj shows.
-type action func(ctx context.Context, obj *v1alpha1.DistributedLock) error
+type action func(ctx context.Context, obj store.Object) error
 
-// due says what is to be done for a lock as it is, or after which time it may be; 0
-// if not before the lock changes.
-func (r *DistributedLockReaper) due(name types.NamespacedName, lock protocol.Record) (action, time.Duration) {
+// due says what is to be done for the lock in obj as it is, or after which time it may
+// be; 0 if not before the lock changes. An error means that obj cannot be read, until
+// somebody repairs it.
+func (r *Reaper) due(name types.NamespacedName, obj store.Object) (action, time.Duration, error) {
+	lock, err := r.Kind.Decode(obj)
+	if err != nil {
+		return nil, 0, reconcile.TerminalError(err)
+	}
+	action, wait := r.dueFor(name, lock)
+	return action, wait, nil
+}
+
+func (r *Reaper) dueFor(name types.NamespacedName, lock protocol.Record) (action, time.Duration) {
 	now := r.Now()
 	r.mu.Lock()
 	seen := r.observations[name].Observe(lock, now)
@@ -152,20 +174,13 @@ func (r *DistributedLockReaper) due(name types.NamespacedName, lock protocol.Rec
 	return nil, 0
 }
 
-func (r *DistributedLockReaper) forget(name types.NamespacedName) {
+func (r *Reaper) forget(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.observations, name)
 }
 
-// StripForCache is a cache transform. It drops what deciding does not need: states
-// may be large and secret, and managed fields are larger than most locks.
-func StripForCache(obj any) (any, error) {
-	lock, ok := obj.(*v1alpha1.DistributedLock)
-	if !ok {
-		return nil, fmt.Errorf("got a %T in the cache of DistributedLocks", obj)
-	}
-	lock.Spec.Value = nil
-	lock.ManagedFields = nil
-	return lock, nil
+// StripForCache returns a cache transform that drops what deciding does not need.
+func StripForCache(kind store.Kind) toolscache.TransformFunc {
+	return func(obj any) (any, error) { return obj, kind.Strip(obj) }
 }

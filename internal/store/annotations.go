@@ -1,0 +1,270 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+// Kinds that are not kubelock's own have no place for most of a lock. It is kept in
+// annotations then. The queue is one annotation a waiter, numbered, so that who joins
+// it and who gives the lock to its head do not write the same one; the number of the
+// last that joined is kept, too, so that nobody joins before somebody else.
+const (
+	annotationPrefix      = "kubelock.dev/"
+	keyAnnotation         = annotationPrefix + "key"
+	valueAnnotation       = annotationPrefix + "value"
+	expiryAnnotation      = annotationPrefix + "object-expiry"
+	holderAnnotation      = annotationPrefix + "holder"
+	lastReleaseAnnotation = annotationPrefix + "last-release"
+	transitionsAnnotation = annotationPrefix + "transitions"
+	lastWaiterAnnotation  = annotationPrefix + "last-waiter"
+	waiterAnnotation      = annotationPrefix + "waiter-" // and its number
+
+	annotationsPath = "/metadata/annotations"
+)
+
+// marked is the value of the label v1alpha1.LockLabel.
+const marked = "true"
+
+// annotated reads what annotations say of a lock. The error lists everything that
+// cannot be read, and says what to do.
+func annotated(meta *metav1.ObjectMeta) (protocol.Record, error) {
+	r := protocol.Record{
+		Name:            meta.Name,
+		UID:             string(meta.UID),
+		ResourceVersion: meta.ResourceVersion,
+		Key:             meta.Name,
+		CreateTime:      meta.CreationTimestamp.Time,
+	}
+	var wrong []string
+	bad := func(name string, err error) { wrong = append(wrong, fmt.Sprintf("%s: %v", name, err)) }
+	if key, ok := meta.Annotations[keyAnnotation]; ok {
+		r.Key = key
+	}
+	if text, ok := meta.Annotations[expiryAnnotation]; ok {
+		d, err := time.ParseDuration(text)
+		if err == nil && d <= 0 {
+			err = fmt.Errorf("must be positive, is %s", text)
+		}
+		if err != nil {
+			bad(expiryAnnotation, err)
+		}
+		r.ObjectExpiry = d
+	}
+	if text, ok := meta.Annotations[holderAnnotation]; ok {
+		h := &v1alpha1.Holder{}
+		if err := json.Unmarshal([]byte(text), h); err != nil {
+			bad(holderAnnotation, err)
+		} else if h.LockID == "" || h.Client == "" || h.Duration.Duration <= 0 || h.Token < 0 || h.RenewTime.IsZero() {
+			bad(holderAnnotation, fmt.Errorf("is incomplete: %s", text))
+		}
+		r.Holder = fromHolder(h)
+	}
+	if text, ok := meta.Annotations[lastReleaseAnnotation]; ok {
+		l := &v1alpha1.LastRelease{}
+		if err := json.Unmarshal([]byte(text), l); err != nil {
+			bad(lastReleaseAnnotation, err)
+		}
+		r.LastRelease = fromLastRelease(l)
+	}
+	if text, ok := meta.Annotations[transitionsAnnotation]; ok {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			bad(transitionsAnnotation, err)
+		}
+		r.Transitions = n
+	}
+	q, err := queueOf(meta.Annotations)
+	if err != nil {
+		wrong = append(wrong, err.Error())
+	}
+	r.Waiters = q.texts
+	if len(wrong) > 0 {
+		return protocol.Record{}, &UnusableError{fmt.Sprintf("annotations of %s cannot be read, remove or repair them: %s", meta.Name, strings.Join(wrong, "; "))}
+	}
+	return r, nil
+}
+
+// annotate writes a lock into a copy of an object's annotations.
+func annotate(stored map[string]string, r protocol.Record) map[string]string {
+	annotations := maps.Clone(stored)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	set := func(name string, is bool, text func() string) {
+		if is {
+			annotations[name] = text()
+		} else {
+			delete(annotations, name)
+		}
+	}
+	set(keyAnnotation, r.Key != r.Name, func() string { return r.Key })
+	if d, err := time.ParseDuration(stored[expiryAnnotation]); err != nil || d != r.ObjectExpiry { // Else in the words of whoever wrote it.
+		set(expiryAnnotation, r.ObjectExpiry > 0, r.ObjectExpiry.String)
+	}
+	set(holderAnnotation, r.Holder != nil, func() string { return jsonText(toHolder(r.Holder)) })
+	set(lastReleaseAnnotation, r.LastRelease != nil, func() string { return jsonText(toLastRelease(r.LastRelease)) })
+
+	q, err := queueOf(stored)
+	if err != nil { // Nothing is written over what cannot be read.
+		return annotations
+	}
+	gone, come := queueChange(q.texts, r.Waiters)
+	for _, number := range q.numbers[:gone] {
+		delete(annotations, waiterName(number))
+	}
+	for _, text := range come {
+		q.last++
+		annotations[waiterName(q.last)] = text
+		annotations[lastWaiterAnnotation] = strconv.FormatUint(q.last, 10)
+	}
+	return annotations
+}
+
+// unannotate returns a copy of an object's annotations without a trace of a lock.
+func unannotate(stored map[string]string) map[string]string {
+	annotations := maps.Clone(stored)
+	maps.DeleteFunc(annotations, func(name, _ string) bool { return strings.HasPrefix(name, annotationPrefix) })
+	return annotations
+}
+
+// queue is a queue in annotations: its entries and their numbers, the head first.
+type queue struct {
+	numbers []uint64
+	texts   []string
+	last    uint64 // number of who joined last
+}
+
+func queueOf(annotations map[string]string) (queue, error) {
+	var q queue
+	var err error
+	if text, ok := annotations[lastWaiterAnnotation]; ok {
+		if q.last, err = strconv.ParseUint(text, 10, 63); err != nil {
+			return queue{}, fmt.Errorf("%s: %w", lastWaiterAnnotation, err)
+		}
+	}
+	for name := range annotations {
+		text, ok := strings.CutPrefix(name, waiterAnnotation)
+		if !ok {
+			continue
+		}
+		number, err := strconv.ParseUint(text, 10, 63)
+		if err != nil {
+			return queue{}, fmt.Errorf("%s: %w", name, err)
+		}
+		q.numbers = append(q.numbers, number)
+	}
+	slices.Sort(q.numbers)
+	for _, number := range q.numbers {
+		q.texts = append(q.texts, annotations[waiterName(number)])
+		q.last = max(q.last, number)
+	}
+	return q, nil
+}
+
+func waiterName(number uint64) string { return waiterAnnotation + strconv.FormatUint(number, 10) }
+
+// testLast tests that nobody has joined the queue since stored was read.
+func testLast(p *patch, stored map[string]string) {
+	testAnnotation(p, stored, lastWaiterAnnotation)
+}
+
+// testAnnotation tests that an annotation is as it was read.
+func testAnnotation(p *patch, stored map[string]string, name string) {
+	if len(stored) == 0 {
+		return // There will be a test for that: see change.
+	}
+	if text, ok := stored[name]; ok {
+		p.test(entry(annotationsPath, name), text)
+	} else {
+		p.test(entry(annotationsPath, name), null)
+	}
+}
+
+// testQueue tests what a write relies on that makes to of the queue in stored.
+func testQueue(p *patch, stored map[string]string, to []string) {
+	q, err := queueOf(stored)
+	if err != nil {
+		return // A record of it cannot be had.
+	}
+	gone, come := queueChange(q.texts, to)
+	if len(come) > 0 {
+		testLast(p, stored)
+	}
+	for _, number := range q.numbers[:gone] {
+		testAnnotation(p, stored, waiterName(number))
+	}
+}
+
+// annotatedEnqueue appends to the queue of an object with these labels and annotations.
+func annotatedEnqueue(p *patch, meta *metav1.ObjectMeta, text string) {
+	testLast(p, meta.Annotations)
+	q, err := queueOf(meta.Annotations)
+	if err != nil {
+		return
+	}
+	annotations := maps.Clone(meta.Annotations)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[waiterName(q.last+1)] = text
+	annotations[lastWaiterAnnotation] = strconv.FormatUint(q.last+1, 10)
+	p.change(annotationsPath, meta.Annotations, annotations)
+	p.change(labelsPath, meta.Labels, withMark(meta.Labels))
+}
+
+func annotatedDequeue(p *patch, meta *metav1.ObjectMeta, place int) {
+	q, err := queueOf(meta.Annotations)
+	if err != nil || place >= len(q.numbers) {
+		return
+	}
+	name := waiterName(q.numbers[place])
+	testAnnotation(p, meta.Annotations, name)
+	p.remove(entry(annotationsPath, name))
+}
+
+// withMark are an object's labels with the one that says that it is a lock.
+func withMark(stored map[string]string) map[string]string {
+	labels := maps.Clone(stored)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[v1alpha1.LockLabel] = marked
+	return labels
+}
+
+// jsonText is v as JSON. The types that it is called with have no value that JSON
+// cannot express.
+func jsonText(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}

@@ -1,0 +1,277 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package store
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/gentype"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+// kind is a Kind whose objects are of the type T.
+type kind[T Object, L runtime.Object] struct {
+	codec[T]
+	resource    schema.GroupVersionResource
+	role        string
+	limit       Limit
+	apiPath     string
+	contentType string // of requests; answers may be JSON always
+	addToScheme func(*runtime.Scheme) error
+	newObject   func() T
+	newList     func() L
+}
+
+// codec knows how objects of the type T store a lock. stored is always an object that
+// was read, and must not be changed.
+type codec[T Object] interface {
+	decode(obj T) (protocol.Record, error)
+	// encode writes r over a copy of stored.
+	encode(stored T, r protocol.Record) T
+	// amend adds to a patch what makes to of from, which is held and was read as stored,
+	// and tests what that relies on: the hold, and those of its waiters that have gone.
+	amend(p *patch, stored T, from, to protocol.Record)
+	// enqueue appends to the queue.
+	enqueue(p *patch, stored T, text string)
+	// dequeue removes the waiter at that place.
+	dequeue(p *patch, stored T, place int)
+	// remains is what is left of the object when the lock is deleted; ok is false if that
+	// is nothing that others would miss.
+	remains(stored T) (left T, ok bool)
+	// strip takes the state out of obj.
+	strip(obj T)
+}
+
+func (k *kind[T, L]) Resource() schema.GroupVersionResource { return k.resource }
+func (k *kind[T, L]) Role() string                          { return k.role }
+func (k *kind[T, L]) Limit() Limit                          { return k.limit }
+func (k *kind[T, L]) New() Object                           { return k.newObject() }
+
+func (k *kind[T, L]) Decode(obj any) (protocol.Record, error) {
+	typed, ok := obj.(T)
+	if !ok {
+		return protocol.Record{}, fmt.Errorf("got a %T, want a %T", obj, k.newObject())
+	}
+	return k.decode(typed)
+}
+
+func (k *kind[T, L]) Encode(r protocol.Record) Object { return k.object(r) }
+
+func (k *kind[T, L]) object(r protocol.Record) T {
+	stored, ok := r.Stored.(T)
+	if !ok {
+		stored = k.newObject()
+		stored.SetName(r.Name)
+	}
+	obj := k.encode(stored, r)
+	obj.SetUID(types.UID(r.UID))
+	obj.SetResourceVersion(r.ResourceVersion)
+	obj.SetManagedFields(nil) // They are the server's to keep.
+	return obj
+}
+
+func (k *kind[T, L]) Remains(r protocol.Record) (Object, bool) {
+	stored, ok := r.Stored.(T)
+	if !ok {
+		return nil, false
+	}
+	left, ok := k.remains(stored)
+	if !ok {
+		return nil, false
+	}
+	left.SetManagedFields(nil)
+	return left, true
+}
+
+func (k *kind[T, L]) Strip(obj any) error {
+	typed, ok := obj.(T)
+	if !ok {
+		return fmt.Errorf("got a %T, want a %T", obj, k.newObject())
+	}
+	typed.SetManagedFields(nil)
+	k.strip(typed)
+	return nil
+}
+
+func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace, manager string) (Store, error) {
+	scheme := runtime.NewScheme()
+	version := k.resource.GroupVersion()
+	if err := k.addToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("registering the types of %s: %w", version, err)
+	}
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+
+	config = rest.CopyConfig(config)
+	config.GroupVersion = &version
+	config.APIPath = k.apiPath
+	config.ContentType = k.contentType
+	config.AcceptContentTypes = k.contentType
+	if k.contentType != runtime.ContentTypeJSON {
+		config.AcceptContentTypes += "," + runtime.ContentTypeJSON
+	}
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	restClient, err := rest.RESTClientForConfigAndClient(config, client)
+	if err != nil {
+		return nil, err
+	}
+	return &objects[T, L]{
+		kind: k,
+		client: gentype.NewClientWithList(k.resource.Resource, rest.Interface(once{restClient}), runtime.NewParameterCodec(scheme),
+			namespace, k.newObject, k.newList),
+		manager: manager,
+	}, nil
+}
+
+// objects is a store in the objects of one kind and namespace.
+type objects[T Object, L runtime.Object] struct {
+	kind    *kind[T, L]
+	client  *gentype.ClientWithList[T, L]
+	manager string
+}
+
+// once is a REST client that sends each write one time only. client-go would send
+// it again after some errors, and then the error of the last copy would hide what
+// became of the first.
+type once struct{ rest.Interface }
+
+func (c once) Post() *rest.Request   { return c.Interface.Post().MaxRetries(0) }
+func (c once) Put() *rest.Request    { return c.Interface.Put().MaxRetries(0) }
+func (c once) Delete() *rest.Request { return c.Interface.Delete().MaxRetries(0) }
+func (c once) Patch(pt types.PatchType) *rest.Request {
+	return c.Interface.Patch(pt).MaxRetries(0)
+}
+
+func (s *objects[T, L]) Kind() Kind { return s.kind }
+
+func (s *objects[T, L]) Get(ctx context.Context, name string) (protocol.Record, error) {
+	obj, err := s.client.Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) && !NoSuchResource(err) {
+		return protocol.Record{Name: name}, nil
+	}
+	return s.answer(obj, err)
+}
+
+func (s *objects[T, L]) Create(ctx context.Context, r protocol.Record) (protocol.Record, error) {
+	return s.answer(s.client.Create(ctx, s.kind.object(r), metav1.CreateOptions{FieldManager: s.manager}))
+}
+
+func (s *objects[T, L]) Update(ctx context.Context, r protocol.Record) (protocol.Record, error) {
+	return s.answer(s.client.Update(ctx, s.kind.object(r), metav1.UpdateOptions{FieldManager: s.manager}))
+}
+
+func (s *objects[T, L]) Amend(ctx context.Context, from, to protocol.Record) (protocol.Record, error) {
+	stored, ok := from.Stored.(T)
+	if !ok || from.Holder == nil {
+		return protocol.Record{}, fmt.Errorf("amending %s: it was not read as held", from.Name)
+	}
+	gone, _ := queueChange(from.Waiters, to.Waiters)
+	exact := overtakes(from, to, gone) // Then nobody may have joined the queue since.
+	if exact && worthSending(from, to) {
+		return s.Update(ctx, to)
+	}
+	var p patch
+	p.test("/metadata/uid", from.UID)
+	if exact {
+		p.test("/metadata/resourceVersion", from.ResourceVersion)
+	}
+	s.kind.amend(&p, stored, from, to)
+	return s.patch(ctx, stored, p)
+}
+
+func (s *objects[T, L]) Enqueue(ctx context.Context, r protocol.Record, text string) (protocol.Record, error) {
+	stored, ok := r.Stored.(T)
+	if !ok {
+		return protocol.Record{}, fmt.Errorf("queueing for %s: its object was not read", r.Name)
+	}
+	var p patch
+	s.kind.enqueue(&p, stored, text)
+	return s.patch(ctx, stored, p)
+}
+
+func (s *objects[T, L]) Dequeue(ctx context.Context, r protocol.Record, place int) (protocol.Record, error) {
+	stored, ok := r.Stored.(T)
+	if !ok {
+		return protocol.Record{}, fmt.Errorf("leaving the queue for %s: its object was not read", r.Name)
+	}
+	var p patch
+	s.kind.dequeue(&p, stored, place)
+	return s.patch(ctx, stored, p)
+}
+
+func (s *objects[T, L]) Delete(ctx context.Context, r protocol.Record) error {
+	if left, ok := s.kind.Remains(r); ok {
+		_, err := s.client.Update(ctx, left.(T), metav1.UpdateOptions{FieldManager: s.manager}) //nolint:forcetypeassert // Its kind's.
+		return err
+	}
+	return s.client.Delete(ctx, r.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{
+		UID:             new(types.UID(r.UID)),
+		ResourceVersion: new(r.ResourceVersion),
+	}})
+}
+
+func (s *objects[T, L]) patch(ctx context.Context, stored T, p patch) (protocol.Record, error) {
+	data, err := p.encode()
+	if err != nil {
+		return protocol.Record{}, fmt.Errorf("encoding a patch of %s: %w", stored.GetName(), err)
+	}
+	return s.answer(s.client.Patch(ctx, stored.GetName(), types.JSONPatchType, data, metav1.PatchOptions{FieldManager: s.manager}))
+}
+
+func (s *objects[T, L]) answer(obj T, err error) (protocol.Record, error) {
+	if err != nil {
+		return protocol.Record{}, err
+	}
+	return s.kind.decode(obj)
+}
+
+func (s *objects[T, L]) Watcher(name string) cache.ListerWatcher {
+	selector := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+	return s.selected(func(options *metav1.ListOptions) { options.FieldSelector = selector })
+}
+
+func (s *objects[T, L]) HeldBy(client string) cache.ListerWatcher {
+	selector := labels.Set{v1alpha1.HolderLabel: client}.String()
+	return s.selected(func(options *metav1.ListOptions) { options.LabelSelector = selector })
+}
+
+func (s *objects[T, L]) selected(choose func(*metav1.ListOptions)) cache.ListerWatcher {
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			choose(&options)
+			return s.client.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			choose(&options)
+			return s.client.Watch(ctx, options)
+		},
+	}
+}
