@@ -27,6 +27,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -35,7 +36,6 @@ import (
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/servertime"
-	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -198,13 +198,13 @@ func (w *world) meddle(p plan, stop <-chan struct{}) {
 			w.byHand(http.MethodDelete, key, "")
 		case 1:
 			w.sayf("freed by hand: %s", key)
-			w.byHand(http.MethodPatch, key, `{"spec":{"holder":null},"metadata":{"labels":{"kubelock.dev/holder":null}}}`)
+			w.free(key)
 		case 2:
 			w.sayf("annotated by hand: %s", key)
 			w.byHand(http.MethodPatch, key, fmt.Sprintf(`{"metadata":{"annotations":{"note":"%v"}}}`, w.at()))
 		case 3:
 			w.sayf("queue emptied by hand: %s", key)
-			w.byHand(http.MethodPatch, key, `{"spec":{"waiters":null}}`)
+			w.emptyQueue(key)
 		case 4:
 			w.sayf("history compacted, watches cut")
 			w.server.Compact()
@@ -421,7 +421,7 @@ func (c *caller) delete(ctx context.Context, l *kubelock.Lock[string]) {
 func (w *world) reap(stop <-chan struct{}) {
 	n := &node{world: w, name: "reaper", clock: span(rand.New(rand.NewPCG(w.seed, 1<<15)), -3*time.Hour, 3*time.Hour)}
 	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), clientgoscheme.AddToScheme(scheme)); err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -434,14 +434,14 @@ func (w *world) reap(stop <-chan struct{}) {
 		Logger:                 logr.Discard(),
 		Metrics:                metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress: "0",
-		Cache:                  cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.DistributedLock{}: {Transform: controllers.StripForCache(store.DistributedLocks)}}},
+		Cache:                  cache.Options{ByObject: map[client.Object]cache.ByObject{w.kind.New(): {Transform: controllers.StripForCache(w.kind)}}},
 		MapperProvider:         mapper,
 	})
 	if err != nil {
 		w.violatedf("the reaper: %v", err)
 		return
 	}
-	reaper := &controllers.Reaper{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: noEvents{}, ServerTime: clock, MaxClockSkew: maxClockSkew, Now: n.now}
+	reaper := &controllers.Reaper{Kind: w.kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: noEvents{}, ServerTime: clock, MaxClockSkew: maxClockSkew, Now: n.now}
 	if err := reaper.SetupWithManager(mgr); err != nil {
 		w.violatedf("the reaper: %v", err)
 		return

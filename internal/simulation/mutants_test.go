@@ -39,11 +39,19 @@ type mutant struct {
 
 // mutants are faults that the simulation must find.
 var mutants = []mutant{
-	{"a holder's write without its preconditions", "internal/store/amend.go",
+	{"a holder's write without its preconditions", "internal/store/distributedlocks.go",
 		`p.test(holderPath+"/lockID", stored.Spec.Holder.LockID)
 	p.test(holderPath+"/renewTime", stored.Spec.Holder.RenewTime)`, ``},
-	{"a holder's write that does not test the renewal time", "internal/store/amend.go",
+	{"a holder's write that does not test the renewal time", "internal/store/distributedlocks.go",
 		`p.test(holderPath+"/renewTime", stored.Spec.Holder.RenewTime)`, ``},
+	{"a holder's write to a Lease without its preconditions", "internal/store/leases.go",
+		`p.test(leaseHolderPath, was.HolderIdentity)
+	p.test(leaseRenewPath, was.RenewTime)`, ``},
+	{"a holder's write to a ConfigMap without its preconditions", "internal/store/configmaps.go",
+		`testAnnotation(p, stored.Annotations, holderAnnotation)`, ``},
+	{"a waiter that joins a queue of annotations without looking", "internal/store/annotations.go",
+		`func annotatedEnqueue(p *patch, meta *metav1.ObjectMeta, text string) {
+	testLast(p, meta.Annotations)`, `func annotatedEnqueue(p *patch, meta *metav1.ObjectMeta, text string) {`},
 	{"a deadline that counts from the answer", "pkg/kubelock/contest.go",
 		`return t.sent, true`, `return a.client.now(), true`},
 	{"a deadline from the last attempt, whichever was committed", "pkg/kubelock/contest.go",
@@ -62,7 +70,7 @@ var mutants = []mutant{
 		`t = t.Add(j.MaxClockSkew)`, ``},
 	{"a hold that was renewed taken for unchanged", "internal/protocol/expiry.go",
 		`seen.lockID, seen.renewTime, seen.duration = h.LockID, h.RenewTime, h.Duration`, `seen.lockID, seen.duration = h.LockID, h.Duration`},
-	{"a reaper in a hurry", "controllers/distributedlock.go",
+	{"a reaper in a hurry", "controllers/reaper.go",
 		`expired, wait := judge.Expired(lock, seen)`, `expired, wait := judge.Expired(lock, seen)
 		expired = expired || wait < lock.Holder.Duration/2`},
 	{"a token from a counter", "internal/protocol/token.go",
@@ -85,6 +93,8 @@ var mutants = []mutant{
 		r.Waiters = r.Waiters[min(1, len(r.Waiters)):]
 		r.Transitions++
 		if successor`},
+	{"a release read from another object", "pkg/kubelock/release.go",
+		`sameObject := r.UID == h.record.UID`, `sameObject := true`},
 	{"no safety re-read", "pkg/kubelock/contest.go",
 		`return nil, a.await(ctx, min(remaining, a.patience()))`, `return nil, a.await(ctx, time.Hour)`},
 }

@@ -391,7 +391,7 @@ func (w *world) arrive(n *node, req *http.Request, body []byte, f fate) *http.Re
 		return nil // Its context has ended.
 	}
 	if w.verbose {
-		w.sayf("%s %s %s: %d", n.name, req.Method, strings.TrimPrefix(req.URL.RequestURI(), "/apis/kubelock.dev/v1alpha1/namespaces/default/"), resp.StatusCode)
+		w.sayf("%s %s %s: %d", n.name, req.Method, strings.TrimPrefix(req.URL.RequestURI(), strings.TrimSuffix(w.folder(), w.kind.Resource().Resource+"/")), resp.StatusCode)
 	}
 	w.date(resp, f.server)
 	return resp

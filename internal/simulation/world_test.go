@@ -17,7 +17,9 @@ limitations under the License.
 package simulation
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +36,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -57,6 +60,7 @@ type world struct {
 	seed    uint64
 	verbose bool
 	rand    *rand.Rand // for what is decided before anything runs
+	kind    store.Kind // of the objects
 	begun   time.Time
 	server  *memapi.Server
 	clocks  [2]time.Duration // how far the API servers' clocks are off
@@ -114,6 +118,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	}
 	r := rand.New(rand.NewPCG(seed, 0))
 	w := &world{t: t, seed: seed, rand: r, begun: time.Now(), locks: map[string]*history{}}
+	w.kind = []store.Kind{store.DistributedLocks, store.Leases, store.ConfigMaps}[seed%3]
 	w.ctx, w.end = context.WithCancel(t.Context())
 	w.harsh = []float64{0, 0.5, 1, 2, 3}[r.IntN(5)]
 	w.calm = w.begun.Add(span(r, 30*time.Second, 90*time.Second))
@@ -175,6 +180,9 @@ func (w *world) after(d time.Duration, f func()) {
 // client starts a process with a client on a node of its own.
 func (w *world) client(n *node, cfg kubelock.Config) *kubelock.Client {
 	cfg.Namespace, cfg.Identity, cfg.Logger = namespace, n.name, logr.Discard()
+	cfg.Backend = map[store.Kind]kubelock.Backend{
+		store.DistributedLocks: kubelock.DistributedLocks, store.Leases: kubelock.Leases, store.ConfigMaps: kubelock.ConfigMaps,
+	}[w.kind]
 	c, err := hooks.NewClientAt(n.config(), cfg, n.now)
 	if err != nil {
 		w.t.Fatal(err)
@@ -184,7 +192,7 @@ func (w *world) client(n *node, cfg kubelock.Config) *kubelock.Client {
 
 // committed looks at each version of each object as it is stored.
 func (w *world) committed(c memapi.Commit) {
-	if c.Resource.Resource != "distributedlocks" {
+	if c.Resource.Resource != w.kind.Resource().Resource {
 		return
 	}
 	w.mu.Lock()
@@ -196,17 +204,17 @@ func (w *world) committed(c memapi.Commit) {
 	}
 	old, now := h.record, protocol.Record{Name: c.Name}
 	if c.Type != watch.Deleted {
-		obj := &v1alpha1.DistributedLock{}
+		obj := w.kind.New()
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(c.Object.Object, obj); err != nil {
 			w.violatedLockedf("%s cannot be read: %v", c.Name, err)
 			return
 		}
 		var err error
-		if now, err = store.DistributedLocks.Decode(obj); err != nil {
+		if now, err = w.kind.Decode(obj); err != nil {
 			w.violatedLockedf("%s cannot be read: %v", c.Name, err)
 			return
 		}
-		if label := obj.Labels[v1alpha1.HolderLabel]; w.writer != nil && (now.Holder == nil) != (label == "") {
+		if label := obj.GetLabels()[v1alpha1.HolderLabel]; w.writer != nil && (now.Holder == nil) != (label == "") {
 			w.violatedLockedf("invariant 1: %s is labelled %q and held by %+v", c.Name, label, now.Holder)
 		}
 	}
@@ -359,7 +367,7 @@ func (w *world) giveUp(b *belief) {
 
 // lastRelease finds the lock ID and the token of the hold that a request's body says
 // was the last.
-var lastRelease = regexp.MustCompile(`lastRelease",?[^{]*\{"lockID":"([^"]+)","identity":"[^"]*","token":([0-9]+)`)
+var lastRelease = regexp.MustCompile(`(?s)last-?[rR]elease.{0,24}?\{"lockID":"([^"]+)","identity":"[^"]*","token":([0-9]+)`)
 
 // checkRequest is invariant 10: nothing ends a hold whose context is not over. The
 // token matters: a late copy of a request may be about an earlier hold of the same
@@ -368,7 +376,7 @@ func (w *world) checkRequest(n *node, req *http.Request, body []byte) {
 	if req.Method != http.MethodPut && req.Method != http.MethodPatch {
 		return
 	}
-	ended := lastRelease.FindSubmatch(body)
+	ended := lastRelease.FindSubmatch(bytes.ReplaceAll(body, []byte(`\"`), []byte(`"`))) // Annotations are text in text.
 	if ended == nil {
 		return
 	}
@@ -450,8 +458,13 @@ func describe(c memapi.Commit, r protocol.Record) string {
 func (w *world) byHand(method, name, body string) {
 	w.serving.Lock()
 	defer w.serving.Unlock()
-	url := "http://simulated/apis/kubelock.dev/v1alpha1/namespaces/" + namespace + "/distributedlocks/" + name
-	req, err := http.NewRequestWithContext(w.t.Context(), method, url, strings.NewReader(body))
+	w.handLocked(method, name, body)
+}
+
+// handLocked sends a request that no client has sent, and returns what it answers. It
+// needs serving.
+func (w *world) handLocked(method, name, body string) []byte {
+	req, err := http.NewRequestWithContext(w.t.Context(), method, "http://simulated"+w.folder()+name, strings.NewReader(body))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -460,6 +473,61 @@ func (w *world) byHand(method, name, body string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	_, _ = io.Copy(io.Discard, resp.Body)
-	_ = resp.Body.Close()
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answer
+}
+
+// folder is the path of the objects.
+func (w *world) folder() string {
+	resource := w.kind.Resource()
+	api := "/apis/" + resource.Group + "/"
+	if resource.Group == "" {
+		api = "/api/"
+	}
+	return api + resource.Version + "/namespaces/" + namespace + "/" + resource.Resource + "/"
+}
+
+// free takes the holder out of a lock by hand.
+func (w *world) free(name string) {
+	metadata := `"metadata":{"labels":{"kubelock.dev/holder":null},"annotations":{"kubelock.dev/holder":null}}`
+	switch w.kind {
+	case store.DistributedLocks:
+		w.byHand(http.MethodPatch, name, `{"spec":{"holder":null},`+metadata+`}`)
+	case store.Leases:
+		w.byHand(http.MethodPatch, name, `{"spec":{"holderIdentity":null},`+metadata+`}`)
+	default:
+		w.byHand(http.MethodPatch, name, `{`+metadata+`}`)
+	}
+}
+
+// emptyQueue takes all waiters out of a lock by hand.
+func (w *world) emptyQueue(name string) {
+	if w.kind == store.DistributedLocks {
+		w.byHand(http.MethodPatch, name, `{"spec":{"waiters":null}}`)
+		return
+	}
+	w.serving.Lock()
+	defer w.serving.Unlock()
+	var obj metav1.PartialObjectMetadata
+	if err := json.Unmarshal(w.handLocked(http.MethodGet, name, ""), &obj); err != nil {
+		w.t.Fatal(err)
+	}
+	waiters := map[string]any{}
+	for annotation := range obj.Annotations {
+		if strings.HasPrefix(annotation, "kubelock.dev/waiter-") {
+			waiters[annotation] = nil
+		}
+	}
+	if len(waiters) == 0 {
+		return
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": waiters}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.handLocked(http.MethodPatch, name, string(patch))
 }

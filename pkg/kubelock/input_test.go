@@ -292,7 +292,7 @@ func TestPermissions(t *testing.T) {
 	release(t, held)
 
 	// The role that the errors name, as it ships.
-	manifest, err := os.ReadFile(env.Root + "/config/rbac/user_role.yaml")
+	manifest, err := os.ReadFile(env.Root + "/config/components/distributedlocks/user_role.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
