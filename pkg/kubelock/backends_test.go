@@ -17,12 +17,16 @@ limitations under the License.
 package kubelock_test
 
 import (
+	"context"
 	"errors"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -223,5 +227,68 @@ func TestUnreadableAnnotations(t *testing.T) {
 	expectErrors(t, calls(t, other), kubelock.ErrInvalidKey, "broken", "kubelock.dev/last-release", "kubelock.dev/object-expiry", "kubelock.dev/waiter-x", "repair")
 	if after := lease(t, ns, "broken").ResourceVersion; after != before {
 		t.Error("the Lease was written")
+	}
+}
+
+// TestMoveBetweenBackends checks what docs/backends.md says about moving a lock.
+func TestMoveBetweenBackends(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	lock := func(backend kubelock.Backend) *kubelock.Lock[counter] {
+		return kubelock.NewLock[counter](newClient(t, kubelock.Config{Namespace: ns, Backend: backend}), "orders")
+	}
+	before, after := lock(kubelock.DistributedLocks), lock(kubelock.Leases)
+	held := acquire(t, before)
+	token := held.Token()
+	release(t, held.Update(counter{7}))
+	_, err := before.Do(within(t), func(ctx context.Context, s counter) (counter, error) {
+		_, err := after.Do(ctx, func(context.Context, counter) (counter, error) { return s, nil })
+		return s, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := acquire(t, after)
+	if moved.Value().Count != 7 || moved.Token() <= token {
+		t.Errorf("moved: %+v with token %d after %d", moved.Value(), moved.Token(), token)
+	}
+	release(t, moved)
+}
+
+// TestShippedRolesSuffice checks that the roles which errors name are all that a program
+// needs, and that without them it is told so.
+func TestShippedRolesSuffice(t *testing.T) {
+	t.Parallel()
+	for backend, tc := range map[kubelock.Backend]struct{ resource, group, role string }{
+		kubelock.Leases:     {"leases", "coordination.k8s.io", "kubelock-leases-user"},
+		kubelock.ConfigMaps: {"configmaps", "", "kubelock-configmaps-user"},
+	} {
+		t.Run(tc.resource, func(t *testing.T) {
+			t.Parallel()
+			ns := env.Namespace(t)
+			manifest, err := os.ReadFile(filepath.Join(env.Root, "config", "components", tc.resource, "user_role.yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := env.Kubectl(t.Context(), string(manifest), "apply", "-f", "-"); err != nil {
+				t.Fatal(out)
+			}
+			config := env.AccountIn(t, ns, tc.role, authorizationv1.ResourceAttributes{Verb: "create", Group: tc.group, Resource: tc.resource})
+			l := kubelock.NewLock[string](newClientFor(t, config, kubelock.Config{Namespace: ns, Backend: backend}), "key")
+			other := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns, Backend: backend}), "key")
+			acquire(t, other, kubelock.WithDuration(time.Second))
+			held := acquire(t, l) // Waits: needs the watch, too.
+			if err := held.Save(within(t)); err != nil {
+				t.Error(err)
+			}
+			release(t, held)
+			for call, err := range calls(t, l) {
+				if err != nil {
+					t.Errorf("with the role %s, %s gives %v", tc.role, call, err)
+				}
+			}
+			elsewhere := kubelock.NewLock[string](newClientFor(t, config, kubelock.Config{Namespace: env.Namespace(t), Backend: backend}), "key")
+			expectErrors(t, calls(t, elsewhere), nil, "no permission to get "+tc.resource, "ClusterRole "+tc.role)
+		})
 	}
 }
