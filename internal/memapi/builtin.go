@@ -17,7 +17,10 @@ limitations under the License.
 package memapi
 
 import (
+	"encoding/base64"
 	"maps"
+	"reflect"
+	"slices"
 	"sync"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -31,6 +34,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -56,7 +60,7 @@ var builtins = sync.OnceValue(func() []*resource {
 			gvr:  corev1.SchemeGroupVersion.WithResource("configmaps"),
 			kind: "ConfigMap", singular: "configmap", shortNames: []string{"cm"}, namespaced: true,
 			unconditional: true, example: &corev1.ConfigMap{},
-			validate: validateMetadata(true, validation.NameIsDNSSubdomain),
+			validate: validateConfigMap,
 		},
 		{
 			gvr:  corev1.SchemeGroupVersion.WithResource("pods"),
@@ -171,6 +175,41 @@ func validateLease(obj, old map[string]any) field.ErrorList {
 	}
 	if transitions, ok := spec["leaseTransitions"].(int64); ok && transitions < 0 {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "leaseTransitions"), transitions, "must be greater than or equal to 0"))
+	}
+	return errs
+}
+
+// maxConfigMapBytes is of data and binaryData together.
+const maxConfigMapBytes = 1 << 20
+
+func validateConfigMap(obj, old map[string]any) field.ErrorList {
+	errs := validateMetadata(true, validation.NameIsDNSSubdomain)(obj, old)
+	size := 0
+	for _, name := range []string{"data", "binaryData"} {
+		data, _ := obj[name].(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(data)) {
+			for _, problem := range utilvalidation.IsConfigMapKey(key) {
+				errs = append(errs, field.Invalid(field.NewPath(name).Key(key), key, problem))
+			}
+			text, _ := data[key].(string)
+			if name == "binaryData" {
+				size += base64.StdEncoding.DecodedLen(len(text))
+			} else {
+				size += len(text)
+			}
+		}
+	}
+	if size > maxConfigMapBytes {
+		errs = append(errs, field.TooLong(field.NewPath(""), "", maxConfigMapBytes))
+	}
+	if immutable, _ := old["immutable"].(bool); !immutable {
+		return errs
+	}
+	const message = "field is immutable when `immutable` is set"
+	for _, name := range []string{"immutable", "data", "binaryData"} {
+		if !reflect.DeepEqual(obj[name], old[name]) {
+			errs = append(errs, field.Forbidden(field.NewPath(name), message))
+		}
 	}
 	return errs
 }

@@ -289,6 +289,9 @@ func (s *Server) update(c *call, existing *object, obj map[string]any, gvk schem
 	errs = append(errs, validation.ValidateObjectMetaAccessorUpdate(u, old, path)...)
 	errs = append(errs, t.validate(obj, existing.content)...)
 	if len(errs) > 0 {
+		if t.example != nil { // A built-in kind.
+			errs = withoutRepeats(errs)
+		}
 		return nil, apierrors.NewInvalid(gvk.GroupKind(), u.GetName(), errs)
 	}
 	if old.GetDeletionTimestamp() != nil && len(u.GetFinalizers()) == 0 {
@@ -302,6 +305,17 @@ func (s *Server) update(c *call, existing *object, obj map[string]any, gvk schem
 		return nil, err
 	}
 	return s.commit(t, existing.key, obj), nil
+}
+
+// withoutRepeats leaves out what several checks have found.
+func withoutRepeats(errs field.ErrorList) field.ErrorList {
+	var all field.ErrorList
+	for _, err := range errs {
+		if !slices.ContainsFunc(all, func(other *field.Error) bool { return other.Error() == err.Error() }) {
+			all = append(all, err)
+		}
+	}
+	return all
 }
 
 // keepOwn keeps of an object what an update cannot change.
