@@ -19,7 +19,6 @@ package memapi
 import (
 	"cmp"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -29,18 +28,13 @@ import (
 	"strconv"
 	"strings"
 
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/api/validation"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	metajson "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/types"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -355,213 +349,4 @@ func equalBesidesMetadata(a, b map[string]any) bool {
 		}
 	}
 	return true
-}
-
-func (s *Server) patch(c *call) (answer, error) {
-	t, kind := c.table, types.PatchType(mediaType(c.Header.Get("Content-Type")))
-	if !slices.Contains(t.patchTypes, kind) {
-		accepted := make([]string, 0, len(t.patchTypes)+1)
-		for _, known := range t.patchTypes {
-			accepted = append(accepted, string(known))
-		}
-		return answer{}, unsupportedMediaType(append(accepted, string(types.ApplyYAMLPatchType))...)
-	}
-	if err := c.tooLong(); err != nil {
-		return answer{}, err
-	}
-	if c.URL.Query().Has("dryRun") {
-		return answer{}, apierrors.NewBadRequest("memapi does not support dryRun")
-	}
-	if !json.Valid(c.body) {
-		return answer{}, apierrors.NewBadRequest("invalid JSON patch")
-	}
-	existing := t.objects[keyOf(c.namespace, c.name)]
-	if existing == nil {
-		return answer{}, apierrors.NewNotFound(t.groupResource(), c.name)
-	}
-	patched, err := t.apply(kind, c.body, existing.raw)
-	if err != nil {
-		return answer{}, err
-	}
-	obj, gvk, err := t.decode(patched)
-	if err == nil && gvk != t.gvk() && !t.custom {
-		err = fmt.Errorf("unable to decode %s as %s", gvk, t.gvk())
-	}
-	if err != nil {
-		return answer{}, apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{
-			field.Invalid(field.NewPath("patch"), string(patched), err.Error()),
-		})
-	}
-	if err := inNamespace(obj, c.namespace); err != nil {
-		return answer{}, err
-	}
-	if err := c.checkName(&unstructured.Unstructured{Object: obj}); err != nil {
-		return answer{}, err
-	}
-	updated, err := s.update(c, existing, obj, gvk)
-	if err != nil {
-		return answer{}, err
-	}
-	return jsonAnswer(http.StatusOK, updated.raw), nil
-}
-
-// jsonPatchOp is what each operation of a JSON patch must be like.
-type jsonPatchOp struct {
-	Op    string `json:"op"`
-	Path  string `json:"path"`
-	From  string `json:"from"`
-	Value any    `json:"value"`
-}
-
-// apply returns current, an object, with a patch applied to it.
-func (r *resource) apply(kind types.PatchType, patch, current []byte) ([]byte, error) {
-	switch kind {
-	case types.JSONPatchType:
-		var known []jsonPatchOp
-		if err := utiljson.Unmarshal(patch, &known); err != nil {
-			text := strings.ReplaceAll(err.Error(), "memapi.", "handlers.") // where a real server has the type
-			return nil, apierrors.NewBadRequest("error decoding patch: " + text)
-		}
-		operations, err := jsonpatch.DecodePatch(patch)
-		if err != nil {
-			return nil, apierrors.NewBadRequest(err.Error())
-		}
-		if len(operations) > maxPatchOperations {
-			return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf(
-				"The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(operations)))
-		}
-		patched, err := operations.Apply(current)
-		if err != nil {
-			return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
-		}
-		return patched, nil
-	case types.StrategicMergePatchType:
-		patched, err := strategicpatch.StrategicMergePatch(current, patch, r.example)
-		if err != nil {
-			return nil, apierrors.NewBadRequest(err.Error())
-		}
-		return patched, nil
-	default:
-		var fields map[string]any
-		if err := utiljson.Unmarshal(patch, &fields); err != nil {
-			return nil, apierrors.NewBadRequest("error decoding patch: " + err.Error())
-		}
-		patched, err := jsonpatch.MergePatch(current, patch)
-		if errors.Is(err, jsonpatch.ErrBadJSONPatch) {
-			return nil, apierrors.NewBadRequest(err.Error())
-		}
-		return patched, err
-	}
-}
-
-// deleteOptions are those of the body.
-func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
-	options := &metav1.DeleteOptions{}
-	if c.URL.Query().Has("dryRun") {
-		return nil, apierrors.NewBadRequest("memapi does not support dryRun")
-	}
-	if len(c.body) == 0 {
-		return options, nil
-	}
-	switch mediaType(c.Header.Get("Content-Type")) {
-	case runtime.ContentTypeJSON:
-		if err := json.Unmarshal(c.body, options); err != nil {
-			if _, unrecognized := metajson.DefaultMetaFactory.Interpret(c.body); unrecognized != nil {
-				err = unrecognized
-			}
-			return nil, apierrors.NewBadRequest(err.Error())
-		}
-	case typeProtobuf:
-		unknown := runtime.Unknown{}
-		const magic = 4 // bytes before the message
-		if len(c.body) < magic || unknown.Unmarshal(c.body[magic:]) != nil || options.Unmarshal(unknown.Raw) != nil {
-			return nil, apierrors.NewBadRequest("the body is no DeleteOptions")
-		}
-	default:
-		return nil, unsupportedMediaType(runtime.ContentTypeJSON, typeYAML, typeProtobuf)
-	}
-	if len(options.DryRun) > 0 {
-		return nil, apierrors.NewBadRequest("memapi does not support dryRun")
-	}
-	return options, nil
-}
-
-func (s *Server) remove(c *call) (answer, error) {
-	options, err := c.deleteOptions()
-	if err != nil {
-		return answer{}, err
-	}
-	t := c.table
-	existing := t.objects[keyOf(c.namespace, c.name)]
-	if existing == nil {
-		return answer{}, apierrors.NewNotFound(t.groupResource(), c.name)
-	}
-	meta := existing.meta()
-	if want := options.Preconditions; want != nil {
-		conflict := func(message string, want, have any) error {
-			return apierrors.NewConflict(schema.GroupResource{Group: t.gvr.Group, Resource: t.kind}, c.name, fmt.Errorf(message, want, have))
-		}
-		if want.UID != nil && *want.UID != meta.GetUID() {
-			return answer{}, conflict("the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", *want.UID, meta.GetUID())
-		}
-		if want.ResourceVersion != nil && *want.ResourceVersion != meta.GetResourceVersion() {
-			return answer{}, conflict("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", *want.ResourceVersion, meta.GetResourceVersion())
-		}
-	}
-	left, gone := s.deleteObject(t, existing)
-	if !gone || t.returnsDeleted {
-		return jsonAnswer(http.StatusOK, left.raw), nil
-	}
-	return jsonAnswer(http.StatusOK, encode(&metav1.Status{
-		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
-		Status:   metav1.StatusSuccess,
-		Details:  &metav1.StatusDetails{Name: c.name, Group: t.gvr.Group, Kind: t.gvr.Resource, UID: meta.GetUID()},
-	})), nil
-}
-
-// deleteObject deletes an object, or marks it as being deleted if it has finalizers.
-func (s *Server) deleteObject(t *table, existing *object) (left *object, gone bool) {
-	if len(existing.meta().GetFinalizers()) == 0 {
-		if t.gvr == namespaces {
-			s.empty(existing.key)
-		}
-		return s.commit(t, existing.key, nil), true
-	}
-	if existing.meta().GetDeletionTimestamp() != nil {
-		return existing, false
-	}
-	u := existing.meta().DeepCopy()
-	if generation := u.GetGeneration(); generation > 0 {
-		u.SetGeneration(generation + 1)
-	}
-	u.SetDeletionTimestamp(new(metav1.NewTime(s.now())))
-	u.SetDeletionGracePeriodSeconds(new(int64(0)))
-	return s.commit(t, existing.key, u.Object), false
-}
-
-// empty deletes what is in a namespace.
-func (s *Server) empty(namespace string) {
-	for _, t := range s.tables {
-		for _, key := range slices.Clone(t.under(namespace)) {
-			if t.namespaced {
-				s.commit(t, key, nil)
-			}
-		}
-	}
-}
-
-func (s *Server) deleteCollection(c *call) (answer, error) {
-	if _, err := c.deleteOptions(); err != nil {
-		return answer{}, err
-	}
-	options, err := c.listOptions()
-	if err != nil {
-		return answer{}, err
-	}
-	found := c.table.selectFrom(c.table.objects, c.table.under(c.namespace), options)
-	listed := &metav1.ListMeta{ResourceVersion: strconv.FormatInt(s.revision, 10)}
-	for _, obj := range found {
-		s.deleteObject(c.table, obj)
-	}
-	return jsonAnswer(http.StatusOK, c.table.encodeList(found, listed)), nil
 }

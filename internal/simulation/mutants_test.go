@@ -52,12 +52,12 @@ var mutants = []mutant{
 	{"a waiter that joins a queue of annotations without looking", "internal/store/annotations.go",
 		`func annotatedEnqueue(p *patch, meta *metav1.ObjectMeta, text string) {
 	testLast(p, meta.Annotations)`, `func annotatedEnqueue(p *patch, meta *metav1.ObjectMeta, text string) {`},
-	{"a deadline that counts from the answer", "pkg/kubelock/contest.go",
+	{"a deadline that counts from the answer", "pkg/kubelock/claim.go",
 		`return t.sent, true`, `return a.client.now(), true`},
-	{"a deadline from the last attempt, whichever was committed", "pkg/kubelock/contest.go",
+	{"a deadline from the last attempt, whichever was committed", "pkg/kubelock/claim.go",
 		`for _, t := range a.attempts {`, `for _, t := range a.attempts[max(0, len(a.attempts)-1):] {
 		return t.sent, true`},
-	{"a grant that counts from when it is seen", "pkg/kubelock/contest.go",
+	{"a grant that counts from when it is seen", "pkg/kubelock/claim.go",
 		`return a.first, false`, `return a.client.now(), false`},
 	{"stamps by the node's clock", "internal/servertime/clock.go",
 		`_, at, ok := c.Bounds(now)`, `_, _, ok := c.Bounds(now)
