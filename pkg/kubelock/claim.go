@@ -226,8 +226,8 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 			a.inDoubt, a.base = true, base
 		}
 	}
-	answers := make(chan answer, 1)
-	if !c.start(func() { answers <- c.write(max(a.claim.Duration, time.Second), write) }) {
+	answers, timeout := make(chan answer, 1), max(a.claim.Duration, time.Second)
+	if !c.start(func() { answers <- c.write(timeout, write) }) { // The contest may have passed to another caller by then.
 		return a.failed(ctx, ErrClosed)
 	}
 	var ans answer
