@@ -48,7 +48,7 @@ type node struct {
 	paused   time.Time         // nothing goes in or out until then
 	dead     bool
 	watches  []*laggingWatch
-	inFlight sync.WaitGroup
+	inFlight group
 }
 
 // now is the node's clock.
@@ -116,6 +116,38 @@ func (n *node) draw(req *http.Request, watch bool) fate {
 		}
 	}
 	return f
+}
+
+// group waits for goroutines, as sync.WaitGroup does, but lets others begin while
+// somebody waits: what a dead process has sent may still lead to more.
+type group struct {
+	mu    sync.Mutex // protects count
+	count int
+	none  sync.Cond
+}
+
+func (g *group) Go(f func()) {
+	g.mu.Lock()
+	g.count++
+	g.mu.Unlock()
+	go func() {
+		defer func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if g.count--; g.count == 0 && g.none.L != nil {
+				g.none.Broadcast()
+			}
+		}()
+		f()
+	}()
+}
+
+func (g *group) Wait() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.none.L = &g.mu; g.count > 0; {
+		g.none.Wait()
+	}
 }
 
 // delay is how long a message takes that nothing is wrong with. No two take exactly

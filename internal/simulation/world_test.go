@@ -72,7 +72,7 @@ type world struct {
 	serving sync.Mutex // one request at a time; protects writer
 	writer  *node      // whose request is handled; nil for somebody's hands
 
-	timers sync.WaitGroup
+	timers group
 
 	mu         sync.Mutex // protects the fields below
 	transcript []string
