@@ -71,7 +71,7 @@ func TestRoleBindingSuffices(t *testing.T) {
 		t.Fatal(deployed)
 	}
 	ns, other := env.Namespace(t), env.Namespace(t)
-	config := env.AccountIn(t, ns, "kubelock-reaper",
+	config := env.AccountIn(t, ns, "kubelock-reaper-distributedlocks",
 		authorizationv1.ResourceAttributes{Verb: "update", Group: v1alpha1.GroupVersion.Group, Resource: "distributedlocks"})
 	history := env.Watch(t, ns)
 	reaper{namespaces: []string{ns}, config: config}.start(t)

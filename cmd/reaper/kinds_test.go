@@ -53,10 +53,6 @@ func accountFor(t *testing.T, ns, resource, group string) *rest.Config {
 		t.Fatal(out)
 	}
 	name := "kubelock-reaper-" + resource
-	if out, err := env.Kubectl(t.Context(), "", "create", "rolebinding", "events", "-n", ns,
-		"--clusterrole=kubelock-reaper", "--serviceaccount="+ns+":"+name); err != nil {
-		t.Fatal(out)
-	}
 	return env.AccountIn(t, ns, name, authorizationv1.ResourceAttributes{Verb: "update", Group: group, Resource: resource})
 }
 
