@@ -37,7 +37,8 @@ func TestStripForCache(t *testing.T) {
 	t.Parallel()
 	lock := &v1alpha1.DistributedLock{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: "orders", UID: "uid", ResourceVersion: "7", Labels: map[string]string{"a": "b"},
+			Name: "orders", UID: "uid", ResourceVersion: "7", Labels: map[string]string{"a": "b", v1alpha1.HolderLabel: "c"},
+			Annotations:   map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "large", controllers.KeepAnnotation: "true"},
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "somebody"}},
 		},
 		Spec: v1alpha1.DistributedLockSpec{Value: new(`"secret"`), Transitions: 3, Holder: &v1alpha1.Holder{LockID: "l"}},
@@ -47,10 +48,10 @@ func TestStripForCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	stripped, ok := got.(*v1alpha1.DistributedLock)
-	if !ok || stripped.Spec.Value != nil || stripped.ManagedFields != nil {
-		t.Errorf("the cache has %+v, want neither value nor managed fields", got)
+	if !ok || stripped.Spec.Value != nil || stripped.ManagedFields != nil || len(stripped.Labels) != 1 || len(stripped.Annotations) != 1 {
+		t.Errorf("the cache has %+v, want neither value nor managed fields, nor the labels and annotations of others", got)
 	}
-	if stripped.UID != "uid" || stripped.ResourceVersion != "7" || stripped.Labels["a"] != "b" || stripped.Spec.Transitions != 3 || stripped.Spec.Holder.LockID != "l" {
+	if stripped.UID != "uid" || stripped.ResourceVersion != "7" || stripped.Labels[v1alpha1.HolderLabel] != "c" || stripped.Annotations[controllers.KeepAnnotation] != "true" || stripped.Spec.Transitions != 3 || stripped.Spec.Holder.LockID != "l" {
 		t.Errorf("the cache has %+v, which lacks what deciding needs", stripped)
 	}
 	if got, err := controllers.StripForCache(store.DistributedLocks)(&corev1.Pod{}); err == nil {

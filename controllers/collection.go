@@ -19,13 +19,60 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
 )
+
+// KeepAnnotation is the annotation that keeps an object for ever, if its value is "true":
+// it is not deleted, how long ever it is not used.
+const KeepAnnotation = "kubelock.dev/keep"
+
+// collectionConcerns reports whether a lock may have to be deleted before the cache shows
+// it again.
+func (r *Reaper) collectionConcerns(lock protocol.Record, obj store.Object) bool {
+	if obj.GetAnnotations()[KeepAnnotation] == "true" {
+		return false
+	}
+	judge := r.ServerTime.Judge(r.Now(), r.MaxClockSkew)
+	_, wait, ok := judge.Collectable(lock, protocol.Observation{Since: judge.Now})
+	return ok && (wait <= horizon || !judge.Compares(lock.LastTransition().Source))
+}
+
+// collectionDue says whether a lock has been free for its objectExpiry.
+func (r *Reaper) collectionDue(_ context.Context, name types.NamespacedName, obj store.Object, lock protocol.Record) (action, time.Duration) {
+	if obj.GetAnnotations()[KeepAnnotation] == "true" {
+		return nil, 0
+	}
+	judge := r.ServerTime.Judge(r.Now(), r.MaxClockSkew)
+	due, wait, ok := judge.Collectable(lock, r.observe(name, lock, judge))
+	if ok && due {
+		return r.collect, 0
+	}
+	return nil, wait
+}
+
+// limited lets what is due wait for its share of the rate.
+func (r *Reaper) limited(limiter *rate.Limiter, inner due) due {
+	waited := false
+	return func(ctx context.Context, name types.NamespacedName, obj store.Object, lock protocol.Record) (action, time.Duration) {
+		action, wait := inner(ctx, name, obj, lock)
+		if action != nil && !waited {
+			waited = true
+			if limiter.Wait(ctx) != nil {
+				return nil, 0 // The reaper ends.
+			}
+		}
+		return action, wait
+	}
+}
 
 // collect deletes the object of a lock that has been free for its objectExpiry. The
 // preconditions let anybody win who has touched the lock meanwhile.
@@ -33,6 +80,13 @@ func (r *Reaper) collect(ctx context.Context, obj store.Object) error {
 	lock, err := r.Kind.Decode(obj)
 	if err != nil {
 		return err
+	}
+	logger := log.FromContext(ctx).WithValues("objectExpiry", lock.ObjectExpiry)
+	if r.DryRun {
+		logger.Info("Would delete a lock that was not used for its objectExpiry")
+		r.Events.Eventf(obj, nil, corev1.EventTypeNormal, "ObjectExpired", "DeleteLock",
+			"not used for %s, would be deleted with its state", lock.ObjectExpiry)
+		return nil
 	}
 	if left, ok := r.Kind.Remains(lock); ok { // Others keep something in it.
 		err = r.Client.Update(ctx, left, client.FieldOwner(FieldManager))
@@ -43,9 +97,8 @@ func (r *Reaper) collect(ctx context.Context, obj store.Object) error {
 		return fmt.Errorf("deleting an unused lock: %w", err)
 	}
 	objectsDeleted.Inc()
-	expiry := lock.ObjectExpiry
-	log.FromContext(ctx).Info("Deleted a lock that was not used for its objectExpiry", "objectExpiry", expiry)
+	logger.Info("Deleted a lock that was not used for its objectExpiry")
 	r.Events.Eventf(obj, nil, corev1.EventTypeNormal, "ObjectExpired", "DeleteLock",
-		"not used for %s, deleted with its state", expiry)
+		"not used for %s, deleted with its state", lock.ObjectExpiry)
 	return nil
 }

@@ -17,13 +17,21 @@ limitations under the License.
 package controllers_test
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -115,4 +123,140 @@ func TestWhatIsNotDeleted(t *testing.T) {
 	// People change the expiry of a lock that is there.
 	change(t, ns, "expiry-shortened", func(obj *v1alpha1.DistributedLock) { obj.Spec.ObjectExpiry = second })
 	history.Until(patience, "expiry-shortened", "deleted", deleted)
+}
+
+// TestLockThatSomebodyKeeps checks the annotation that protects a lock, and that it
+// protects no longer than it is there.
+func TestLockThatSomebodyKeeps(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	history := env.Watch(t, ns)
+	reaper{namespaces: []string{ns}}.start(t)
+	const expiry = time.Second
+	obj := &v1alpha1.DistributedLock{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "kept", Annotations: map[string]string{controllers.KeepAnnotation: "true"}},
+		Spec:       v1alpha1.DistributedLockSpec{ObjectExpiry: &v1alpha1.Duration{Duration: expiry}},
+	}
+	if err := env.Client(t).Create(soon(t), obj); err != nil {
+		t.Fatal(err)
+	}
+	create(t, ns, "marker", v1alpha1.DistributedLockSpec{ObjectExpiry: &v1alpha1.Duration{Duration: 2 * expiry}})
+	history.Until(patience, "marker", "deleted", deleted)
+	object(t, ns, "kept")
+	change(t, ns, "kept", func(obj *v1alpha1.DistributedLock) { obj.Annotations = nil })
+	history.Until(patience, "kept", "deleted", deleted)
+}
+
+// TestDryRun checks that a dry run tells what would be deleted, deletes nothing, and
+// clears holders all the same.
+func TestDryRun(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	history := env.Watch(t, ns)
+	reaper{namespaces: []string{ns}, dryRun: true}.start(t)
+	create(t, ns, "unused", v1alpha1.DistributedLockSpec{ObjectExpiry: &v1alpha1.Duration{Duration: time.Second}, Value: new(`"precious"`)})
+	before := object(t, ns, "unused")
+	e := env.Event(t, patience, ns, "unused", "ObjectExpired")
+	if want := "not used for 1s, would be deleted with its state"; e.Note != want {
+		t.Errorf("the event tells %q, want %q", e.Note, want)
+	}
+	reapAnother(t, ns, "orders", history)
+	if after := object(t, ns, "unused"); after.ResourceVersion != before.ResourceVersion {
+		t.Errorf("the dry run has made %+v of it", after)
+	}
+}
+
+// TestCollectionDoesNotDelayExpiries checks that a holder is cleared in time while many
+// more locks wait to be deleted than the rate allows, and that those are deleted in the
+// end.
+func TestCollectionDoesNotDelayExpiries(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	history := env.Watch(t, ns)
+	const unused = 20
+	for n := range unused {
+		create(t, ns, fmt.Sprintf("unused-%02d", n), v1alpha1.DistributedLockSpec{ObjectExpiry: &v1alpha1.Duration{Duration: time.Second}})
+	}
+	reaper{namespaces: []string{ns}, collectionRate: 1}.start(t)
+	held := die(t, ns, "orders", 3*time.Second)
+	freed := history.Until(patience, "orders", "freed", expired)
+	notTooEarlyNorLate(t, "freed", freed.Seen, held.Deadline())
+	left := &v1alpha1.DistributedLockList{}
+	if err := env.Client(t).List(soon(t), left, client.InNamespace(ns)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(left.Items) - 1; n < unused/2 {
+		t.Errorf("of %d unused locks only %d are left: they did not compete with the holder", unused, n)
+	}
+	for n := range unused {
+		history.Until(patience, fmt.Sprintf("unused-%02d", n), "deleted", deleted)
+	}
+}
+
+// TestAcquisitionsRaceWithCollection acquires each of a thousand locks at about the time
+// at which it is deleted. Whoever comes first, nothing is lost: the state is the one
+// before or none, the hold is real, and what it writes stays.
+func TestAcquisitionsRaceWithCollection(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	reaper{namespaces: []string{ns}, collectionRate: 1000}.start(t)
+	const clients, rounds, expiry = 100, 10, time.Second
+	var kept, collected atomic.Int64
+	var all sync.WaitGroup
+	for c := range clients {
+		l := newLock(t, fmt.Sprintf("raced-%d", c), kubelock.Config{Namespace: ns, ObjectExpiry: expiry, LockDuration: time.Minute})
+		all.Go(func() {
+			var token int64
+			for round := range rounds {
+				before, after := fmt.Sprintf("before %d", round), fmt.Sprintf("after %d", round)
+				if err := write(t, l, before, nil); err != nil {
+					t.Error(err)
+					return
+				}
+				<-time.After(expiry + rand.N(2500*time.Millisecond))
+				err := write(t, l, after, func(held *kubelock.Held[string]) {
+					switch {
+					case !held.Exists():
+						collected.Add(1)
+					case held.Value() == before:
+						kept.Add(1)
+					default:
+						t.Errorf("the state is %q, want %q or none", held.Value(), before)
+					}
+					if held.Token() <= token {
+						t.Errorf("the token %d follows %d", held.Token(), token)
+					}
+					token = held.Token()
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got, err := l.Get(soon(t)); err != nil || got.Value != after {
+					t.Errorf("written and released, the lock is %+v, %v", got, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("%d locks were acquired before, %d after their deletion", kept.Load(), collected.Load())
+	if kept.Load()+collected.Load() != clients*rounds || kept.Load() < clients || collected.Load() < clients {
+		t.Error("this was no race")
+	}
+}
+
+// write acquires a lock, saves a state, and releases it.
+func write(t *testing.T, l *kubelock.Lock[string], state string, look func(*kubelock.Held[string])) error {
+	t.Helper()
+	held, err := l.Acquire(soon(t))
+	if err != nil {
+		return err
+	}
+	if look != nil {
+		look(held)
+	}
+	if err := held.Update(state).Save(soon(t)); err != nil {
+		return err
+	}
+	return held.Release(soon(t))
 }

@@ -35,15 +35,16 @@ func (r *Reaper) expire(ctx context.Context, obj store.Object) error {
 	if err != nil {
 		return err
 	}
-	next, err := protocol.Expire(lock, nil, r.ServerTime.Stamp(r.Now()))
+	at := r.ServerTime.Stamp(r.Now())
+	next, err := protocol.Expire(lock, nil, at)
 	if err != nil {
 		return err
 	}
 	if err := r.Client.Update(ctx, r.Kind.Encode(next), client.FieldOwner(FieldManager)); err != nil {
 		return fmt.Errorf("ending an expired hold: %w", err)
 	}
-	holdersExpired.Inc()
 	h := lock.Holder
+	observeExpiry(h, at)
 	logger := log.FromContext(ctx).WithValues("holder", h.Identity, "lockID", h.LockID, "renewTime", h.RenewTime, "duration", h.Duration)
 	if next.Holder == nil {
 		logger.Info("Freed a lock whose holder did not renew it")

@@ -77,6 +77,9 @@ type reaper struct {
 	skew time.Duration
 	// now is the node's clock.
 	now func() time.Time
+	// collectionRate and dryRun are those of the Reaper.
+	collectionRate float64
+	dryRun         bool
 	// live may come between the reaper and what it reads before it writes.
 	live func(client.Reader) client.Reader
 	// wrap may come between the reaper and the API server.
@@ -140,6 +143,9 @@ func (r reaper) start(t *testing.T) manager.Manager {
 		ServerTime:   clock,
 		MaxClockSkew: r.skew,
 		Now:          r.now,
+
+		CollectionRate: r.collectionRate,
+		DryRun:         r.dryRun,
 	}
 	if err := reaper.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)

@@ -17,11 +17,20 @@ limitations under the License.
 package controllers_test
 
 import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -68,3 +77,100 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%s has grown by %v, want 1", objects, n)
 	}
 }
+
+// series reads one series of a metric of the reaper; 0 if there is none. Of a histogram
+// it is the number of observations.
+func series(t *testing.T, name string, labels map[string]string) float64 {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			has := map[string]string{}
+			for _, l := range m.GetLabel() {
+				has[l.GetName()] = l.GetValue()
+			}
+			if maps.Equal(has, labels) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return 0
+}
+
+// TestMetricsOfLocks checks the metrics that show how the locks are, how late the reaper
+// is, and what goes wrong. It runs alone, too.
+func TestMetricsOfLocks(t *testing.T) {
+	ns := env.Namespace(t)
+	history := env.Watch(t, ns)
+	const lag, errs = "kubelock_reaper_expiry_lag_seconds", "kubelock_reaper_errors_total"
+	internal := map[string]string{"reason": "InternalError"}
+	wasLag, wasErrors := series(t, lag, nil), series(t, errs, internal)
+
+	free := newLock(t, "free", kubelock.Config{Namespace: ns})
+	release(t, acquire(t, free))
+	held := acquire(t, newLock(t, "held", kubelock.Config{Namespace: ns, LockDuration: time.Minute}))
+	awaited := acquire(t, newLock(t, "awaited", kubelock.Config{Namespace: ns, LockDuration: time.Minute}))
+	change(t, ns, "awaited", func(obj *v1alpha1.DistributedLock) { obj.Spec.Waiters = []string{waiter("first", time.Hour)} })
+
+	var failing atomic.Bool
+	failing.Store(true)
+	t.Run("working", func(t *testing.T) {
+		reaper{namespaces: []string{ns}, wrap: func(next http.RoundTripper) http.RoundTripper {
+			return refusal(func(req *http.Request) (*http.Response, error) {
+				if req.Method == http.MethodPut && strings.HasSuffix(req.URL.Path, "/dead") && failing.Swap(false) {
+					return nil, apierrors.NewInternalError(errors.New("planted"))
+				}
+				return next.RoundTrip(req)
+			})
+		}}.start(t)
+		expect := func(state string, want float64) {
+			t.Helper()
+			labels := map[string]string{"resource": "distributedlocks", "state": state}
+			err := wait.PollUntilContextCancel(soon(t), 10*time.Millisecond, true, func(context.Context) (bool, error) {
+				return series(t, "kubelock_reaper_locks", labels) == want, nil
+			})
+			if err != nil {
+				t.Errorf("%v locks are shown as %s, want %v", series(t, "kubelock_reaper_locks", labels), state, want)
+			}
+		}
+		expect("free", 1)
+		expect("held", 1)
+		expect("awaited", 1)
+		release(t, held)
+		expect("free", 2)
+		expect("held", 0)
+
+		die(t, ns, "dead", time.Second)
+		history.Until(patience, "dead", "freed", expired)
+		env.Event(t, patience, ns, "dead", "HolderExpired") // Counted before it is told.
+		if n := series(t, lag, nil) - wasLag; n != 1 {
+			t.Errorf("%s has %v more observations, want 1", lag, n)
+		}
+		if n := series(t, errs, internal) - wasErrors; n != 1 {
+			t.Errorf("%s has grown by %v, want 1", errs, n)
+		}
+		expect("free", 3)
+		if err := free.Delete(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+		expect("free", 2)
+	})
+	for _, state := range []string{"free", "held", "awaited"} {
+		if n := series(t, "kubelock_reaper_locks", map[string]string{"resource": "distributedlocks", "state": state}); n != 0 {
+			t.Errorf("after its end the reaper shows %v locks as %s", n, state)
+		}
+	}
+	release(t, awaited)
+}
+
+// refusal is a transport that may answer itself.
+type refusal func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f refusal) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

@@ -98,6 +98,9 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 			ServerTime:   clock,
 			MaxClockSkew: o.maxClockSkew,
 			Concurrency:  o.concurrency,
+
+			CollectionRate: o.collectionRate,
+			DryRun:         o.dryRun,
 		}
 		if err := reaper.SetupWithManager(mgr); err != nil {
 			return err

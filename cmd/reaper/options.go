@@ -43,6 +43,7 @@ type options struct {
 	metricsAddress    string
 	metricsSecure     bool
 	probeAddress      string
+	pprofAddress      string
 	leaderElect       bool
 	electionNamespace string
 	namespaces        string
@@ -51,6 +52,8 @@ type options struct {
 	configMaps        bool
 	maxClockSkew      time.Duration
 	concurrency       int
+	collectionRate    float64
+	dryRun            bool
 	logging           zap.Options
 }
 
@@ -60,6 +63,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "The address that metrics are served on; 0 serves none.")
 	flags.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics by HTTPS, and only to those whom the cluster permits to get /metrics.")
 	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "The address that /healthz and /readyz are served on; 0 serves none.")
+	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "The address that profiles are served on, to whoever can reach it; 0 serves none.")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "Let only one of several replicas work at a time.")
 	flags.StringVar(&o.electionNamespace, "leader-election-namespace", "", "The namespace of the election's Lease; the default is the pod's own.")
 	flags.StringVar(&o.namespaces, "namespaces", "", "The namespaces to reap in, with commas between them; empty means all.")
@@ -67,7 +71,9 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&o.leases, "leases", false, "Reap Leases with the label "+lockLabel+".")
 	flags.BoolVar(&o.configMaps, "configmaps", false, "Reap ConfigMaps with the label "+lockLabel+".")
 	flags.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Second, "How far the clocks of the API servers may be apart; below 0, leases are judged only by watching them.")
-	flags.IntVar(&o.concurrency, "concurrency", 4, "How many locks are worked on at once.")
+	flags.IntVar(&o.concurrency, "concurrency", 16, "How many locks are worked on at once.")
+	flags.Float64Var(&o.collectionRate, "collection-rate", controllers.DefaultCollectionRate, "How many unused locks are deleted in a second at most.")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "Tell which unused locks would be deleted, and delete none. Holders are cleared all the same.")
 	o.logging.BindFlags(flags)
 }
 
@@ -76,6 +82,9 @@ func (o *options) check() error {
 	var wrong []error
 	if o.concurrency < 1 {
 		wrong = append(wrong, fmt.Errorf("--concurrency must be at least 1, not %d", o.concurrency))
+	}
+	if o.collectionRate < 0 {
+		wrong = append(wrong, fmt.Errorf("--collection-rate must not be negative, is %v", o.collectionRate))
 	}
 	if len(o.kinds()) == 0 {
 		wrong = append(wrong, errors.New("there is nothing to reap: set --distributedlocks, --leases or --configmaps"))
@@ -138,11 +147,13 @@ func (o *options) manager(scheme *runtime.Scheme) ctrl.Options {
 		Scheme:                        scheme,
 		Metrics:                       metrics,
 		HealthProbeBindAddress:        o.probeAddress,
+		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              "reaper.kubelock.dev",
 		LeaderElectionNamespace:       o.electionNamespace,
 		LeaderElectionReleaseOnCancel: true, // Nothing runs after the manager has ended.
 		Cache: cache.Options{
+			SyncPeriod:        new(controllers.SyncPeriod),
 			DefaultNamespaces: o.reaped(),
 			ByObject:          o.cached(),
 		},

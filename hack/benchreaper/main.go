@@ -21,6 +21,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -56,6 +57,7 @@ const (
 	// writers is how many requests create locks at once.
 	writers = 16
 	metrics = "http://127.0.0.1:18080/metrics"
+	collect = "http://127.0.0.1:18082/debug/pprof/heap?gc=1"
 	ready   = "http://127.0.0.1:18081/readyz"
 )
 
@@ -158,9 +160,8 @@ func (b *bench) measure(ctx context.Context, reaper, kubeconfig string, locks, e
 	if err != nil {
 		return err
 	}
-	heap := after["go_memstats_heap_inuse_bytes"] - before["go_memstats_heap_inuse_bytes"]
-	b.sayf("heap in use, more than without locks", "%.1f MB, %.0f B a lock", heap/1e6, heap/float64(locks))
-	b.sayf("live heap, more than without locks", "%.0f B a lock", (after["live_heap"]-before["live_heap"])/float64(locks))
+	heap := after["go_memstats_heap_alloc_bytes"] - before["go_memstats_heap_alloc_bytes"]
+	b.sayf("heap after a collection, more than without locks", "%.1f MB, %.0f B a lock", heap/1e6, heap/float64(locks))
 	b.sayf("memory of the process", "%.1f MB, %.1f MB at most", after["process_resident_memory_bytes"]/1e6, after["peak"]/1e6)
 
 	select {
@@ -219,11 +220,17 @@ func hold(obj *v1alpha1.DistributedLock, since metav1.MicroTime, lasts time.Dura
 // after that the last of them was cleared.
 func (b *bench) expire(ctx context.Context, locks int) (time.Duration, error) {
 	const lasts = 15 * time.Second
-	w, err := b.client.Watch(ctx, &v1alpha1.DistributedLockList{}, client.InNamespace(namespace))
+	now := &v1alpha1.DistributedLockList{}
+	if err := b.client.List(ctx, now, client.InNamespace(namespace), client.Limit(1)); err != nil {
+		return 0, err
+	}
+	w, err := b.client.Watch(ctx, now, client.InNamespace(namespace), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: now.ResourceVersion}})
 	if err != nil {
 		return 0, err
 	}
 	defer w.Stop()
+	cleared := make(chan error, 1)
+	go func() { cleared <- awaitCleared(ctx, w, locks) }() // From now on: the API server ends watches that are not read.
 	begun := metav1.NowMicro()
 	end := begun.Add(lasts)
 	err = b.parallel(ctx, locks, func(ctx context.Context, n int) error {
@@ -237,24 +244,30 @@ func (b *bench) expire(ctx context.Context, locks int) (time.Duration, error) {
 	if time.Now().After(end) {
 		return 0, fmt.Errorf("making %d locks took longer than their lease of %v: choose fewer", locks, lasts)
 	}
+	err = <-cleared
+	return time.Since(end), err
+}
+
+// awaitCleared returns when that many locks have been cleared.
+func awaitCleared(ctx context.Context, w watch.Interface, locks int) error {
 	timeout := time.After(2 * time.Minute)
 	for cleared := 0; cleared < locks; {
 		select {
 		case event, ok := <-w.ResultChan():
 			if !ok {
-				return 0, errors.New("the watch has ended")
+				return errors.New("the watch of the locks has ended")
 			}
 			obj, ok := event.Object.(*v1alpha1.DistributedLock)
 			if ok && event.Type == watch.Modified && strings.HasPrefix(obj.Name, "dead-") && obj.Spec.Holder == nil {
 				cleared++
 			}
 		case <-timeout:
-			return 0, fmt.Errorf("only %d of %d holders are cleared", cleared, locks)
+			return fmt.Errorf("only %d of %d holders are cleared", cleared, locks)
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	return time.Since(end), nil
+	return nil
 }
 
 // parallel does something for each number below n.
@@ -284,24 +297,26 @@ func (b *bench) parallel(ctx context.Context, n int, do func(ctx context.Context
 type process struct {
 	command *exec.Cmd
 	started time.Duration // until it was ready
+	log     bytes.Buffer
 }
 
 func (b *bench) start(ctx context.Context, reaper, kubeconfig string) (*process, error) {
 	begun := time.Now()
 	cmd := exec.CommandContext(ctx, reaper, "--kubeconfig", kubeconfig, "--metrics-bind-address=127.0.0.1:18080", "--metrics-secure=false",
+		"--pprof-bind-address=127.0.0.1:18082",
 		"--health-probe-bind-address=127.0.0.1:18081", "--zap-log-level=error")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.Stderr = os.Stderr
+	p := &process{command: cmd}
+	cmd.Stderr = &p.log
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{command: cmd}
 	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, 5*time.Minute, true, func(ctx context.Context) (bool, error) {
 		_, err := get(ctx, ready)
 		return err == nil, nil
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the reaper is not ready: %w", err), p.stop())
+		return nil, errors.Join(fmt.Errorf("the reaper is not ready: %w", err), p.stop(), errors.New(p.log.String()))
 	}
 	p.started = time.Since(begun)
 	return p, nil
@@ -318,6 +333,9 @@ func (p *process) settled(ctx context.Context) error {
 // sample returns the reaper's metrics, summed over their labels, and what the kernel
 // tells of its memory.
 func (p *process) sample(ctx context.Context) (map[string]float64, error) {
+	if _, err := get(ctx, collect); err != nil { // Garbage is not what is measured.
+		return nil, err
+	}
 	now, err := metricsNow(ctx)
 	if err != nil {
 		return nil, err
@@ -345,9 +363,8 @@ func (p *process) stop() error {
 	return errors.Join(p.command.Process.Signal(os.Interrupt), p.command.Wait())
 }
 
-// metricsNow returns the sum of each metric over its labels, the number of requests
-// that write as "writes", and the heap that the last collection has left as
-// "live_heap".
+// metricsNow returns the sum of each metric over its labels, and the number of requests
+// that write as "writes".
 func metricsNow(ctx context.Context) (map[string]float64, error) {
 	text, err := get(ctx, metrics)
 	if err != nil {
@@ -372,9 +389,6 @@ func metricsNow(ctx context.Context) (map[string]float64, error) {
 		sums[base] += n
 		if base == "rest_client_requests_total" && !strings.Contains(labels, `method="GET"`) {
 			sums["writes"] += n
-		}
-		if base == "go_gc_heap_live_bytes" {
-			sums["live_heap"] = n
 		}
 	}
 	return sums, scanner.Err()

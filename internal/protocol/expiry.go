@@ -117,11 +117,17 @@ func (j Judge) Collectable(r Record, seen Observation) (due bool, wait time.Dura
 	return wait <= 0, max(wait, 0), true
 }
 
+// Compares reports whether times from that source are compared with the server's. Of
+// what happened at another time only observation tells how long ago it was.
+func (j Judge) Compares(source Source) bool {
+	return source == Server && !j.ServerTime.IsZero() && j.MaxClockSkew >= 0
+}
+
 // until is how long it takes at least until the server's time is past t by more
 // than the skew between servers; 0 if it is. ok is false when t or the server's time
 // is unknown.
 func (j Judge) until(t time.Time, source Source) (wait time.Duration, ok bool) {
-	if source != Server || j.ServerTime.IsZero() || j.MaxClockSkew < 0 {
+	if !j.Compares(source) {
 		return 0, false
 	}
 	t = t.Add(j.MaxClockSkew)

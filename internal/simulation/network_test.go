@@ -134,7 +134,8 @@ func (g *group) Go(f func()) {
 		defer func() {
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			if g.count--; g.count == 0 && g.none.L != nil {
+			g.count--
+			if g.count == 0 && g.none.L != nil {
 				g.none.Broadcast()
 			}
 		}()

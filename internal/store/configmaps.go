@@ -103,7 +103,11 @@ func (configMapCodec) dequeue(p *patch, stored *corev1.ConfigMap, place int) {
 	annotatedDequeue(p, &stored.ObjectMeta, place)
 }
 
-func (configMapCodec) strip(obj *corev1.ConfigMap) { obj.Data, obj.BinaryData = nil, nil }
+func (configMapCodec) strip(obj *corev1.ConfigMap) {
+	obj.Data, obj.BinaryData = nil, nil
+	keepOnly(obj.Annotations)
+	keepOnly(obj.Labels)
+}
 
 // remains keeps a ConfigMap that has other data.
 func (configMapCodec) remains(stored *corev1.ConfigMap) (*corev1.ConfigMap, bool) {

@@ -156,6 +156,10 @@ func (leaseCodec) dequeue(p *patch, stored *coordinationv1.Lease, place int) {
 	annotatedDequeue(p, &stored.ObjectMeta, place)
 }
 
-func (leaseCodec) strip(obj *coordinationv1.Lease) { delete(obj.Annotations, valueAnnotation) }
+func (leaseCodec) strip(obj *coordinationv1.Lease) {
+	delete(obj.Annotations, valueAnnotation)
+	keepOnly(obj.Annotations)
+	keepOnly(obj.Labels)
+}
 
 func (leaseCodec) remains(*coordinationv1.Lease) (*coordinationv1.Lease, bool) { return nil, false }

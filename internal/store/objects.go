@@ -19,7 +19,10 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
+	"strings"
+	"unique"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -118,9 +121,20 @@ func (k *kind[T, L]) Strip(obj any) error {
 		return fmt.Errorf("got a %T, want a %T", obj, k.newObject())
 	}
 	typed.SetManagedFields(nil)
+	typed.SetNamespace(intern(typed.GetNamespace()))
 	k.strip(typed)
 	return nil
 }
+
+// keepOnly removes the labels or annotations that are not kubelock's own. kubectl alone
+// keeps whole objects there.
+func keepOnly(names map[string]string) {
+	maps.DeleteFunc(names, func(name, _ string) bool { return !strings.HasPrefix(name, annotationPrefix) })
+}
+
+// intern returns the same text from memory that others share. A cache has each object's
+// own copy of what thousands say alike.
+func intern[S ~string](text S) S { return unique.Make(text).Value() }
 
 func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace, manager string) (Store, error) {
 	scheme := runtime.NewScheme()

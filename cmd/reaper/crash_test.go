@@ -1,0 +1,153 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/pkg/kubelock"
+)
+
+// spawn starts the reaper as a process that takes part in an election of its own
+// namespace, and returns when it is ready.
+func spawn(t *testing.T, config, election, namespace string) *exec.Cmd {
+	t.Helper()
+	probes := freeAddress(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(within(t, 3*patience), self, "--leader-elect", "--leader-election-namespace="+election, "--namespaces="+namespace,
+		"--metrics-bind-address=0", "--health-probe-bind-address="+probes)
+	cmd.Env = append(os.Environ(), runAsReaper+"=1", "KUBECONFIG="+config)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if cmd.ProcessState != nil {
+			return
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // It was killed.
+	})
+	eventually(t, "the process is ready", func() bool {
+		code, _ := get(t, "http://"+probes+"/readyz", "")
+		return code == http.StatusOK
+	})
+	return cmd
+}
+
+// TestKilledLeaderIsReplaced kills the replica that works, and checks that the other one
+// clears holders no later than the election's lease after that.
+func TestKilledLeaderIsReplaced(t *testing.T) {
+	t.Parallel()
+	if deployed != nil {
+		t.Fatal(deployed)
+	}
+	// How long controller-runtime's leaders are believed in, and how often others try.
+	const lease, retry = 15 * time.Second, 2 * time.Second
+	ns := env.Namespace(t)
+	history := env.Watch(t, ns)
+	config := env.KubeconfigOfAdministrator()
+	first := spawn(t, config, ns, ns)
+	die(t, ns, "before")
+	history.Until(patience, "before", "freed", expired) // It works.
+	spawn(t, config, ns, ns)
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	if err := first.Wait(); err == nil {
+		t.Fatal("a killed process ended well")
+	}
+	held := die(t, ns, "after")
+	freed := history.Until(2*patience, "after", "freed", expired)
+	t.Logf("freed %v after the leader was killed", freed.Seen.Sub(killed))
+	if early := held.Deadline().Sub(freed.Seen); early > 0 {
+		t.Errorf("freed %v too early", early)
+	}
+	// Electors add a fifth to their retries; starting to work takes some time, too.
+	if took, bound := freed.Seen.Sub(killed), lease+2*retry+3*time.Second; took > bound {
+		t.Errorf("freed %v after the leader was killed, want at most %v", took, bound)
+	}
+}
+
+// TestReapersWithoutElectionDoNoHarm lets two reapers work on the same locks: each holder
+// is cleared once, each lock that somebody waits for goes to the first of them, and
+// nobody loses a hold that is alive.
+func TestReapersWithoutElectionDoNoHarm(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	history := env.Watch(t, ns)
+	for range 2 {
+		startReplica(t, account(t), options{
+			metricsAddress: "0", probeAddress: "0", namespaces: ns, distributedLocks: true, maxClockSkew: time.Second, concurrency: 4,
+		})
+	}
+	const locks = 20
+	alive, err := lockOf(t, "alive", kubelock.Config{Namespace: ns, LockDuration: 2 * time.Second}).
+		Acquire(within(t, patience), kubelock.WithAutoRenew())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for n := range locks {
+		name := fmt.Sprintf("lock-%d", n)
+		dead := die(t, ns, name)
+		l := lockOf(t, name, kubelock.Config{Namespace: ns})
+		all.Go(func() {
+			held, err := l.Acquire(within(t, patience))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if held.Token() <= dead.Token() {
+				t.Errorf("the token %d follows %d", held.Token(), dead.Token())
+			}
+			if err := held.Release(within(t, patience)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	for n := range locks {
+		name := fmt.Sprintf("lock-%d", n)
+		die(t, ns, name)
+		history.Until(patience, name, "cleared", func(v testenv.Version) bool { return expired(v) && v.Free() })
+		cleared := 0
+		for _, v := range history.Of(name) {
+			if v.Free() && !v.Deleted && v.Spec.LastRelease != nil && v.Spec.LastRelease.Reason == v1alpha1.ReasonExpired {
+				cleared++
+			}
+		}
+		if cleared != 1 {
+			t.Errorf("%s was cleared %d times", name, cleared)
+		}
+	}
+	if err := alive.Release(within(t, patience)); err != nil || errors.Is(err, kubelock.ErrLost) {
+		t.Errorf("the hold that was renewed: %v", err)
+	}
+}
