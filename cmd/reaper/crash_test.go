@@ -71,7 +71,7 @@ func TestKilledLeaderIsReplaced(t *testing.T) {
 	const lease, retry = 15 * time.Second, 2 * time.Second
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
-	config := env.KubeconfigOfAdministrator()
+	config := env.Kubeconfig()
 	first := spawn(t, config, ns, ns)
 	die(t, ns, "before")
 	history.Until(patience, "before", "freed", expired) // It works.
@@ -83,7 +83,7 @@ func TestKilledLeaderIsReplaced(t *testing.T) {
 	if err := first.Wait(); err == nil {
 		t.Fatal("a killed process ended well")
 	}
-	held := die(t, ns, "after")
+	held := dies(t, "after", kubelock.Config{Namespace: ns, LockDuration: time.Second})
 	freed := history.Until(2*patience, "after", "freed", expired)
 	t.Logf("freed %v after the leader was killed", freed.Seen.Sub(killed))
 	if early := held.Deadline().Sub(freed.Seen); early > 0 {
@@ -116,7 +116,7 @@ func TestReapersWithoutElectionDoNoHarm(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range locks {
 		name := fmt.Sprintf("lock-%d", n)
-		dead := die(t, ns, name)
+		dead := dies(t, name, kubelock.Config{Namespace: ns, LockDuration: time.Second})
 		l := lockOf(t, name, kubelock.Config{Namespace: ns})
 		all.Go(func() {
 			held, err := l.Acquire(within(t, patience))
