@@ -54,6 +54,7 @@ func (a *contest) enqueue(ctx context.Context) error {
 	if sent := a.client.now(); a.first.IsZero() {
 		a.first = sent
 	}
+	a.client.metrics.queue.Observe(float64(len(a.record.Waiters)))
 	target, entry := a.record, a.claim.Waiter().String()
 	err := a.send(ctx, "patch", false, func(ctx context.Context) (protocol.Record, error) {
 		return a.client.store.Enqueue(ctx, target, entry)
@@ -140,12 +141,16 @@ func (a *contest) enter(ctx context.Context) (*hold, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubelock: %w", err)
 	}
+	a.given = a.given || !exact
 	needed := r.Holder.Duration / 2 // Less could end while a slow API server takes the release in.
 	if exact {
 		needed = 0
 	}
 	if h.deadline.Sub(a.client.now()) > needed && a.client.covers(r.Holder, h.deadline) && h.open() {
 		a.stop()
+		if a.given {
+			a.client.metrics.handoffs.Inc()
+		}
 		return h, nil
 	}
 	if exact {

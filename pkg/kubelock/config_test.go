@@ -173,6 +173,13 @@ func TestLoggerAndMetrics(t *testing.T) {
 	}
 	release(t, acquire(t, l))
 
+	held = acquire(t, kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "handed-on"))
+	history := env.Watch(t, ns)
+	waiting := startAcquire(within(t), kubelock.NewLock[string](b, "handed-on"))
+	queued(history, "handed-on", 1)
+	release(t, held)
+	release(t, waiting.get(t))
+
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -188,12 +195,14 @@ func TestLoggerAndMetrics(t *testing.T) {
 		}
 	}
 	want := map[string]float64{
-		"kubelock_acquire_seconds acquired":     3,
+		"kubelock_acquire_seconds acquired":     4,
 		"kubelock_acquire_seconds not_acquired": 1,
-		"kubelock_hold_seconds":                 3,
+		"kubelock_hold_seconds":                 4,
 		"kubelock_renew_seconds":                1,
 		"kubelock_lost_holds_total":             1,
 		"kubelock_conflicts_total":              1,
+		"kubelock_handoffs_total":               1,
+		"kubelock_queue_length":                 1,
 	}
 	for name, n := range want {
 		if got[name] != n {

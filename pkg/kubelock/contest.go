@@ -63,6 +63,8 @@ type contest struct {
 	watchesLock bool
 	// recalled is set while the record is what an earlier release left, and may be old.
 	recalled bool
+	// given is set when somebody else has given the lock to the claim.
+	given bool
 	// refusedAt is how long the caller had waited when a write was refused because others
 	// were faster.
 	refusedAt time.Duration
@@ -94,7 +96,7 @@ func (a *contest) renewID() {
 	a.client.own.end(a.claim.LockID, 0)
 	a.claim.LockID = a.client.newLockID()
 	a.client.own.begin(a.claim.LockID)
-	a.attempts, a.first = nil, time.Time{}
+	a.attempts, a.first, a.given = nil, time.Time{}, false
 }
 
 // mine reports whether r shows the hold that is claimed.

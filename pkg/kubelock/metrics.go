@@ -32,6 +32,8 @@ type metrics struct {
 	renew     prometheus.Histogram
 	lost      prometheus.Counter
 	conflicts prometheus.Counter
+	handoffs  prometheus.Counter
+	queue     prometheus.Histogram
 }
 
 // Values of the label "result" of kubelock_acquire_seconds.
@@ -69,6 +71,15 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "kubelock_conflicts_total",
 			Help: "Writes that were refused because the lock had changed.",
 		}),
+		handoffs: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kubelock_handoffs_total",
+			Help: "Holds that began because another client, or the reaper, gave the lock to this one.",
+		}),
+		queue: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "kubelock_queue_length",
+			Help:    "How many clients queued for a lock already when this one joined them.",
+			Buckets: []float64{0, 1, 2, 4, 8, 16, 32, 64, 128},
+		}),
 	}
 	if registerer == nil {
 		return m, nil
@@ -79,6 +90,8 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		register(registerer, &m.renew),
 		register(registerer, &m.lost),
 		register(registerer, &m.conflicts),
+		register(registerer, &m.handoffs),
+		register(registerer, &m.queue),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("kubelock: registering the metrics: %w", err)
