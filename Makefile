@@ -12,6 +12,7 @@ TOOLS := $(CACHE)/tools
 CONTROLLER_GEN := $(TOOLS)/controller-gen
 GOLANGCI_LINT  := $(TOOLS)/golangci-lint
 GOVULNCHECK    := $(TOOLS)/govulncheck
+HELM           := $(TOOLS)/helm
 
 # Arguments for go test, such as GOTESTFLAGS='-run TestDo -v'.
 GOTESTFLAGS ?=
@@ -44,9 +45,20 @@ controlplane: ## Find or build kube-apiserver, etcd and kubectl, and print their
 	@go run ./hack/controlplane
 
 .PHONY: generate
-generate: controller-gen ## Generate deepcopy functions and the CRD.
+generate: controller-gen ## Generate deepcopy functions, the CRD, and dist/install.yaml.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+	cp config/crd/bases/*.yaml charts/kubelock/files/
+	@$(MAKE) --no-print-directory install-yaml
+
+# What dist/install.yaml says, on standard output.
+INSTALL_YAML = { echo "\# Generated from config/default by make install-yaml."; "$$(go run ./hack/controlplane)/kubectl" kustomize config/default; }
+
+.PHONY: install-yaml
+install-yaml: ## Generate dist/install.yaml, all of config/default in one file.
+	@mkdir -p dist
+	@out="$$(mktemp dist/install.yaml.XXXXXX)"; trap 'rm -f "$$out"' EXIT; \
+	$(INSTALL_YAML) > "$$out"; chmod 644 "$$out"; mv "$$out" dist/install.yaml
 
 .PHONY: fmt
 fmt: ## Format the Go code.
@@ -85,7 +97,7 @@ bench-reaper: ## Measure the reaper on LOCKS=10000 locks: start, memory, idle co
 GOFILES = $(shell git ls-files --cached --others --exclude-standard '*.go')
 
 .PHONY: verify
-verify: verify-fmt verify-mod verify-generate vet lint vulncheck ## Check everything that needs no API server.
+verify: verify-fmt verify-mod verify-generate verify-chart vet lint vulncheck ## Check everything that needs no API server.
 
 .PHONY: verify-fmt
 verify-fmt: ## Check that the Go code is formatted and has its licence header.
@@ -94,7 +106,7 @@ verify-fmt: ## Check that the Go code is formatted and has its licence header.
 
 .PHONY: verify-mod
 verify-mod: ## Check that every go.mod and go.sum is tidy.
-	@for dir in . hack/tools hack/lint hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
+	@for dir in . hack/tools hack/lint hack/helm hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
 
 .PHONY: verify-generate
 verify-generate: controller-gen ## Check that generated files are up to date.
@@ -102,8 +114,15 @@ verify-generate: controller-gen ## Check that generated files are up to date.
 	mkdir -p "$$out/api" "$$out/crd"; \
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/... output:object:dir="$$out/api"; \
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir="$$out/crd"; \
+	$(INSTALL_YAML) > "$$out/install.yaml"; \
 	diff -u api/v1alpha1/zz_generated.deepcopy.go "$$out/api/zz_generated.deepcopy.go" && diff -ur config/crd/bases "$$out/crd" \
+		&& diff -ur charts/kubelock/files "$$out/crd" && diff -u dist/install.yaml "$$out/install.yaml" \
 		|| { echo "run make generate"; exit 1; }
+
+.PHONY: verify-chart
+verify-chart: helm ## Lint the Helm chart, and render it.
+	@$(HELM) lint --quiet --strict --namespace kubelock-system charts/kubelock
+	@$(HELM) template kubelock charts/kubelock --namespace kubelock-system > /dev/null
 
 .PHONY: vet
 vet: ## Run go vet.
@@ -128,6 +147,10 @@ controller-gen:
 golangci-lint:
 	@go build -C hack/lint -o $(GOLANGCI_LINT) sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
 
+.PHONY: helm
+helm:
+	@go build -C hack/helm -o $(HELM) helm.sh/helm/v4/cmd/helm
+
 .PHONY: clean
 clean: ## Remove what was built in the checkout (not the cache).
-	rm -rf bin dist
+	rm -rf bin
