@@ -24,15 +24,21 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/testenv"
@@ -58,9 +64,13 @@ func TestManifestsAreApplied(t *testing.T) {
 		t.Errorf("%d objects, but kubectl tells of %d:\n%s", objects, len(lines), out)
 	}
 	for _, line := range lines {
-		if !strings.HasSuffix(line, " unchanged") {
+		// The selector of a budget is replaced as a whole, so that kubectl sends it each time.
+		if !strings.HasSuffix(line, " unchanged") && line != "poddisruptionbudget.policy/kubelock-reaper configured" {
 			t.Errorf("applied again: %s", line)
 		}
+	}
+	if out, err := env.Kubectl(within(t, patience), "", "diff", "-k", "config/default"); err != nil || out != "" {
+		t.Errorf("after that there are differences: %v\n%s", err, out)
 	}
 }
 
@@ -156,5 +166,81 @@ func TestDeploymentFitsTheProgram(t *testing.T) {
 	}
 	if spec.ServiceAccountName != testenv.ReaperAccount {
 		t.Errorf("the Pods run as %s", spec.ServiceAccountName)
+	}
+	// What controller-runtime's manager waits for those whom it has told to end.
+	const graceful = 30 * time.Second
+	if grace := time.Duration(*spec.TerminationGracePeriodSeconds) * time.Second; grace <= graceful {
+		t.Errorf("the Pods are killed after %v, while the program may end within %v", grace, graceful)
+	}
+}
+
+// TestSelectorsFindTheReaper checks that what is said about the reaper's Pods is about
+// them: the API server accepts a selector of nothing.
+func TestSelectorsFindTheReaper(t *testing.T) {
+	template := deployment(t).Spec.Template
+	ctx := within(t, patience)
+	clients := env.Clientset(t)
+	selectors := map[string]*metav1.LabelSelector{}
+
+	budget, err := clients.PolicyV1().PodDisruptionBudgets(testenv.ReaperNamespace).Get(ctx, "kubelock-reaper", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	selectors["the PodDisruptionBudget"] = budget.Spec.Selector
+
+	service, err := clients.CoreV1().Services(testenv.ReaperNamespace).Get(ctx, "kubelock-reaper-metrics", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	selectors["the Service"] = &metav1.LabelSelector{MatchLabels: service.Spec.Selector}
+	if port := service.Spec.Ports[0]; port.TargetPort.StrVal != "metrics" {
+		t.Errorf("the Service's port is %+v", port)
+	}
+
+	for _, spread := range template.Spec.TopologySpreadConstraints {
+		selectors["the spread over "+spread.TopologyKey] = spread.LabelSelector
+	}
+	if len(selectors) != 4 {
+		t.Errorf("the Pods are spread by %+v", template.Spec.TopologySpreadConstraints)
+	}
+
+	policy := &networkingv1.NetworkPolicy{}
+	component(t, "networkpolicy", "network_policy.yaml", policy)
+	selectors["the NetworkPolicy"] = &policy.Spec.PodSelector
+	if port := policy.Spec.Ingress[0].Ports[0].Port; port.StrVal != "metrics" {
+		t.Errorf("the NetworkPolicy is for the port %v", port)
+	}
+	if err := env.Client(t).Create(ctx, policy, client.DryRunAll); err != nil {
+		t.Error(err)
+	}
+
+	monitor := &unstructured.Unstructured{}
+	component(t, "prometheus", "service_monitor.yaml", &monitor.Object)
+	found, _, err := unstructured.NestedStringMap(monitor.Object, "spec", "selector", "matchLabels")
+	if err != nil || !labels.SelectorFromSet(found).Matches(labels.Set(service.Labels)) || len(found) == 0 {
+		t.Errorf("the ServiceMonitor selects %v, %v; the Service is %v", found, err, service.Labels)
+	}
+	endpoints, _, err := unstructured.NestedSlice(monitor.Object, "spec", "endpoints")
+	if err != nil || len(endpoints) != 1 || endpoints[0].(map[string]any)["port"] != service.Spec.Ports[0].Name {
+		t.Errorf("the ServiceMonitor scrapes %v, %v; the Service has %v", endpoints, err, service.Spec.Ports)
+	}
+
+	for what, of := range selectors {
+		selector, err := metav1.LabelSelectorAsSelector(of)
+		if err != nil || selector.Empty() || !selector.Matches(labels.Set(template.Labels)) {
+			t.Errorf("%s selects %v, %v; the Pods are %v", what, selector, err, template.Labels)
+		}
+	}
+}
+
+// component reads a manifest of config/components.
+func component(t *testing.T, name, file string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(env.Root, "config", "components", name, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.UnmarshalStrict(text, into); err != nil {
+		t.Fatal(err)
 	}
 }

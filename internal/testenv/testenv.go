@@ -167,6 +167,9 @@ func (e *Env) ServiceAccount(t testing.TB, namespace, name string) *rest.Config 
 	return config
 }
 
+// Kubeconfig returns the path of an administrator's configuration for other programs.
+func (e *Env) Kubeconfig() string { return e.kubeconfig }
+
 // Kubectl runs kubectl as an administrator, with input if it is not empty, and
 // returns what it prints; failing, also what it says of the error.
 func (e *Env) Kubectl(ctx context.Context, input string, args ...string) (string, error) {
