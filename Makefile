@@ -26,7 +26,7 @@ demo: ## Show the lock at work on a real API server: workers, a crash, expiry, c
 	@bin/demo --assets "$$(bin/controlplane)" $(if $(KEEP),--keep)
 
 .PHONY: test
-test: sim-short ## Run every test against a real API server, with the race detector; the simulation, short.
+test: sim-short $(if $(filter ./... ./charts%,$(PACKAGES)),helm) ## Run every test against a real API server, with the race detector; the simulation, short.
 	@assets="$$(go run ./hack/controlplane)"; \
 	KUBEBUILDER_ASSETS="$$assets" go test -race -timeout 20m $(GOTESTFLAGS) $(PACKAGES)
 
@@ -136,6 +136,21 @@ lint: golangci-lint ## Run golangci-lint, the Kubernetes API linter included.
 vulncheck: ## Check for known vulnerabilities, where the database can be reached.
 	@go build -C hack/tools -o $(GOVULNCHECK) golang.org/x/vuln/cmd/govulncheck
 	@hack/vulncheck.sh $(GOVULNCHECK)
+
+##@ Release
+
+IMAGE     ?= ghcr.io/kubelock/reaper:v0.1.0
+PLATFORMS ?= linux/amd64,linux/arm64
+PUSH      ?=
+
+# Times in the image are that of the commit, so that the same commit gives the same image.
+.PHONY: image
+image: ## Build the reaper's image with Docker's buildx into bin/reaper.tar; PUSH=1 pushes it instead (IMAGE=name, PLATFORMS=list).
+	@mkdir -p bin
+	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build --platform "$(PLATFORMS)" --tag "$(IMAGE)" \
+		--output "$(if $(PUSH),type=image$(comma)push=true,type=oci$(comma)dest=bin/reaper.tar),rewrite-timestamp=true" .
+
+comma := ,
 
 ##@ Tools and cleaning
 
