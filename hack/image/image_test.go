@@ -88,8 +88,9 @@ func (r recipe) build(t *testing.T, root, dir string) string {
 	binary := filepath.Join(t.TempDir(), "reaper")
 	last := len(r.args) - 1
 	args := append(append([]string{}, r.args[:last]...), "-o", binary, r.args[last])
-	// Flags of the developer's environment would be in one build and not in the other.
-	run(t, dir, append(r.env, "GOFLAGS=", "GOWORK=off"), "go", args...)
+	// Not the developer's flags, which could hide that one is missing. Empty, it would be
+	// what "go env -w" has set.
+	run(t, dir, append(r.env, "GOFLAGS=-mod=readonly", "GOWORK=off"), "go", args...)
 	return binary
 }
 
@@ -148,7 +149,9 @@ func checkStatic(t *testing.T, binary string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	if err := file.Close(); err != nil { // What is looked at has been read.
+		t.Error(err)
+	}
 	for _, segment := range file.Progs {
 		if segment.Type == elf.PT_INTERP || segment.Type == elf.PT_DYNAMIC {
 			t.Errorf("the binary has a segment %v: it is linked dynamically", segment.Type)
