@@ -18,7 +18,6 @@ package controllers_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -195,31 +194,34 @@ func TestCollectionDoesNotDelayExpiries(t *testing.T) {
 
 // TestAcquisitionsRaceWithCollection acquires each of a thousand locks at about the time
 // at which it is deleted. Whoever comes first, nothing is lost: the state is the one
-// before or none, the hold is real, and what it writes stays.
+// before or none, the hold is real, and what it writes stays. It runs alone, since it
+// keeps the API server busy; each client learns when the reaper comes.
 func TestAcquisitionsRaceWithCollection(t *testing.T) {
-	t.Parallel()
 	ns := env.Namespace(t)
-	reaper{namespaces: []string{ns}, collectionRate: 1000}.start(t)
-	const clients, rounds, expiry = 100, 10, time.Second
+	reaper{namespaces: []string{ns}, collectionRate: 1000, skew: -1}.start(t) // By observation: that is exact.
+	const clients, rounds, expiry, step = 10, 100, 200 * time.Millisecond, 20 * time.Millisecond
 	var kept, collected atomic.Int64
 	var all sync.WaitGroup
 	for c := range clients {
 		l := newLock(t, fmt.Sprintf("raced-%d", c), kubelock.Config{Namespace: ns, ObjectExpiry: expiry, LockDuration: time.Minute})
 		all.Go(func() {
 			var token int64
+			wait := expiry
 			for round := range rounds {
 				before, after := fmt.Sprintf("before %d", round), fmt.Sprintf("after %d", round)
 				if err := write(t, l, before, nil); err != nil {
 					t.Error(err)
 					return
 				}
-				<-time.After(expiry + rand.N(2500*time.Millisecond))
+				<-time.After(wait)
 				err := write(t, l, after, func(held *kubelock.Held[string]) {
 					switch {
 					case !held.Exists():
 						collected.Add(1)
+						wait = max(wait-step, 0)
 					case held.Value() == before:
 						kept.Add(1)
+						wait += step
 					default:
 						t.Errorf("the state is %q, want %q or none", held.Value(), before)
 					}
@@ -240,7 +242,7 @@ func TestAcquisitionsRaceWithCollection(t *testing.T) {
 	}
 	all.Wait()
 	t.Logf("%d locks were acquired before, %d after their deletion", kept.Load(), collected.Load())
-	if kept.Load()+collected.Load() != clients*rounds || kept.Load() < clients || collected.Load() < clients {
+	if kept.Load()+collected.Load() != clients*rounds || kept.Load() < clients*rounds/10 || collected.Load() < clients*rounds/10 {
 		t.Error("this was no race")
 	}
 }

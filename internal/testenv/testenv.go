@@ -119,9 +119,6 @@ func (e *Env) stop() error {
 	return errors.Join(os.Remove(e.kubeconfig), os.RemoveAll(e.kubeconfig+".cache"), e.environment.Stop())
 }
 
-// Kubeconfig is a file with the administrator's configuration.
-func (e *Env) Kubeconfig() string { return e.kubeconfig }
-
 // Client returns an administrator's client for locks and the built-in kinds.
 func (e *Env) Client(t testing.TB) client.Client {
 	t.Helper()
