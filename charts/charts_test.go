@@ -275,11 +275,11 @@ func TestValues(t *testing.T) {
 		{
 			name:  "restricted to namespaces",
 			args:  []string{"--set", "namespaces={team-a,team-b}"},
-			kinds: map[string]int{"ClusterRoleBinding": -2, "RoleBinding": 4},
+			kinds: map[string]int{"ClusterRoleBinding": -1, "RoleBinding": 2},
 			has: map[string]string{
 				reaper: "--namespaces=team-a,team-b",
 				"RoleBinding.rbac.authorization.k8s.io team-a/kubelock-reaper-distributedlocks": "namespace: kubelock-system",
-				"RoleBinding.rbac.authorization.k8s.io team-b/kubelock-reaper":                  "namespace: kubelock-system",
+				"RoleBinding.rbac.authorization.k8s.io team-b/kubelock-reaper-distributedlocks": "namespace: kubelock-system",
 			},
 		},
 		{
