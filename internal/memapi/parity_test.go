@@ -211,7 +211,9 @@ var token = regexp.MustCompile(`continue=\w+`)
 // oldest is where a server's history begins.
 var oldest = regexp.MustCompile(`too old resource version: 1 \(\d+\)`)
 
-var number = regexp.MustCompile(`\d{3,}`)
+// named is a resourceVersion in a text that calls it so: other numbers in it, a status
+// or a limit, may be equal to some object's version.
+var named = regexp.MustCompile(`(?i)(resource ?version\D{1,30})(\d+)`)
 
 // transcript is what was noted, without what no two servers have in common. A UID
 // becomes its place in the order of appearance, a resourceVersion its rank.
@@ -236,6 +238,12 @@ func (p *player) transcript() []string {
 	rank := map[string]string{}
 	for i, version := range slices.Sorted(maps.Keys(versions)) {
 		rank[strconv.FormatInt(version, 10)] = fmt.Sprintf("<version %d>", i)
+	}
+	ranked := func(text string) string {
+		return named.ReplaceAllStringFunc(text, func(match string) string {
+			parts := named.FindStringSubmatch(match)
+			return parts[1] + cmp.Or(rank[parts[2]], parts[2])
+		})
 	}
 	lines := make([]string, 0, len(p.entries))
 	for _, e := range p.entries {
@@ -271,7 +279,7 @@ func (p *player) transcript() []string {
 				}
 				text = strings.ReplaceAll(text, p.namespace, "{ns}")
 				text = oldest.ReplaceAllString(text, "too old resource version: 1 (<oldest>)")
-				return number.ReplaceAllStringFunc(text, func(n string) string { return cmp.Or(rank[n], n) })
+				return ranked(text)
 			default:
 				return value
 			}
@@ -286,8 +294,7 @@ func (p *player) transcript() []string {
 				what = strings.ReplaceAll(what, uid, place)
 			}
 		}
-		what = number.ReplaceAllStringFunc(what, func(n string) string { return cmp.Or(rank[n], n) })
-		lines = append(lines, what+"\n"+string(raw))
+		lines = append(lines, ranked(what)+"\n"+string(raw))
 	}
 	return lines
 }
@@ -591,7 +598,7 @@ var sequences = []struct {
 		for _, name := range []string{"c", "a", "b"} {
 			p.post(crdPath, lock(name, `"labels":{"kubelock.dev/holder":"`+name+`"}`, `{}`))
 		}
-		p.post(mapPath, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"m","labels":{"x":"y"}},"data":{"a":"b"}}`)
+		last := p.post(mapPath, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"m","labels":{"x":"y"}},"data":{"a":"b"}}`)
 		p.get(mapPath + "?labelSelector=x%3Dy")
 		p.get(crdPath)
 		p.get(crdPath + "?labelSelector=kubelock.dev%2Fholder%3Db")
@@ -605,9 +612,10 @@ var sequences = []struct {
 		first := p.get(crdPath + "?limit=2")
 		p.post(crdPath, lock("bb", "", `{}`))
 		p.get(crdPath + "?limit=2&continue=" + metadata(first, "continue"))
-		p.get(crdPath + "?limit=2&resourceVersionMatch=Exact&resourceVersion=" + version(first))
-		p.get(crdPath + "?resourceVersionMatch=Exact&resourceVersion=" + version(first))
-		p.get(crdPath + "?resourceVersionMatch=NotOlderThan&resourceVersion=" + version(first))
+		// The version of a list would be the whole server's, and differ with what else it writes.
+		p.get(crdPath + "?limit=2&resourceVersionMatch=Exact&resourceVersion=" + version(last))
+		p.get(crdPath + "?resourceVersionMatch=Exact&resourceVersion=" + version(last))
+		p.get(crdPath + "?resourceVersionMatch=NotOlderThan&resourceVersion=" + version(last))
 		p.get(crdPath + "?resourceVersionMatch=NotOlderThan")
 		p.get(crdPath + "?resourceVersionMatch=Exact&resourceVersion=0")
 		p.get(crdPath + "?sendInitialEvents=true")
