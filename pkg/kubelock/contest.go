@@ -99,8 +99,11 @@ func (a *contest) renewID() {
 	a.attempts, a.first, a.given = nil, time.Time{}, false
 }
 
-// mine reports whether r shows the hold that is claimed.
-func (a *contest) mine(r protocol.Record) bool { return r.HeldBy(a.claim.LockID, 0) }
+// mine reports whether r shows the hold that is claimed. Lock IDs can be read and guessed;
+// where the API server checks who writes an identity, nobody else has this one.
+func (a *contest) mine(r protocol.Record) bool {
+	return r.HeldBy(a.claim.LockID, 0) && r.Holder.Identity == a.claim.Identity
+}
 
 // place is where the claim stands in the queue; the queue's length if it does not.
 func (a *contest) place() int {
@@ -168,15 +171,15 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	}
 	// Its client is this one, whose turn the caller has: the hold is dead, whatever
 	// became of it. Nobody here believes in it any more.
-	if r.Holder != nil && r.Holder.Client == a.claim.Client {
+	if r.Holder != nil && r.Holder.Client == a.claim.Client && r.Holder.Identity == a.claim.Identity {
 		return nil, a.pass(ctx)
 	}
 	place := a.place()
 	available, remaining := a.client.judge().Available(r, a.seen, place)
 	switch {
-	case available && a.remove && len(r.Waiters) <= place+1:
+	case available && a.remove && r.Holder == nil && len(r.Waiters) <= place+1:
 		return nil, a.removeObject(ctx)
-	case available:
+	case available: // To delete the lock of a dead holder, too: a deletion does not say that its lease is over.
 		return nil, a.take(ctx, place)
 	case a.try:
 		return nil, a.refused()

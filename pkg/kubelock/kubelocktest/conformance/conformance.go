@@ -38,6 +38,9 @@ type Environment struct {
 	Namespace string
 	// Backend is the kind of object to keep locks in.
 	Backend kubelock.Backend
+	// As, if not nil, returns the configuration of the program that has that identity. It
+	// may be asked for one identity several times. nil: all use Config.
+	As func(t testing.TB, identity string) *rest.Config
 }
 
 // Run tests every behaviour as a subtest of t, at the same time. newEnvironment is
@@ -118,7 +121,11 @@ func (s *suite) soon() context.Context {
 // length.
 func (s *suite) client(identity string, lease time.Duration, change ...func(*rest.Config)) *kubelock.Client {
 	s.Helper()
-	config := rest.CopyConfig(s.env.Config)
+	config := s.env.Config
+	if s.env.As != nil {
+		config = s.env.As(s, identity)
+	}
+	config = rest.CopyConfig(config)
 	for _, c := range change {
 		c(config)
 	}
