@@ -219,6 +219,16 @@ func TestWhatIsRefused(t *testing.T) {
 		{"has the server say that it is next year", "thief", live, []change{end(v1alpha1.ReasonExpired), forge("kubelock")}, holds},
 		{"has it say so under a name of its own", "thief", live, []change{end(v1alpha1.ReasonExpired), forge("policy.test")}, holds},
 		{"has it say so under too many names", "thief", live, []change{end(v1alpha1.ReasonExpired), forge(many()...)}, holds},
+		{"has it say so of a part of the field", "thief", live, []change{end(v1alpha1.ReasonExpired), forge(many()...), func(obj *v1alpha1.DistributedLock) {
+			for i := range obj.ManagedFields {
+				obj.ManagedFields[i].FieldsV1.Raw = []byte(`{"f:spec":{"f:lastRelease":{"f:lockID":{}}}}`)
+			}
+		}}, holds},
+		{"has it say so once", "thief", live, []change{end(v1alpha1.ReasonExpired), forge(many()...), func(obj *v1alpha1.DistributedLock) {
+			for i := range obj.ManagedFields[1:] {
+				obj.ManagedFields[i].FieldsV1.Raw = []byte(`{"f:spec":{"f:objectExpiry":{}}}`)
+			}
+		}}, holds},
 		{"has it say nothing", "thief", live, []change{end(v1alpha1.ReasonExpired), func(obj *v1alpha1.DistributedLock) {
 			obj.ManagedFields = []metav1.ManagedFieldsEntry{{}}
 		}}, holds},

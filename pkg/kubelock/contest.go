@@ -86,11 +86,13 @@ func newContest(c *Client, k key) *contest {
 	return a
 }
 
-// renewID gives the claim another lock ID if a hold of this one has ended: each hold
-// has its own. Nothing that was written under the old one counts any more.
+// renewID gives the claim another lock ID if a hold of this one has ended, or somebody
+// else's has it: each hold has its own. Nothing that was written under the old one counts
+// any more.
 func (a *contest) renewID() {
 	last := a.record.LastRelease
-	if last == nil || last.LockID != a.claim.LockID || a.mine(a.record) {
+	used := last != nil && last.LockID == a.claim.LockID || a.record.HeldBy(a.claim.LockID, 0)
+	if !used || a.mine(a.record) {
 		return
 	}
 	a.client.own.end(a.claim.LockID, 0)
