@@ -75,9 +75,9 @@ func BenchmarkWrite(b *testing.B) {
 		b.Run(fmt.Sprintf("waiters=%d", waiters), func(b *testing.B) {
 			bare, protected := namespace(b, "programs"), namespace(b, "programs")
 			except(b, bare)
-			var locks []*kubelock.Lock[int]
-			var holds []*kubelock.Held[int]
-			for _, ns := range []string{bare, protected} {
+			var locks [2]*kubelock.Lock[int]
+			var holds [2]*kubelock.Held[int]
+			for i, ns := range []string{bare, protected} {
 				config, _ := pod(b, ns, "programs", "program-0")
 				c := program(b, config, kubelock.Config{Namespace: ns, Identity: "program-0", LockDuration: time.Hour})
 				held, err := kubelock.NewLock[int](c, "held").Acquire(within(b))
@@ -94,7 +94,7 @@ func BenchmarkWrite(b *testing.B) {
 				if err := env.Client(b).Update(within(b), obj); err != nil {
 					b.Fatal(err)
 				}
-				locks, holds = append(locks, kubelock.NewLock[int](c, "cycle")), append(holds, held)
+				locks[i], holds[i] = kubelock.NewLock[int](c, "cycle"), held
 			}
 			renewals, cycles := make([][]time.Duration, 2), make([][]time.Duration, 2)
 			for n := 0; b.Loop(); n++ {

@@ -55,10 +55,10 @@ func program(t testing.TB, config *rest.Config, cfg kubelock.Config) *kubelock.C
 	return c
 }
 
-func read(t *testing.T, ns, name string) *v1alpha1.DistributedLock {
+func orders(t *testing.T, ns string) *v1alpha1.DistributedLock {
 	t.Helper()
 	obj := &v1alpha1.DistributedLock{}
-	if err := env.Client(t).Get(within(t), client.ObjectKey{Namespace: ns, Name: name}, obj); err != nil {
+	if err := env.Client(t).Get(within(t), client.ObjectKey{Namespace: ns, Name: "orders"}, obj); err != nil {
 		t.Fatal(err)
 	}
 	return obj
@@ -85,7 +85,7 @@ func TestProgramsNeedNoConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h := read(t, ns, "orders").Spec.Holder; h.Identity != "mine-0" || h.Pod == nil || h.Pod.Name != "mine-0" || h.Pod.UID != myPod.UID {
+	if h := orders(t, ns).Spec.Holder; h.Identity != "mine-0" || h.Pod == nil || h.Pod.Name != "mine-0" || h.Pod.UID != myPod.UID {
 		t.Errorf("the holder is %+v", h)
 	}
 	inPod(t, otherPod)
@@ -107,7 +107,7 @@ func TestProgramsNeedNoConfiguration(t *testing.T) {
 	if err := <-got; err != nil {
 		t.Error(err)
 	}
-	if v := read(t, ns, "orders").Spec.Value; v == nil || *v != "3" {
+	if v := orders(t, ns).Spec.Value; v == nil || *v != "3" {
 		t.Errorf("the state is %v, want 3", v)
 	}
 
@@ -148,7 +148,7 @@ func TestStolenLockID(t *testing.T) {
 	}
 
 	thief := clientOf(t, thiefConfig)
-	obj := read(t, ns, "orders")
+	obj := orders(t, ns)
 	begin("thief-0", "thief-1", time.Minute)(obj)
 	obj.Spec.Waiters = []string{next + " 2s thief-0"}
 	if err := thief.Update(within(t), obj); err != nil {
@@ -243,15 +243,14 @@ func TestReaper(t *testing.T) {
 	if _, err := lock.Acquire(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	obj := read(t, ns, "orders")
-	obj.Spec.Waiters = []string{"waits-1 1s waits-0", "waits-2 1s waits-0"}
-	obj.Spec.Waiters = obj.Spec.Waiters[:1]
+	obj := orders(t, ns)
+	obj.Spec.Waiters = []string{"waits-1 1s waits-0"}
 	if err := clientOf(t, waits).Update(within(t), obj); err != nil {
 		t.Fatal(err)
 	}
 	byReaper := func(v testenv.Version) bool {
 		return slices.ContainsFunc(v.ManagedFields, func(m metav1.ManagedFieldsEntry) bool {
-			return m.Manager == controllers.FieldManager && strings.Contains(string(m.FieldsV1.Raw), `"f:lastRelease"`)
+			return m.Manager == controllers.FieldManager && strings.Contains(m.FieldsV1.GetRawString(), `"f:lastRelease"`)
 		})
 	}
 	granted := history.Until(patience, "orders", "granted", func(v testenv.Version) bool {

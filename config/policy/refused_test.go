@@ -161,7 +161,7 @@ func forge(names ...string) change {
 			obj.ManagedFields = append(obj.ManagedFields, metav1.ManagedFieldsEntry{
 				Manager: name, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: v1alpha1.GroupVersion.String(),
 				Time: new(metav1.NewTime(time.Now().AddDate(1, 0, 0))), FieldsType: "FieldsV1",
-				FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:holder":{},"f:lastRelease":{},"f:value":{}}}`)},
+				FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:holder":{},"f:lastRelease":{},"f:value":{}}}`),
 			})
 		}
 	}
@@ -170,10 +170,11 @@ func forge(names ...string) change {
 // many are more names than the API server keeps apart, and the one that it merges them
 // under.
 func many() []string {
-	names := []string{"ancient-changes"}
-	for i := range 12 {
-		names = append(names, fmt.Sprintf("zz-%d", i))
+	names := make([]string, 13)
+	for i := range names {
+		names[i] = fmt.Sprintf("zz-%d", i)
 	}
+	names[0] = "ancient-changes"
 	return names
 }
 
@@ -221,12 +222,12 @@ func TestWhatIsRefused(t *testing.T) {
 		{"has it say so under too many names", "thief", live, []change{end(v1alpha1.ReasonExpired), forge(many()...)}, holds},
 		{"has it say so of a part of the field", "thief", live, []change{end(v1alpha1.ReasonExpired), forge(many()...), func(obj *v1alpha1.DistributedLock) {
 			for i := range obj.ManagedFields {
-				obj.ManagedFields[i].FieldsV1.Raw = []byte(`{"f:spec":{"f:lastRelease":{"f:lockID":{}}}}`)
+				obj.ManagedFields[i].FieldsV1.SetRawString(`{"f:spec":{"f:lastRelease":{"f:lockID":{}}}}`)
 			}
 		}}, holds},
 		{"has it say so once", "thief", live, []change{end(v1alpha1.ReasonExpired), forge(many()...), func(obj *v1alpha1.DistributedLock) {
 			for i := range obj.ManagedFields[1:] {
-				obj.ManagedFields[i].FieldsV1.Raw = []byte(`{"f:spec":{"f:objectExpiry":{}}}`)
+				obj.ManagedFields[i].FieldsV1.SetRawString(`{"f:spec":{"f:objectExpiry":{}}}`)
 			}
 		}}, holds},
 		{"has it say nothing", "thief", live, []change{end(v1alpha1.ReasonExpired), func(obj *v1alpha1.DistributedLock) {

@@ -107,6 +107,12 @@ func (a *contest) mine(r protocol.Record) bool {
 	return r.HeldBy(a.claim.LockID, 0) && r.Holder.Identity == a.claim.Identity
 }
 
+// leftOver reports whether r shows a dead hold of this client. The caller has the client's
+// turn: whatever became of such a hold, nobody here believes in it any more.
+func (a *contest) leftOver(r protocol.Record) bool {
+	return r.Holder != nil && r.Holder.Client == a.claim.Client && r.Holder.Identity == a.claim.Identity
+}
+
 // place is where the claim stands in the queue; the queue's length if it does not.
 func (a *contest) place() int {
 	return a.record.Place(func(lockID string) bool { return lockID == a.claim.LockID })
@@ -171,9 +177,7 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	case a.mine(r):
 		return a.enter(ctx)
 	}
-	// Its client is this one, whose turn the caller has: the hold is dead, whatever
-	// became of it. Nobody here believes in it any more.
-	if r.Holder != nil && r.Holder.Client == a.claim.Client && r.Holder.Identity == a.claim.Identity {
+	if a.leftOver(r) {
 		return nil, a.pass(ctx)
 	}
 	place := a.place()
