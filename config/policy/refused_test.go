@@ -510,3 +510,28 @@ func TestDeletions(t *testing.T) {
 		}
 	}
 }
+
+// TestTokenAfterACreation checks a hold whose token is not in the object yet, so that the
+// schema cannot compare with it: the next one's is greater than what its holder tells.
+func TestTokenAfterACreation(t *testing.T) {
+	t.Parallel()
+	c := newCast(t)
+	obj := &v1alpha1.DistributedLock{ObjectMeta: metav1.ObjectMeta{Namespace: c.ns, Name: "orders"}}
+	begin("holder-0", "holder-1", time.Minute)(obj)
+	if err := c.who["holder"].Create(within(t), obj); err != nil {
+		t.Fatal(err)
+	}
+	created, err := strconv.ParseInt(obj.ResourceVersion, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end(v1alpha1.ReasonHandedOff)(obj)
+	begin("holder-0", "holder-2", time.Minute)(obj)
+	obj.Spec.LastRelease.Token = created
+	obj.Spec.Holder.Token = created
+	refused(t, c.who["holder"].Update(within(t), obj), "spec.holder.token must be greater than that of the hold which ends")
+	obj.Spec.Holder.Token = created + 1
+	if err := c.who["holder"].Update(within(t), obj); err != nil {
+		t.Error(err)
+	}
+}
