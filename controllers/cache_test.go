@@ -14,90 +14,208 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package controllers_test
+package controllers
 
 import (
-	"context"
-	"maps"
+	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
-	"github.com/kubelock/kubelock/controllers"
+	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// TestStripForCache checks what the reaper's cache leaves out and what it keeps.
-func TestStripForCache(t *testing.T) {
-	t.Parallel()
-	lock := &v1alpha1.DistributedLock{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: "orders", UID: "uid", ResourceVersion: "7", Labels: map[string]string{"a": "b", v1alpha1.HolderLabel: "c"},
-			Annotations:   map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "large", controllers.KeepAnnotation: "true"},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "somebody"}},
+// noon is the API server's time, and the reaper's, where a test begins.
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// watched is a cache whose time is a test's.
+func watched(now *time.Time, namespaces ...string) *lockCache {
+	return newLockCache(store.DistributedLocks, namespaces, func() protocol.Judge {
+		return protocol.Judge{Now: *now, ServerTime: *now, MaxClockSkew: time.Second}
+	})
+}
+
+// unused is a lock that was created, and used until since; with an objectExpiry.
+func unused(ns, name string, since time.Time, expiry time.Duration) *v1alpha1.DistributedLock {
+	return &v1alpha1.DistributedLock{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, UID: types.UID(name), ResourceVersion: "7"},
+		Spec: v1alpha1.DistributedLockSpec{
+			Value: new(`"secret"`), ObjectExpiry: &v1alpha1.Duration{Duration: expiry},
+			LastRelease: &v1alpha1.LastRelease{LockID: "l", Time: metav1.NewMicroTime(since), TimeSource: v1alpha1.TimeSourceServer, Reason: v1alpha1.ReleaseReason(protocol.Released)},
 		},
-		Spec: v1alpha1.DistributedLockSpec{Value: new(`"secret"`), Transitions: 3, Holder: &v1alpha1.Holder{LockID: "l"}},
-	}
-	got, err := controllers.StripForCache(store.DistributedLocks)(lock.DeepCopy())
-	if err != nil {
-		t.Fatal(err)
-	}
-	stripped, ok := got.(*v1alpha1.DistributedLock)
-	if !ok || stripped.Spec.Value != nil || stripped.ManagedFields != nil || len(stripped.Labels) != 1 || len(stripped.Annotations) != 1 {
-		t.Errorf("the cache has %+v, want neither value nor managed fields, nor the labels and annotations of others", got)
-	}
-	if stripped.UID != "uid" || stripped.ResourceVersion != "7" || stripped.Labels[v1alpha1.HolderLabel] != "c" || stripped.Annotations[controllers.KeepAnnotation] != "true" || stripped.Spec.Transitions != 3 || stripped.Spec.Holder.LockID != "l" {
-		t.Errorf("the cache has %+v, which lacks what deciding needs", stripped)
-	}
-	if got, err := controllers.StripForCache(store.DistributedLocks)(&corev1.Pod{}); err == nil {
-		t.Errorf("a Pod is cached as %+v", got)
 	}
 }
 
-// TestStateOutlivesTheCache checks that the reaper writes what it has read from the API
-// server, and not what its cache left over.
-func TestStateOutlivesTheCache(t *testing.T) {
-	t.Parallel()
-	ns := env.Namespace(t)
-	history := env.Watch(t, ns)
-	mgr := reaper{namespaces: []string{ns}}.start(t)
-	die(t, ns, "orders", 4*time.Second)
-	change(t, ns, "orders", func(obj *v1alpha1.DistributedLock) {
-		obj.Labels["team"] = "shipping"
-		obj.Annotations = map[string]string{"note": "mine"}
-		obj.Finalizers = []string{"example.com/keep"}
-	})
-	before := object(t, ns, "orders")
-	cached := &v1alpha1.DistributedLock{}
-	err := wait.PollUntilContextCancel(soon(t), 10*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		err := mgr.GetClient().Get(ctx, client.ObjectKeyFromObject(before), cached)
-		return cached.ResourceVersion == before.ResourceVersion, client.IgnoreNotFound(err)
-	})
+// held is a lock of the namespace a that was renewed at renewed.
+func held(name string, renewed time.Time) *v1alpha1.DistributedLock {
+	lock := unused("a", name, noon, time.Hour)
+	lock.Spec.Holder = &v1alpha1.Holder{
+		Identity: "me", Client: "c", LockID: "c-1", Token: 5,
+		AcquireTime: metav1.NewMicroTime(noon), RenewTime: metav1.NewMicroTime(renewed), Duration: metav1.Duration{Duration: time.Minute},
+	}
+	return lock
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cached.Spec.Value != nil || cached.ManagedFields != nil {
-		t.Errorf("the cache has the value %v and %d managed fields", cached.Spec.Value, len(cached.ManagedFields))
+}
+
+func at(name string) types.NamespacedName { return types.NamespacedName{Namespace: "a", Name: name} }
+
+// TestCacheKeepsNoState checks what is kept of locks in use and of others.
+func TestCacheKeepsNoState(t *testing.T) {
+	t.Parallel()
+	now := noon
+	c := watched(&now, "a")
+	p := part{c, "a"}
+	kept := unused("a", "kept", noon, time.Hour)
+	kept.Annotations = map[string]string{KeepAnnotation: "true"}
+	byNode := unused("a", "by a node", noon, time.Hour)
+	byNode.Spec.LastRelease.TimeSource = v1alpha1.TimeSourceNode
+	for _, obj := range []any{unused("a", "idle", noon, time.Hour), kept, byNode, held("held", noon)} {
+		must(t, p.Add(obj))
+	}
+	for name, want := range map[string]struct {
+		active, holder bool
+		expiry         time.Duration
+	}{"idle": {expiry: time.Hour}, "kept": {}, "by a node": {active: true, expiry: time.Hour}, "held": {active: true, holder: true, expiry: time.Hour}} {
+		e := c.locks[at(name)]
+		lock, seen, ok, err := c.get(at(name))
+		if !ok || err != nil || (e.active != nil) != want.active || (lock.Holder != nil) != want.holder || lock.ObjectExpiry != want.expiry {
+			t.Errorf("of %q is kept %+v (%v, %v), active %t", name, lock, ok, err, e.active != nil)
+		}
+		if lock.Value != nil || lock.Stored != nil {
+			t.Errorf("of %q the state %v or the object %v is kept", name, lock.Value, lock.Stored)
+		}
+		if !want.holder && !lock.LastTransition().Time.Equal(noon) {
+			t.Errorf("%q is free since %v, want %v", name, lock.LastTransition().Time, noon)
+		}
+		if want.active != seen.Since.Equal(noon) {
+			t.Errorf("%q is observed since %v", name, seen.Since)
+		}
+	}
+}
+
+// TestObservationOutlivesRelists checks since when a hold counts as seen: while its
+// renewal does not change, from when it was seen first.
+func TestObservationOutlivesRelists(t *testing.T) {
+	t.Parallel()
+	now := noon
+	c := watched(&now, "a")
+	p := part{c, "a"}
+	since := func() time.Time { _, seen, _, _ := c.get(at("held")); return seen.Since }
+	must(t, p.Replace([]any{held("held", noon)}, "1"))
+	now = noon.Add(10 * time.Second)
+	must(t, p.Replace([]any{held("held", noon)}, "2"))
+	must(t, p.Update(held("held", noon)))
+	if !since().Equal(noon) {
+		t.Errorf("the hold counts as seen since %v, though it has not changed since %v", since(), noon)
+	}
+	must(t, p.Update(held("held", noon.Add(time.Second))))
+	if !since().Equal(now) {
+		t.Errorf("the hold counts as seen since %v, though it was renewed at %v", since(), now)
+	}
+	must(t, p.Update(unused("a", "held", noon, time.Hour)))
+	now = noon.Add(20 * time.Second)
+	must(t, p.Update(held("held", noon.Add(time.Second))))
+	if !since().Equal(now) {
+		t.Errorf("the hold counts as seen since %v, though it was not there until %v", since(), now)
+	}
+}
+
+// TestEachNamespaceIsReplacedByItself checks that a list of one namespace neither removes
+// the locks of another, nor makes the reaper ready for that.
+func TestEachNamespaceIsReplacedByItself(t *testing.T) {
+	t.Parallel()
+	now := noon
+	c := watched(&now, "a", "b")
+	a, b := part{c, "a"}, part{c, "b"}
+	must(t, a.Replace([]any{unused("a", "x", noon, 0), unused("a", "y", noon, 0)}, "1"))
+	select {
+	case <-c.synced:
+		t.Error("synced, though one namespace was not listed")
+	default:
+	}
+	must(t, b.Replace([]any{unused("b", "x", noon, 0)}, "1"))
+	<-c.synced
+	must(t, a.Replace([]any{unused("a", "y", noon, 0)}, "2"))
+	must(t, b.Delete(unused("b", "x", noon, 0)))
+	if _, ok := c.locks[at("y")]; !ok || len(c.locks) != 1 || c.counts[stateFree] != 1 {
+		t.Errorf("the cache has %v and counts %v, want a/y alone", c.locks, c.counts)
+	}
+}
+
+// TestOnlyWhatConcernsIsTold checks what gets into the queue of a controller: at its
+// start, when locks change, and at a resync.
+func TestOnlyWhatConcernsIsTold(t *testing.T) {
+	t.Parallel()
+	now := noon
+	c := watched(&now, "")
+	p := part{c, ""}
+	must(t, p.Replace([]any{held("z", noon), held("y", noon), unused("a", "idle", noon, time.Hour)}, "1"))
+	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	defer queue.ShutDown()
+	told := func() string {
+		var names string
+		for queue.Len() > 0 {
+			req, _ := queue.Get()
+			queue.Done(req)
+			names += req.Name + " "
+		}
+		return names
+	}
+	must(t, changes{c, concernHolders}.Start(t.Context(), queue))
+	if got := told(); got != "y z " {
+		t.Errorf("told of %q at the start", got)
+	}
+	must(t, p.Update(unused("a", "idle", noon, 2*time.Hour)))
+	must(t, p.Update(unused("a", "y", noon, time.Hour)))
+	if got := told(); got != "" {
+		t.Errorf("told of %q, which nobody holds", got)
+	}
+	must(t, p.Resync())
+	if got := told(); got != "z " {
+		t.Errorf("told of %q at a resync", got)
 	}
 
-	after := history.Until(patience, "orders", "freed", expired)
-	if after.Spec.Value == nil || *after.Spec.Value != `"of orders"` {
-		t.Errorf("freeing the lock left the state %v", after.Spec.Value)
+	c.kind = store.ConfigMaps
+	must(t, p.Update(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "other's"}}))
+	if _, _, _, err := c.get(at("other's")); err == nil || told() != "other's " || c.counts[stateUnreadable] != 1 {
+		t.Errorf("a ConfigMap that is no lock is not reported (%v), counts are %v", err, c.counts)
 	}
-	if !maps.Equal(after.Labels, map[string]string{"team": "shipping"}) || after.Annotations["note"] != "mine" || len(after.Finalizers) != 1 {
-		t.Errorf("freeing the lock changed what others put into its metadata: %+v", after.ObjectMeta)
+}
+
+// TestIdleLockIsSmall measures what a lock costs that nobody uses.
+func TestIdleLockIsSmall(t *testing.T) {
+	const locks, bound = 20000, 300
+	now := noon
+	c := watched(&now, "")
+	p := part{c, ""}
+	heap := func() uint64 {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
 	}
-	managers := map[string]bool{}
-	for _, f := range after.ManagedFields {
-		managers[f.Manager] = true
+	before := heap()
+	for i := range locks {
+		must(t, p.Add(unused("default", fmt.Sprintf("lock-number-%d", i), noon, 24*time.Hour)))
 	}
-	if !managers["kubelock"] || !managers[controllers.FieldManager] {
-		t.Errorf("the lock's fields are managed by %v, want the library and the reaper", managers)
+	each := float64(heap()-before) / locks
+	t.Logf("%.0f B", each)
+	if each > bound || each < 24 {
+		t.Errorf("an idle lock takes %.0f B, want at most %d", each, bound)
 	}
-	change(t, ns, "orders", func(obj *v1alpha1.DistributedLock) { obj.Finalizers = nil })
+	runtime.KeepAlive(c)
 }

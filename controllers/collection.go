@@ -23,7 +23,6 @@ import (
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -35,24 +34,21 @@ import (
 // it is not deleted, how long ever it is not used.
 const KeepAnnotation = "kubelock.dev/keep"
 
-// collectionConcerns reports whether a lock may have to be deleted before the cache shows
-// it again.
-func (r *Reaper) collectionConcerns(lock protocol.Record, obj store.Object) bool {
-	if obj.GetAnnotations()[KeepAnnotation] == "true" {
-		return false
-	}
-	judge := r.ServerTime.Judge(r.Now(), r.MaxClockSkew)
+// concernCollection reports whether a lock may have to be deleted before all are looked
+// at again.
+func (r *Reaper) concernCollection(lock protocol.Record) bool {
+	judge := r.judge()
 	_, wait, ok := judge.Collectable(lock, protocol.Observation{Since: judge.Now})
 	return ok && (wait <= horizon || !judge.Compares(lock.LastTransition().Source))
 }
 
 // collectionDue says whether a lock has been free for its objectExpiry.
-func (r *Reaper) collectionDue(_ context.Context, name types.NamespacedName, obj store.Object, lock protocol.Record) (action, time.Duration) {
-	if obj.GetAnnotations()[KeepAnnotation] == "true" {
-		return nil, 0
+func (r *Reaper) collectionDue(_ context.Context, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
+	judge := r.judge()
+	if seen.Since.IsZero() { // The API server's time is all that there is to judge by.
+		seen.Since = judge.Now
 	}
-	judge := r.ServerTime.Judge(r.Now(), r.MaxClockSkew)
-	due, wait, ok := judge.Collectable(lock, r.observe(name, lock, judge))
+	due, wait, ok := judge.Collectable(lock, seen)
 	if ok && due {
 		return r.collect, 0
 	}
@@ -62,8 +58,8 @@ func (r *Reaper) collectionDue(_ context.Context, name types.NamespacedName, obj
 // limited lets what is due wait for its share of the rate.
 func (r *Reaper) limited(limiter *rate.Limiter, inner due) due {
 	waited := false
-	return func(ctx context.Context, name types.NamespacedName, obj store.Object, lock protocol.Record) (action, time.Duration) {
-		action, wait := inner(ctx, name, obj, lock)
+	return func(ctx context.Context, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
+		action, wait := inner(ctx, lock, seen)
 		if action != nil && !waited {
 			waited = true
 			if limiter.Wait(ctx) != nil {

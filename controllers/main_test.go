@@ -23,19 +23,16 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/servertime"
-	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/internal/testenv"
 )
 
@@ -95,9 +92,8 @@ func account(t testing.TB) *rest.Config {
 	return env.ServiceAccount(t, testenv.ReaperNamespace, testenv.ReaperAccount)
 }
 
-// start runs the reaper until the test ends, and returns its manager when the
-// reaper watches the locks.
-func (r reaper) start(t *testing.T) manager.Manager {
+// start runs the reaper until the test ends, and returns when it watches the locks.
+func (r reaper) start(t *testing.T) {
 	t.Helper()
 	if r.config == nil {
 		r.config = account(t)
@@ -114,20 +110,9 @@ func (r reaper) start(t *testing.T) manager.Manager {
 	if r.wrap != nil {
 		config.Wrap(r.wrap)
 	}
-	var namespaces map[string]cache.Config
-	for _, ns := range r.namespaces {
-		if namespaces == nil {
-			namespaces = map[string]cache.Config{}
-		}
-		namespaces[ns] = cache.Config{}
-	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  env.Client(t).Scheme(),
 		Metrics: metricsserver.Options{BindAddress: "0"},
-		Cache: cache.Options{
-			DefaultNamespaces: namespaces,
-			ByObject:          map[client.Object]cache.ByObject{&v1alpha1.DistributedLock{}: {Transform: controllers.StripForCache(store.DistributedLocks)}},
-		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +122,7 @@ func (r reaper) start(t *testing.T) manager.Manager {
 		live = r.live(live)
 	}
 	reaper := &controllers.Reaper{
+		Namespaces:   r.namespaces,
 		Client:       mgr.GetClient(),
 		Live:         live,
 		Events:       mgr.GetEventRecorder("kubelock-reaper"),
@@ -162,8 +148,8 @@ func (r reaper) start(t *testing.T) manager.Manager {
 			t.Errorf("a reaper was denied something: %q", denied)
 		}
 	})
-	if _, err := mgr.GetCache().GetInformer(soon(t), &v1alpha1.DistributedLock{}); err != nil {
+	err = wait.PollUntilContextCancel(soon(t), 10*time.Millisecond, true, func(context.Context) (bool, error) { return reaper.HasSynced(), nil })
+	if err != nil {
 		t.Fatal(err)
 	}
-	return mgr
 }

@@ -19,16 +19,10 @@ package controllers
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	toolscache "k8s.io/client-go/tools/cache"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -91,14 +85,15 @@ const (
 	stateUnreadable = "unreadable"
 )
 
-func (r *Reaper) state(obj any) string {
-	lock, err := r.Kind.Decode(obj)
+func (e entry) state() string {
 	switch {
-	case err != nil:
+	case e.active == nil:
+		return stateFree
+	case e.active.err != nil:
 		return stateUnreadable
-	case len(lock.Waiters) > 0:
+	case len(e.active.lock.Waiters) > 0:
 		return stateAwaited
-	case lock.Holder != nil:
+	case e.active.lock.Holder != nil:
 		return stateHeld
 	}
 	return stateFree
@@ -112,59 +107,31 @@ func observeExpiry(h *protocol.Holder, at protocol.Stamp) {
 	}
 }
 
-// count keeps kubelock_reaper_locks while the reaper works. It counts changes, so that it
-// needs to remember nothing of a lock.
-func (r *Reaper) count(mgr ctrl.Manager) error {
-	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
-		informer, err := mgr.GetCache().GetInformer(ctx, r.Kind.New(), cache.BlockUntilSynced(false))
-		if err != nil {
-			return fmt.Errorf("counting locks: %w", err)
+// countWhile shows the locks of the cache as kubelock_reaper_locks until ctx ends, while
+// the reaper works: of several replicas, one.
+func (c *lockCache) countWhile(ctx context.Context) error {
+	show := func(working bool, sign float64) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.counting = working
+		for state, n := range c.counts {
+			c.known(state).Add(sign * float64(n))
 		}
-		c := counting{resource: r.Kind.Resource().Resource, counts: map[string]float64{}}
-		handler, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc:    func(obj any) { c.add(r.state(obj), 1) },
-			UpdateFunc: func(old, obj any) { c.add(r.state(old), -1); c.add(r.state(obj), 1) },
-			DeleteFunc: func(obj any) {
-				if last, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
-					obj = last.Obj
-				}
-				c.add(r.state(obj), -1)
-			},
-		})
-		if err != nil {
-			return fmt.Errorf("counting locks: %w", err)
-		}
-		<-ctx.Done()
-		err = informer.RemoveEventHandler(handler)
-		c.end()
-		return err
-	}))
+	}
+	show(true, 1)
+	<-ctx.Done()
+	show(false, -1)
+	return nil
 }
 
-// counting is one reaper's part of kubelock_reaper_locks.
-type counting struct {
-	resource string
-
-	mu     sync.Mutex // protects the fields below
-	counts map[string]float64
-	ended  bool
-}
-
-func (c *counting) add(state string, n float64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.ended {
-		c.counts[state] += n
-		locksKnown.WithLabelValues(c.resource, state).Add(n)
+// count counts a lock by its state.
+func (c *lockCache) count(state string, n int) {
+	c.counts[state] += n
+	if c.counting {
+		c.known(state).Add(float64(n))
 	}
 }
 
-// end takes back what this reaper has counted: another may work from now on.
-func (c *counting) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended = true
-	for state, n := range c.counts {
-		locksKnown.WithLabelValues(c.resource, state).Sub(n)
-	}
+func (c *lockCache) known(state string) prometheus.Gauge {
+	return locksKnown.WithLabelValues(c.kind.Resource().Resource, state)
 }

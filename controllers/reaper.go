@@ -18,20 +18,17 @@ package controllers
 
 import (
 	"context"
-	"sync"
+	"errors"
 	"time"
 
 	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/kubelock/kubelock/internal/protocol"
@@ -42,13 +39,13 @@ import (
 // FieldManager is the name under which managed fields list the reaper's writes.
 const FieldManager = "kubelock-reaper"
 
-// SyncPeriod is how often the manager's cache must show the reaper every lock again: for
-// what is due later than the next time, the reaper sets no timer.
-const SyncPeriod = time.Hour
+// resyncPeriod is how often the reaper looks at all locks again: for what is due later
+// than the next time, it sets no timer.
+const resyncPeriod = time.Hour
 
-// horizon is up to when the reaper sets a timer for what will be due. Informers add a
-// tenth to their period.
-const horizon = SyncPeriod * 5 / 4
+// horizon is up to when the reaper sets a timer for what will be due. Reflectors resync
+// when they can.
+const horizon = resyncPeriod * 5 / 4
 
 // DefaultCollectionRate is how many unused locks a reaper deletes in a second.
 const DefaultCollectionRate = 50
@@ -58,8 +55,9 @@ type Reaper struct {
 	// Kind is the kind of object that the locks are kept in; store.DistributedLocks if
 	// nil.
 	Kind store.Kind
-	// Client writes, and reads from a cache that may leave values and managed fields
-	// out: see StripForCache.
+	// Namespaces are those to reap in; none means all.
+	Namespaces []string
+	// Client writes.
 	Client client.Client
 	// Live reads what is about to be written, from the API server.
 	Live client.Reader
@@ -82,17 +80,14 @@ type Reaper struct {
 	// none.
 	DryRun bool
 
-	mu sync.Mutex // protects observations
-	// observations are since when this process has seen each lock as it is, where the
-	// API server's time does not tell.
-	observations map[types.NamespacedName]protocol.Observation
+	cache *lockCache
 }
 
-// SetupWithManager adds the reaper to a manager whose cache has the SyncPeriod. It has two
+// SetupWithManager adds the reaper to a manager, whose cache it does not use. It has two
 // controllers: one for holders and queues, and one for what is not used any more, so
-// that neither keeps the other waiting.
+// that neither keeps the other waiting. The locks that concern neither, which are most of
+// many, never get into a queue, whose memory grows with all that was in it at once.
 func (r *Reaper) SetupWithManager(mgr ctrl.Manager) error {
-	r.observations = map[types.NamespacedName]protocol.Observation{}
 	if r.Now == nil {
 		r.Now = time.Now
 	}
@@ -102,70 +97,67 @@ func (r *Reaper) SetupWithManager(mgr ctrl.Manager) error {
 	if r.CollectionRate <= 0 {
 		r.CollectionRate = DefaultCollectionRate
 	}
+	namespaces := r.Namespaces
+	if len(namespaces) == 0 {
+		namespaces = []string{metav1.NamespaceAll}
+	}
+	r.cache = newLockCache(r.Kind, namespaces, r.judge)
+	if err := mgr.Add(watching{r.cache, mgr}); err != nil {
+		return err
+	}
+	if err := mgr.Add(manager.RunnableFunc(r.cache.countWhile)); err != nil {
+		return err
+	}
 	name := r.Kind.Resource().Resource
-	err := r.add(mgr, name, r.Concurrency, r.holdersConcern, reconcile.Func(func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-		return r.reconcile(ctx, req, r.holderDue)
-	}))
-	if err != nil {
-		return err
-	}
-	if err := r.count(mgr); err != nil {
-		return err
-	}
 	limiter := rate.NewLimiter(rate.Limit(r.CollectionRate), int(max(r.CollectionRate, 1)))
-	return r.add(mgr, name+"-collection", 1, r.collectionConcerns, reconcile.Func(func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-		return r.reconcile(ctx, req, r.limited(limiter, r.collectionDue))
-	}))
+	return errors.Join(
+		r.add(mgr, name, r.Concurrency, concernHolders, func() due { return r.holderDue }),
+		r.add(mgr, name+"-collection", 1, r.concernCollection, func() due { return r.limited(limiter, r.collectionDue) }),
+	)
 }
 
-// add adds a controller for the locks that concern it, or did before they changed. The
-// others, which are most of many, never get into its queue, whose memory grows with all
-// that was in it at once.
-func (r *Reaper) add(mgr ctrl.Manager, name string, concurrency int, concerns func(protocol.Record, store.Object) bool, reconciler reconcile.Reconciler) error {
-	of := func(obj client.Object) bool {
-		lock, err := r.Kind.Decode(obj)
-		if err != nil {
-			return true // It is reported.
-		}
-		typed, ok := obj.(store.Object)
-		return !ok || concerns(lock, typed)
+// HasSynced reports whether the reaper, once its manager has started, knows all locks.
+func (r *Reaper) HasSynced() bool {
+	select {
+	case <-r.cache.synced:
+		return true
+	default:
+		return false
 	}
+}
+
+// add adds a controller for the locks that concern it.
+func (r *Reaper) add(mgr ctrl.Manager, name string, concurrency int, concerns func(protocol.Record) bool, due func() due) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(name).
-		For(r.Kind.New(), builder.WithPredicates(predicate.Funcs{
-			CreateFunc: func(e event.CreateEvent) bool { return of(e.Object) },
-			UpdateFunc: func(e event.UpdateEvent) bool { return of(e.ObjectNew) || of(e.ObjectOld) },
-			DeleteFunc: func(e event.DeleteEvent) bool { return r.observes(client.ObjectKeyFromObject(e.Object)) },
-		})).
+		WatchesRawSource(changes{r.cache, concerns}).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
 			// One process may reap in several clusters; their metrics then add up.
 			SkipNameValidation: new(true),
 		}).
-		Complete(reconciler)
+		Complete(reconcile.Func(func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+			return r.reconcile(ctx, req, due())
+		}))
 }
 
 // action is something that is due for the lock in obj. Its write is conditioned on the
 // version that obj shows.
 type action func(ctx context.Context, obj store.Object) error
 
-// due says what is to be done for a lock as it is, or after which time it may be; 0 if
-// not before the lock changes.
-type due func(ctx context.Context, name types.NamespacedName, obj store.Object, lock protocol.Record) (action, time.Duration)
+// due says what is to be done for a lock that has been seen as it is for some time, or
+// after which time it may be; 0 if not before the lock changes.
+type due func(ctx context.Context, lock protocol.Record, seen protocol.Observation) (action, time.Duration)
 
 // reconcile does what is due for one lock, and comes back when the next thing may be.
 func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl.Result, error) {
-	cached := r.Kind.New()
-	if err := r.Client.Get(ctx, req.NamespacedName, cached); err != nil {
-		if apierrors.IsNotFound(err) {
-			r.forget(req.NamespacedName)
-			return ctrl.Result{}, nil
-		}
-		return ctrl.Result{}, failed(err)
+	lock, seen, ok, err := r.cache.get(req.NamespacedName)
+	if !ok || err != nil {
+		return ctrl.Result{}, failed(unreadable(err))
 	}
-	action, wait, err := r.decide(ctx, req, cached, due)
-	if action == nil || err != nil {
-		return later(wait), failed(err)
+	action, wait := due(ctx, lock, seen)
+	if action == nil {
+		return later(wait), nil
 	}
 
 	// The cache may be behind, and does not have the whole object. What is written is
@@ -174,9 +166,11 @@ func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl
 	if err := r.Live.Get(ctx, req.NamespacedName, live); err != nil {
 		return ctrl.Result{}, failed(client.IgnoreNotFound(err))
 	}
-	action, wait, err = r.decide(ctx, req, live, due)
-	if action == nil || err != nil {
-		return later(wait), failed(err)
+	if lock, err = decode(r.Kind, live); err != nil {
+		return ctrl.Result{}, failed(unreadable(err))
+	}
+	if action, wait = due(ctx, lock, seen.Observe(lock, r.Now())); action == nil {
+		return later(wait), nil
 	}
 	err = action(ctx, live)
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
@@ -185,14 +179,22 @@ func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl
 	return ctrl.Result{}, failed(err)
 }
 
-// decide asks due. Its error means that obj cannot be read, until somebody repairs it.
-func (r *Reaper) decide(ctx context.Context, req ctrl.Request, obj store.Object, due due) (action, time.Duration, error) {
-	lock, err := r.Kind.Decode(obj)
-	if err != nil {
-		return nil, 0, reconcile.TerminalError(err)
+// decode reads obj as a lock to decide about: one that is kept for ever does not expire.
+func decode(kind store.Kind, obj store.Object) (protocol.Record, error) {
+	lock, err := kind.Decode(obj)
+	if obj.GetAnnotations()[KeepAnnotation] == "true" {
+		lock.ObjectExpiry = 0
 	}
-	action, wait := due(ctx, req.NamespacedName, obj, lock)
-	return action, wait, nil
+	return lock, err
+}
+
+// unreadable makes err, if it is one, an error that is not tried again: somebody has to
+// repair the object.
+func unreadable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return reconcile.TerminalError(err)
 }
 
 // later is when to come back for something that may be due after that time, if the cache
@@ -204,45 +206,16 @@ func later(wait time.Duration) ctrl.Result {
 	return ctrl.Result{RequeueAfter: wait}
 }
 
-// observe is since when this process has seen the lock as it is. It is remembered only
-// where the API server's time does not tell.
-func (r *Reaper) observe(name types.NamespacedName, lock protocol.Record, judge protocol.Judge) protocol.Observation {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	seen := r.observations[name].Observe(lock, judge.Now)
-	if lock.Holder == nil && len(lock.Waiters) == 0 && judge.Compares(lock.LastTransition().Source) {
-		delete(r.observations, name)
-	} else {
-		r.observations[name] = seen
-	}
-	return seen
-}
+// judge is what the reaper judges by now.
+func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Judge(r.Now(), r.MaxClockSkew) }
 
-// observes reports whether something is remembered of a lock.
-func (r *Reaper) observes(name types.NamespacedName) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, ok := r.observations[name]
-	return ok
-}
-
-func (r *Reaper) forget(name types.NamespacedName) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.observations, name)
-}
-
-// holdersConcern reports whether somebody holds a lock or waits for it.
-func (r *Reaper) holdersConcern(lock protocol.Record, _ store.Object) bool {
-	return lock.Holder != nil || len(lock.Waiters) > 0
-}
+// concernHolders reports whether somebody holds a lock or waits for it.
+func concernHolders(lock protocol.Record) bool { return lock.Holder != nil || len(lock.Waiters) > 0 }
 
 // holderDue says what is due for the holder of a lock and for those who wait for it.
-func (r *Reaper) holderDue(_ context.Context, name types.NamespacedName, _ store.Object, lock protocol.Record) (action, time.Duration) {
-	judge := r.ServerTime.Judge(r.Now(), r.MaxClockSkew)
-	seen := r.observe(name, lock, judge)
+func (r *Reaper) holderDue(_ context.Context, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
 	if lock.Holder != nil {
-		expired, wait := judge.Expired(lock, seen)
+		expired, wait := r.judge().Expired(lock, seen)
 		if expired {
 			return r.expire, 0
 		}
@@ -251,15 +224,10 @@ func (r *Reaper) holderDue(_ context.Context, name types.NamespacedName, _ store
 	if len(lock.Waiters) > 0 {
 		// The head will take it, unless nobody has told it or it is dead: who frees a lock
 		// gives it to the head, but people may free one by hand.
-		if _, wait := judge.Available(lock, seen, 1); wait > 0 {
+		if _, wait := r.judge().Available(lock, seen, 1); wait > 0 {
 			return nil, wait
 		}
 		return r.grant, 0
 	}
 	return nil, 0
-}
-
-// StripForCache returns a cache transform that drops what deciding does not need.
-func StripForCache(kind store.Kind) toolscache.TransformFunc {
-	return func(obj any) (any, error) { return obj, kind.Strip(obj) }
 }

@@ -89,9 +89,11 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	if err != nil {
 		return err
 	}
+	var reapers []*controllers.Reaper
 	for _, kind := range o.kinds() {
 		reaper := &controllers.Reaper{
 			Kind:         kind,
+			Namespaces:   o.reaped(),
 			Client:       mgr.GetClient(),
 			Live:         mgr.GetAPIReader(),
 			Events:       mgr.GetEventRecorder("kubelock-reaper"),
@@ -105,11 +107,12 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 		if err := reaper.SetupWithManager(mgr); err != nil {
 			return err
 		}
+		reapers = append(reapers, reaper)
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}
-	if err := mgr.AddReadyzCheck("cache", cacheSynced(mgr.GetCache(), o.kinds())); err != nil {
+	if err := mgr.AddReadyzCheck("cache", synced(reapers)); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)

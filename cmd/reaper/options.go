@@ -23,12 +23,9 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -89,7 +86,7 @@ func (o *options) check() error {
 	if len(o.kinds()) == 0 {
 		wrong = append(wrong, errors.New("there is nothing to reap: set --distributedlocks, --leases or --configmaps"))
 	}
-	for ns := range o.reaped() {
+	for _, ns := range o.reaped() {
 		// An empty name would mean every namespace.
 		if problems := validation.IsDNS1123Label(ns); len(problems) > 0 {
 			wrong = append(wrong, fmt.Errorf("--namespaces: %q is no name of a namespace: %s", ns, strings.Join(problems, ", ")))
@@ -112,27 +109,14 @@ func (o *options) kinds() []store.Kind {
 	return kinds
 }
 
-// cached is what of each kind is cached: locks only, without their states.
-func (o *options) cached() map[client.Object]cache.ByObject {
-	all := map[client.Object]cache.ByObject{}
-	for _, kind := range o.kinds() {
-		by := cache.ByObject{Transform: controllers.StripForCache(kind)}
-		if kind != store.DistributedLocks {
-			by.Label = labels.SelectorFromSet(labels.Set{v1alpha1.LockLabel: "true"})
-		}
-		all[kind.New()] = by
-	}
-	return all
-}
-
-// reaped are the namespaces to reap in; nil means all.
-func (o *options) reaped() map[string]cache.Config {
+// reaped are the namespaces to reap in; none means all.
+func (o *options) reaped() []string {
 	if o.namespaces == "" {
 		return nil
 	}
-	namespaces := map[string]cache.Config{}
+	var namespaces []string
 	for ns := range strings.SplitSeq(o.namespaces, ",") {
-		namespaces[strings.TrimSpace(ns)] = cache.Config{}
+		namespaces = append(namespaces, strings.TrimSpace(ns))
 	}
 	return namespaces
 }
@@ -152,10 +136,5 @@ func (o *options) manager(scheme *runtime.Scheme) ctrl.Options {
 		LeaderElectionID:              "reaper.kubelock.dev",
 		LeaderElectionNamespace:       o.electionNamespace,
 		LeaderElectionReleaseOnCancel: true, // Nothing runs after the manager has ended.
-		Cache: cache.Options{
-			SyncPeriod:        new(controllers.SyncPeriod),
-			DefaultNamespaces: o.reaped(),
-			ByObject:          o.cached(),
-		},
 	}
 }

@@ -25,9 +25,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/kubelock/kubelock/internal/store"
+	"github.com/kubelock/kubelock/controllers"
+	"github.com/kubelock/kubelock/internal/servertime"
 )
 
 // gate holds back requests for locks until it is opened.
@@ -81,18 +83,22 @@ func TestReadyWhenLocksAreWatched(t *testing.T) {
 	}
 }
 
-// TestNotReadyBeforeTheCacheIsStarted checks the moment between the start of the probes
-// and that of the cache.
-func TestNotReadyBeforeTheCacheIsStarted(t *testing.T) {
-	unstarted, err := cache.New(account(t), cache.Options{Scheme: env.Client(t).Scheme()})
+// TestNotReadyBeforeTheStart checks the moment between the start of the probes and that of
+// the watch.
+func TestNotReadyBeforeTheStart(t *testing.T) {
+	mgr, err := ctrl.NewManager(account(t), ctrl.Options{Scheme: env.Client(t).Scheme(), Metrics: metricsserver.Options{BindAddress: "0"}})
 	if err != nil {
+		t.Fatal(err)
+	}
+	unstarted := &controllers.Reaper{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), ServerTime: &servertime.Clock{}}
+	if err := unstarted.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
 	req, err := http.NewRequestWithContext(within(t, patience), http.MethodGet, "/readyz", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cacheSynced(unstarted, []store.Kind{store.DistributedLocks})(req); err == nil {
+	if err := synced([]*controllers.Reaper{unstarted})(req); err == nil {
 		t.Error("ready, though nothing is watched")
 	}
 }

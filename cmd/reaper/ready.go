@@ -17,19 +17,16 @@ limitations under the License.
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
-	"github.com/kubelock/kubelock/internal/store"
+	"github.com/kubelock/kubelock/controllers"
 )
 
 // installed returns an error if the API server does not know DistributedLocks.
@@ -45,20 +42,13 @@ func installed(config *rest.Config) error {
 	return err
 }
 
-// cacheSynced is ready when the locks are watched: a reaper that cannot list them
-// reaps nothing.
-func cacheSynced(c cache.Cache, kinds []store.Kind) healthz.Checker {
-	return func(req *http.Request) error {
-		ctx, cancel := context.WithTimeout(req.Context(), time.Second)
-		defer cancel()
-		for _, kind := range kinds {
-			resource := kind.Resource().Resource
-			informer, err := c.GetInformer(ctx, kind.New())
-			if err != nil {
-				return fmt.Errorf("%s are not watched yet: %w", resource, err)
-			}
-			if !informer.HasSynced() { // GetInformer does not wait for a cache that has not been started.
-				return fmt.Errorf("%s are not watched yet", resource)
+// synced is ready when the locks are watched: a reaper that cannot list them reaps
+// nothing.
+func synced(reapers []*controllers.Reaper) healthz.Checker {
+	return func(*http.Request) error {
+		for _, r := range reapers {
+			if !r.HasSynced() {
+				return fmt.Errorf("%s are not watched yet", r.Kind.Resource().Resource)
 			}
 		}
 		return nil

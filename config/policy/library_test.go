@@ -32,14 +32,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/servertime"
-	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/internal/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
@@ -206,13 +204,12 @@ func reap(t *testing.T, ns string) {
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  scheme(),
 		Metrics: metricsserver.Options{BindAddress: "0"},
-		Cache:   cache.Options{DefaultNamespaces: map[string]cache.Config{ns: {}}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	reaper := &controllers.Reaper{
-		Kind: store.DistributedLocks, Client: mgr.GetClient(), Live: mgr.GetAPIReader(),
+		Namespaces: []string{ns}, Client: mgr.GetClient(), Live: mgr.GetAPIReader(),
 		Events: mgr.GetEventRecorder("kubelock-reaper"), ServerTime: clock, MaxClockSkew: time.Second,
 	}
 	if err := reaper.SetupWithManager(mgr); err != nil {

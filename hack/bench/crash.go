@@ -27,14 +27,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/servertime"
-	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -57,7 +55,6 @@ func (b *bench) reap(ctx context.Context) (stop func(), err error) {
 		Scheme:                 scheme,
 		Metrics:                metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress: "0",
-		Cache:                  cache.Options{DefaultTransform: controllers.StripForCache(store.DistributedLocks)},
 	})
 	if err != nil {
 		return nil, err

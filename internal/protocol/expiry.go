@@ -106,7 +106,7 @@ func (j Judge) Available(r Record, seen Observation, place int) (available bool,
 // cannot be without a change of r. ok is false for a record that is not to be
 // collected as it is: held, queued for, or kept for ever.
 func (j Judge) Collectable(r Record, seen Observation) (due bool, wait time.Duration, ok bool) {
-	if !r.Exists() || r.Holder != nil || len(r.Waiters) > 0 || r.ObjectExpiry <= 0 {
+	if r.Holder != nil || len(r.Waiters) > 0 || r.ObjectExpiry <= 0 {
 		return false, 0, false
 	}
 	wait = r.ObjectExpiry - j.Now.Sub(seen.Since)

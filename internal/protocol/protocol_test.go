@@ -247,7 +247,6 @@ func TestCollectable(t *testing.T) {
 		{"kept for ever", forever, time.Hour, 10 * time.Hour, false, false},
 		{"queued for", queued, time.Hour, 10 * time.Hour, false, false},
 		{"held", mustTake(t, free, "a", at(0)), time.Hour, 10 * time.Hour, false, false},
-		{"not there", Record{ObjectExpiry: time.Minute}, time.Hour, 10 * time.Hour, false, false},
 	} {
 		j := Judge{Now: local.Add(tc.seenFor), ServerTime: epoch.Add(tc.server), MaxClockSkew: time.Second}
 		due, wait, ok := j.Collectable(tc.record, Observation{}.Observe(tc.record, local))

@@ -35,6 +35,7 @@ var ConfigMaps Kind = &kind[*corev1.ConfigMap, *corev1.ConfigMapList]{
 	codec:       configMapCodec{},
 	resource:    corev1.SchemeGroupVersion.WithResource("configmaps"),
 	role:        "kubelock-configmaps-user",
+	selector:    v1alpha1.LockLabel + "=" + marked,
 	limit:       Limit{Bytes: 900 << 10},
 	apiPath:     "/api",
 	contentType: runtime.ContentTypeProtobuf,
@@ -101,12 +102,6 @@ func (configMapCodec) enqueue(p *patch, stored *corev1.ConfigMap, text string) {
 
 func (configMapCodec) dequeue(p *patch, stored *corev1.ConfigMap, place int) {
 	annotatedDequeue(p, &stored.ObjectMeta, place)
-}
-
-func (configMapCodec) strip(obj *corev1.ConfigMap) {
-	obj.Data, obj.BinaryData = nil, nil
-	keepOnly(obj.Annotations)
-	keepOnly(obj.Labels)
 }
 
 // remains keeps a ConfigMap that has other data.

@@ -147,19 +147,6 @@ func (distributedLockCodec) dequeue(p *patch, stored *v1alpha1.DistributedLock, 
 	p.remove(path)
 }
 
-func (distributedLockCodec) strip(obj *v1alpha1.DistributedLock) {
-	keepOnly(obj.Annotations)
-	keepOnly(obj.Labels)
-	spec := &obj.Spec
-	spec.Value, spec.Key = nil, ""
-	if h := spec.Holder; h != nil {
-		h.Pod, h.RenewTimeSource = nil, intern(h.RenewTimeSource)
-	}
-	if l := spec.LastRelease; l != nil {
-		*l = v1alpha1.LastRelease{Time: l.Time, TimeSource: intern(l.TimeSource)}
-	}
-}
-
 func (distributedLockCodec) remains(*v1alpha1.DistributedLock) (*v1alpha1.DistributedLock, bool) {
 	return nil, false
 }

@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
@@ -35,6 +36,7 @@ var Leases Kind = &kind[*coordinationv1.Lease, *coordinationv1.LeaseList]{
 	codec:       leaseCodec{},
 	resource:    coordinationv1.SchemeGroupVersion.WithResource("leases"),
 	role:        "kubelock-leases-user",
+	selector:    v1alpha1.LockLabel + "=" + marked,
 	limit:       Limit{Bytes: 200 << 10},
 	apiPath:     "/apis",
 	contentType: runtime.ContentTypeProtobuf,
@@ -154,12 +156,6 @@ func (leaseCodec) enqueue(p *patch, stored *coordinationv1.Lease, text string) {
 
 func (leaseCodec) dequeue(p *patch, stored *coordinationv1.Lease, place int) {
 	annotatedDequeue(p, &stored.ObjectMeta, place)
-}
-
-func (leaseCodec) strip(obj *coordinationv1.Lease) {
-	delete(obj.Annotations, valueAnnotation)
-	keepOnly(obj.Annotations)
-	keepOnly(obj.Labels)
 }
 
 func (leaseCodec) remains(*coordinationv1.Lease) (*coordinationv1.Lease, bool) { return nil, false }

@@ -19,10 +19,7 @@ package store
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
-	"strings"
-	"unique"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,6 +43,7 @@ type kind[T Object, L runtime.Object] struct {
 	codec[T]
 	resource    schema.GroupVersionResource
 	role        string
+	selector    string // the label of those objects that are locks; empty if all are
 	limit       Limit
 	apiPath     string
 	contentType string // of requests; answers may be JSON always
@@ -70,8 +68,6 @@ type codec[T Object] interface {
 	// remains is what is left of the object when the lock is deleted; ok is false if that
 	// is nothing that others would miss.
 	remains(stored T) (left T, ok bool)
-	// strip takes the state out of obj.
-	strip(obj T)
 }
 
 func (k *kind[T, L]) Resource() schema.GroupVersionResource { return k.resource }
@@ -114,27 +110,6 @@ func (k *kind[T, L]) Remains(r protocol.Record) (Object, bool) {
 	left.SetManagedFields(nil)
 	return left, true
 }
-
-func (k *kind[T, L]) Strip(obj any) error {
-	typed, ok := obj.(T)
-	if !ok {
-		return fmt.Errorf("got a %T, want a %T", obj, k.newObject())
-	}
-	typed.SetManagedFields(nil)
-	typed.SetNamespace(intern(typed.GetNamespace()))
-	k.strip(typed)
-	return nil
-}
-
-// keepOnly removes the labels or annotations that are not kubelock's own. kubectl alone
-// keeps whole objects there.
-func keepOnly(names map[string]string) {
-	maps.DeleteFunc(names, func(name, _ string) bool { return !strings.HasPrefix(name, annotationPrefix) })
-}
-
-// intern returns the same text from memory that others share. A cache has each object's
-// own copy of what thousands say alike.
-func intern[S ~string](text S) S { return unique.Make(text).Value() }
 
 func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace, manager string) (Store, error) {
 	scheme := runtime.NewScheme()
@@ -265,6 +240,10 @@ func (s *objects[T, L]) answer(obj T, err error) (protocol.Record, error) {
 		return protocol.Record{}, err
 	}
 	return s.kind.decode(obj)
+}
+
+func (s *objects[T, L]) All() cache.ListerWatcher {
+	return s.selected(func(options *metav1.ListOptions) { options.LabelSelector = s.kind.selector })
 }
 
 func (s *objects[T, L]) Watcher(name string) cache.ListerWatcher {

@@ -56,10 +56,8 @@ type Kind interface {
 	// Remains is what is left of the object of r when its lock is deleted; ok is false if
 	// that is nothing that others would miss.
 	Remains(r protocol.Record) (left Object, ok bool)
-	// Strip takes out of an object what deciding what to do with its lock does not need:
-	// states may be large and secret, and managed fields are larger than most locks.
-	Strip(obj any) error
-	// Open returns a store in the objects of a namespace. manager is the field manager
+	// Open returns a store in the objects of a namespace; of all, to read only, if its name
+	// is empty. manager is the field manager
 	// of its writes. config's requests are sent through client.
 	Open(config *rest.Config, client *http.Client, namespace, manager string) (Store, error)
 }
@@ -107,6 +105,8 @@ type Store interface {
 	// Delete removes the object of r, if it still is at r's UID and ResourceVersion. What
 	// others keep in it stays, and then the object does, too, without a trace of the lock.
 	Delete(ctx context.Context, r protocol.Record) error
+	// All lists and watches all locks, for a reflector.
+	All() cache.ListerWatcher
 	// Watcher lists and watches the object of one name, for an informer.
 	Watcher(name string) cache.ListerWatcher
 	// HeldBy lists and watches the locks that a client holds, for an informer.

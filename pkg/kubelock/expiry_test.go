@@ -26,13 +26,11 @@ import (
 
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/servertime"
-	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -127,13 +125,12 @@ func startReaper(t *testing.T, ns string) {
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  env.Client(t).Scheme(),
 		Metrics: metricsserver.Options{BindAddress: "0"},
-		Cache:   cache.Options{DefaultNamespaces: map[string]cache.Config{ns: {}}, DefaultTransform: controllers.StripForCache(store.DistributedLocks)},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	reaper := &controllers.Reaper{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("reaper"), ServerTime: clock, MaxClockSkew: time.Second,
+		Namespaces: []string{ns}, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("reaper"), ServerTime: clock, MaxClockSkew: time.Second,
 	}
 	if err := reaper.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)

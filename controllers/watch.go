@@ -1,0 +1,198 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"unique"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/kubelock/kubelock/internal/store"
+)
+
+// watching keeps a cache up to date, also in a replica that does not lead: it is ready
+// then, and has seen for how long holders have not renewed.
+type watching struct {
+	*lockCache
+	mgr manager.Manager
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (watching) NeedLeaderElection() bool { return false }
+
+// Start implements manager.Runnable.
+func (w watching) Start(ctx context.Context) error {
+	resource := w.kind.Resource().Resource
+	var reflectors []*toolscache.Reflector
+	for _, ns := range w.namespaces() {
+		locks, err := w.kind.Open(w.mgr.GetConfig(), w.mgr.GetHTTPClient(), ns, FieldManager)
+		if err != nil {
+			return fmt.Errorf("watching %s: %w", resource, err)
+		}
+		reflectors = append(reflectors, toolscache.NewReflectorWithOptions(locks.All(), w.kind.New(), part{w.lockCache, ns},
+			toolscache.ReflectorOptions{Name: resource, ResyncPeriod: resyncPeriod}))
+	}
+	var running sync.WaitGroup
+	for _, reflector := range reflectors {
+		running.Go(func() { reflector.RunWithContext(ctx) })
+	}
+	running.Wait()
+	return nil
+}
+
+// namespaces are those to watch; before anything was listed.
+func (c *lockCache) namespaces() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	namespaces := make([]string, 0, len(c.unsynced))
+	for ns := range c.unsynced {
+		namespaces = append(namespaces, ns)
+	}
+	slices.Sort(namespaces)
+	return namespaces
+}
+
+// part is the part of a cache that one reflector fills: all locks of one namespace, or of
+// all if its name is empty. It implements toolscache.TransformingStore.
+type part struct {
+	*lockCache
+	namespace string
+}
+
+// Transformer implements toolscache.TransformingStore: a reflector that lists keeps the
+// locks for itself until it has them all.
+func (p part) Transformer() toolscache.TransformFunc {
+	return func(obj any) (any, error) { return p.read(obj) }
+}
+
+// Add implements toolscache.ReflectorStore.
+func (p part) Add(obj any) error { return p.Update(obj) }
+
+// Update implements toolscache.ReflectorStore.
+func (p part) Update(obj any) error {
+	n, err := p.read(obj)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.set(n.name, n.entry)
+	return nil
+}
+
+// Delete implements toolscache.ReflectorStore.
+func (p part) Delete(obj any) error {
+	n, err := p.read(obj)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.remove(n.name)
+	return nil
+}
+
+// Replace implements toolscache.ReflectorStore.
+func (p part) Replace(objs []any, _ string) error {
+	list := make([]named, len(objs))
+	for i, obj := range objs {
+		var err error
+		if list[i], err = p.read(obj); err != nil {
+			return err
+		}
+		objs[i] = nil
+	}
+	// Reflectors list in any order; the same locks are worked on in the same one.
+	slices.SortFunc(list, func(a, b named) int { return compare(a.name, b.name) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name := range p.locks {
+		_, found := slices.BinarySearchFunc(list, name, func(n named, name types.NamespacedName) int { return compare(n.name, name) })
+		if !found && p.has(name) {
+			p.remove(name)
+		}
+	}
+	for _, n := range list {
+		p.set(n.name, n.entry)
+	}
+	if p.unsynced[p.namespace] {
+		delete(p.unsynced, p.namespace)
+		if len(p.unsynced) == 0 {
+			close(p.synced)
+		}
+	}
+	return nil
+}
+
+// Resync implements toolscache.ReflectorStore: no timer is set for what is due later than
+// at the next time.
+func (p part) Resync() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, name := range p.names() {
+		if p.has(name) {
+			p.tell(name, p.locks[name])
+		}
+	}
+	return nil
+}
+
+func (p part) has(name types.NamespacedName) bool {
+	return p.namespace == metav1.NamespaceAll || p.namespace == name.Namespace
+}
+
+// read returns what is kept of an object. Nothing of the object is kept with it.
+func (c *lockCache) read(obj any) (named, error) {
+	if n, ok := obj.(named); ok { // It was read when it was listed.
+		return n, nil
+	}
+	if unknown, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
+		obj = unknown.Obj
+	}
+	typed, ok := obj.(store.Object)
+	if !ok {
+		return named{}, fmt.Errorf("got a %T, want a %T", obj, c.kind.New())
+	}
+	n := named{name: types.NamespacedName{Namespace: unique.Make(typed.GetNamespace()).Value(), Name: typed.GetName()}}
+	lock, err := decode(c.kind, typed)
+	last := lock.LastTransition()
+	if err == nil && lock.Holder == nil && len(lock.Waiters) == 0 && (lock.ObjectExpiry <= 0 || c.judge().Compares(last.Source)) {
+		n.free, n.expiry = last.Time.UnixNano(), lock.ObjectExpiry
+		return n, nil
+	}
+	lock.Key, lock.Value, lock.Stored = "", nil, nil
+	n.active = &active{lock: lock, err: err}
+	return n, nil
+}
+
+// named is a lock as a reflector hands it over.
+type named struct {
+	name types.NamespacedName
+	entry
+}
+
+// GetObjectMeta implements metav1.ObjectMetaAccessor, for the key of the lock.
+func (n named) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{Namespace: n.name.Namespace, Name: n.name.Name}
+}
