@@ -44,9 +44,8 @@ type lockCache struct {
 	locks map[types.NamespacedName]entry
 	// unsynced are the namespaces whose locks have not been listed yet; synced is closed
 	// when there are none left.
-	unsynced map[string]bool
-	synced   chan struct{}
-	// subscriptions are told of each lock that concerns them when it changes.
+	unsynced      map[string]bool
+	synced        chan struct{}
 	subscriptions []*subscription
 	counts        map[string]int // locks by state
 	counting      bool           // as kubelock_reaper_locks
@@ -67,10 +66,9 @@ type active struct {
 	err  error // why it cannot be read
 }
 
-type subscription struct {
-	queue    workqueue.TypedInterface[reconcile.Request]
-	concerns func(protocol.Record) bool
-}
+// subscription is told of each lock that changes: as it is now, or nil if it is gone. It
+// must not use the cache.
+type subscription func(name types.NamespacedName, e *entry)
 
 func newLockCache(kind store.Kind, namespaces []string, judge func() protocol.Judge) *lockCache {
 	c := &lockCache{
@@ -122,26 +120,47 @@ func (c *lockCache) set(name types.NamespacedName, e entry) {
 	}
 	c.locks[name] = e
 	c.count(e.state(), 1)
-	c.tell(name, e)
+	c.tell(name, &e)
 }
 
 func (c *lockCache) remove(name types.NamespacedName) {
 	if e, known := c.locks[name]; known {
 		c.count(e.state(), -1)
 		delete(c.locks, name)
+		c.tell(name, nil)
 	}
 }
 
-func (c *lockCache) tell(name types.NamespacedName, e entry) {
+func (c *lockCache) tell(name types.NamespacedName, e *entry) {
 	for _, s := range c.subscriptions {
-		s.tell(name, e)
+		(*s)(name, e)
 	}
 }
 
-func (s *subscription) tell(name types.NamespacedName, e entry) {
-	if e.active != nil && e.active.err != nil || s.concerns(e.record()) {
-		s.queue.Add(reconcile.Request{NamespacedName: name})
+// look has a lock looked at again, though it has not changed.
+func (c *lockCache) look(name types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, known := c.locks[name]; known {
+		c.tell(name, &e)
 	}
+}
+
+// subscribe tells s of all locks that may concern anybody, and of each that changes until
+// ctx ends.
+func (c *lockCache) subscribe(ctx context.Context, s subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range c.names() {
+		e := c.locks[name]
+		s(name, &e)
+	}
+	c.subscriptions = append(c.subscriptions, &s)
+	context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.subscriptions = slices.DeleteFunc(c.subscriptions, func(other *subscription) bool { return other == &s })
+	})
 }
 
 // names are those of all locks that may concern somebody, in order.
@@ -169,17 +188,10 @@ type changes struct {
 
 // Start implements source.Source.
 func (s changes) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	sub := &subscription{queue: queue, concerns: s.concerns}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, name := range s.names() {
-		sub.tell(name, s.locks[name])
-	}
-	s.subscriptions = append(s.subscriptions, sub)
-	context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.subscriptions = slices.DeleteFunc(s.subscriptions, func(other *subscription) bool { return other == sub })
+	s.subscribe(ctx, func(name types.NamespacedName, e *entry) {
+		if e != nil && (e.active != nil && e.active.err != nil || s.concerns(e.record())) {
+			queue.Add(reconcile.Request{NamespacedName: name})
+		}
 	})
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -43,7 +44,7 @@ func (r *Reaper) concernCollection(lock protocol.Record) bool {
 }
 
 // collectionDue says whether a lock has been free for its objectExpiry.
-func (r *Reaper) collectionDue(_ context.Context, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
+func (r *Reaper) collectionDue(_ context.Context, _ types.NamespacedName, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
 	judge := r.judge()
 	if seen.Since.IsZero() { // The API server's time is all that there is to judge by.
 		seen.Since = judge.Now
@@ -58,8 +59,8 @@ func (r *Reaper) collectionDue(_ context.Context, lock protocol.Record, seen pro
 // limited lets what is due wait for its share of the rate.
 func (r *Reaper) limited(limiter *rate.Limiter, inner due) due {
 	waited := false
-	return func(ctx context.Context, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
-		action, wait := inner(ctx, lock, seen)
+	return func(ctx context.Context, name types.NamespacedName, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
+		action, wait := inner(ctx, name, lock, seen)
 		if action != nil && !waited {
 			waited = true
 			if limiter.Wait(ctx) != nil {

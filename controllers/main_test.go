@@ -74,9 +74,11 @@ type reaper struct {
 	skew time.Duration
 	// now is the node's clock.
 	now func() time.Time
-	// collectionRate and dryRun are those of the Reaper.
+	// What follows are the fields of the same name of the Reaper.
 	collectionRate float64
 	dryRun         bool
+	podWitness     bool
+	podWatches     int
 	// live may come between the reaper and what it reads before it writes.
 	live func(client.Reader) client.Reader
 	// wrap may come between the reaper and the API server.
@@ -132,6 +134,8 @@ func (r reaper) start(t *testing.T) {
 
 		CollectionRate: r.collectionRate,
 		DryRun:         r.dryRun,
+		PodWitness:     r.podWitness,
+		PodWatches:     r.podWatches,
 	}
 	if err := reaper.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)

@@ -34,6 +34,10 @@ var (
 		Name: "kubelock_reaper_holders_expired_total",
 		Help: "Holds that were ended because their holders did not renew them.",
 	})
+	holdersTerminated = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "kubelock_reaper_holders_terminated_total",
+		Help: "Holds that were ended because the Pods of their holders had terminated.",
+	})
 	expiryLag = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "kubelock_reaper_expiry_lag_seconds",
 		Help:    "How long after the end of their leases holds were ended, by the API server's time.",
@@ -58,7 +62,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(holdersExpired, expiryLag, locksGranted, objectsDeleted, locksKnown, failures)
+	metrics.Registry.MustRegister(holdersExpired, holdersTerminated, expiryLag, locksGranted, objectsDeleted, locksKnown, failures)
 }
 
 // failed counts err, if it is one, and returns it.

@@ -17,13 +17,17 @@ limitations under the License.
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -80,7 +84,16 @@ type Reaper struct {
 	// none.
 	DryRun bool
 
-	cache *lockCache
+	// PodWitness ends the hold of a client whose Pod has terminated, without waiting for the
+	// end of its lease, if others wait for the lock.
+	PodWitness bool
+	// PodWatches is how many Pods are watched for that at once at most; 0 means
+	// DefaultPodWatches. Where more are witnesses, the others' turn comes when one of these
+	// is not needed any more.
+	PodWatches int
+
+	cache   *lockCache
+	witness *witness // nil without PodWitness
 }
 
 // SetupWithManager adds the reaper to a manager, whose cache it does not use. It has two
@@ -107,6 +120,16 @@ func (r *Reaper) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	if err := mgr.Add(manager.RunnableFunc(r.cache.countWhile)); err != nil {
 		return err
+	}
+	if r.PodWitness {
+		pods, err := corev1client.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+		if err != nil {
+			return fmt.Errorf("watching Pods: %w", err)
+		}
+		r.witness = newWitness(r.cache, pods, cmp.Or(r.PodWatches, DefaultPodWatches))
+		if err := mgr.Add(r.witness); err != nil {
+			return err
+		}
 	}
 	name := r.Kind.Resource().Resource
 	limiter := rate.NewLimiter(rate.Limit(r.CollectionRate), int(max(r.CollectionRate, 1)))
@@ -147,7 +170,7 @@ type action func(ctx context.Context, obj store.Object) error
 
 // due says what is to be done for a lock that has been seen as it is for some time, or
 // after which time it may be; 0 if not before the lock changes.
-type due func(ctx context.Context, lock protocol.Record, seen protocol.Observation) (action, time.Duration)
+type due func(ctx context.Context, name types.NamespacedName, lock protocol.Record, seen protocol.Observation) (action, time.Duration)
 
 // reconcile does what is due for one lock, and comes back when the next thing may be.
 func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl.Result, error) {
@@ -155,7 +178,7 @@ func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl
 	if !ok || err != nil {
 		return ctrl.Result{}, failed(unreadable(err))
 	}
-	action, wait := due(ctx, lock, seen)
+	action, wait := due(ctx, req.NamespacedName, lock, seen)
 	if action == nil {
 		return later(wait), nil
 	}
@@ -169,7 +192,7 @@ func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl
 	if lock, err = decode(r.Kind, live); err != nil {
 		return ctrl.Result{}, failed(unreadable(err))
 	}
-	if action, wait = due(ctx, lock, seen.Observe(lock, r.Now())); action == nil {
+	if action, wait = due(ctx, req.NamespacedName, lock, seen.Observe(lock, r.Now())); action == nil {
 		return later(wait), nil
 	}
 	err = action(ctx, live)
@@ -213,8 +236,11 @@ func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Judge(r.Now(), r.M
 func concernHolders(lock protocol.Record) bool { return lock.Holder != nil || len(lock.Waiters) > 0 }
 
 // holderDue says what is due for the holder of a lock and for those who wait for it.
-func (r *Reaper) holderDue(_ context.Context, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
+func (r *Reaper) holderDue(_ context.Context, name types.NamespacedName, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
 	if lock.Holder != nil {
+		if len(lock.Waiters) > 0 && r.witness.saw(name, lock.Holder) {
+			return r.terminate, 0
+		}
 		expired, wait := r.judge().Expired(lock, seen)
 		if expired {
 			return r.expire, 0

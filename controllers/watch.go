@@ -152,7 +152,8 @@ func (p part) Resync() error {
 	defer p.mu.Unlock()
 	for _, name := range p.names() {
 		if p.has(name) {
-			p.tell(name, p.locks[name])
+			e := p.locks[name]
+			p.tell(name, &e)
 		}
 	}
 	return nil

@@ -103,6 +103,7 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 
 			CollectionRate: o.collectionRate,
 			DryRun:         o.dryRun,
+			PodWitness:     o.podWitness,
 		}
 		if err := reaper.SetupWithManager(mgr); err != nil {
 			return err

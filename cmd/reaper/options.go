@@ -51,6 +51,7 @@ type options struct {
 	concurrency       int
 	collectionRate    float64
 	dryRun            bool
+	podWitness        bool
 	logging           zap.Options
 }
 
@@ -71,6 +72,7 @@ func (o *options) bind(flags *flag.FlagSet) {
 	flags.IntVar(&o.concurrency, "concurrency", 16, "How many locks are worked on at once.")
 	flags.Float64Var(&o.collectionRate, "collection-rate", controllers.DefaultCollectionRate, "How many unused locks are deleted in a second at most.")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "Tell which unused locks would be deleted, and delete none. Holders are cleared all the same.")
+	flags.BoolVar(&o.podWitness, "pod-witness", false, "End the hold of a Pod that has terminated before its lease does, if others wait for the lock. Takes the right to watch Pods.")
 	o.logging.BindFlags(flags)
 }
 

@@ -105,6 +105,9 @@ type LastRelease struct {
 // Reason is why a hold ended.
 type Reason string
 
+// ByHolder reports whether the holder itself ended the hold.
+func (r Reason) ByHolder() bool { return r == Released || r == HandedOff }
+
 // The reasons.
 const (
 	Released         Reason = "Released"

@@ -149,6 +149,16 @@ func Expire(r Record, successor *Claim, at Stamp) (Record, error) {
 	return pass(r, 0, Expired, successor, at)
 }
 
+// Terminate ends a hold, whose lease may not be over, because its holder has ended, and
+// gives the lock to the first waiter if there is one. The caller has made sure that the
+// holder will never run again; the state stays as it last wrote it.
+func Terminate(r Record, at Stamp) (Record, error) {
+	if r.Holder == nil {
+		return Record{}, ErrNotHolder
+	}
+	return pass(r, 0, HolderTerminated, nil, at)
+}
+
 // Grant gives a free lock to the first waiter: free→held. Without one that can be
 // read it empties the queue.
 func Grant(r Record, at Stamp) (Record, error) {

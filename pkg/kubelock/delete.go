@@ -65,7 +65,7 @@ func (a *contest) removeState(ctx context.Context) error {
 		return fmt.Errorf("kubelock: %w", err)
 	}
 	err = a.amend(ctx, next, true)
-	if last := a.record.LastRelease; errors.Is(err, errAgain) && last != nil && last.LockID == a.claim.LockID && last.Reason != protocol.Expired {
+	if last := a.record.LastRelease; errors.Is(err, errAgain) && last != nil && last.LockID == a.claim.LockID && last.Reason.ByHolder() {
 		return errRemoved
 	}
 	return err

@@ -234,7 +234,7 @@ func (h *hold) outcome(r protocol.Record) (err error, resolved bool) { //nolint:
 	// hold may have begun another in that.
 	if last := r.LastRelease; sameObject && last != nil && last.LockID == h.claim.LockID && (last.Token == h.token || last.Token == 0) {
 		for _, t := range h.releases {
-			if last.Reason == protocol.Expired || !last.Time.Equal(t.stamp) {
+			if !last.Reason.ByHolder() || !last.Time.Equal(t.stamp) {
 				continue
 			}
 			if t.late {
