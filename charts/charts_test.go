@@ -208,8 +208,8 @@ func TestChartRendersWhatKustomizeRenders(t *testing.T) {
 		{folder: "default"},
 		{folder: "no-crd", values: "crds.install=false,distributedLocks.enabled=false,leases.enabled=true,configMaps.enabled=true"},
 		{
-			folder: "default", components: []string{"leases", "configmaps", "networkpolicy", "prometheus"},
-			values: "leases.enabled=true,configMaps.enabled=true,networkPolicy.enabled=true,serviceMonitor.enabled=true",
+			folder: "default", components: []string{"leases", "configmaps", "podwitness", "networkpolicy", "prometheus"},
+			values: "leases.enabled=true,configMaps.enabled=true,podWitness.enabled=true,networkPolicy.enabled=true,serviceMonitor.enabled=true",
 		},
 	} {
 		t.Run(tc.folder+" "+strings.Join(tc.components, " "), func(t *testing.T) {

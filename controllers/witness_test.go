@@ -35,16 +35,22 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// letWitness gives the reaper's account what the manifests of the Pod witness give it.
+// witnessRole installs what the manifests of the Pod witness give the reaper's account.
+var witnessRole = sync.OnceValue(func() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if out, err := env.Kubectl(ctx, "", "apply", "-f", "config/components/podwitness/reaper_role.yaml"); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return env.AwaitAccess(ctx, testenv.AccountUser(testenv.ReaperNamespace, testenv.ReaperAccount),
+		authorizationv1.ResourceAttributes{Verb: "watch", Resource: "pods"})
+})
+
+// letWitness gives the reaper's account that role.
 func letWitness(t *testing.T) {
 	t.Helper()
 	account(t) // The account's other rights are there.
-	if out, err := env.Kubectl(soon(t), "", "apply", "-f", "config/components/podwitness/reaper_role.yaml"); err != nil {
-		t.Fatal(err, out)
-	}
-	err := env.AwaitAccess(soon(t), testenv.AccountUser(testenv.ReaperNamespace, testenv.ReaperAccount),
-		authorizationv1.ResourceAttributes{Verb: "watch", Resource: "pods"})
-	if err != nil {
+	if err := witnessRole(); err != nil {
 		t.Fatal(err)
 	}
 }
