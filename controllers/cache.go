@@ -186,6 +186,9 @@ type changes struct {
 	concerns func(protocol.Record) bool
 }
 
+// String names the source in the controller's messages.
+func (s changes) String() string { return "watch of " + s.kind.Resource().Resource }
+
 // Start implements source.Source.
 func (s changes) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	s.subscribe(ctx, func(name types.NamespacedName, e *entry) {
