@@ -89,10 +89,11 @@ func (e *notAcquiredError) Error() string {
 func (e *notAcquiredError) Unwrap() []error { return append([]error{ErrNotAcquired}, e.causes...) }
 
 // explain adds to an error of the API server what a person can do about it. verb
-// is the Kubernetes verb of the request.
+// is the Kubernetes verb of the request, or that of most requests which do this.
 func (c *Client) explain(verb string, k key, err error) error {
 	kind := c.store.Kind()
 	resource := kind.Resource().GroupResource()
+	denied := deniedVerb(err)
 	switch {
 	case store.NoSuchResource(err):
 		return fmt.Errorf("kubelock: the API server does not know %s: install the CustomResourceDefinition with "+
@@ -100,7 +101,10 @@ func (c *Client) explain(verb string, k key, err error) error {
 	case store.NoSuchNamespace(err):
 		return fmt.Errorf("kubelock: namespace %q does not exist: create it with \"kubectl create namespace %[1]s\", "+
 			"or set Config.Namespace to another: %w", c.namespace, err)
-	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "): // Not a quota or a policy, which are Forbidden too.
+	case denied != "": // Not a quota or a policy, which are Forbidden too.
+		if !strings.Contains(verb, denied) {
+			verb = denied
+		}
 		return fmt.Errorf("kubelock: no permission to %s %s in namespace %q: bind the ClusterRole %s, which "+
 			"config ships, to this program's service account: %w", verb, resource, c.namespace, kind.Role(), err)
 	case apierrors.IsRequestEntityTooLargeError(err), strings.Contains(err.Error(), "etcdserver: request is too large"):
@@ -108,4 +112,15 @@ func (c *Client) explain(verb string, k key, err error) error {
 	default:
 		return fmt.Errorf("kubelock: %s %s %s/%s: %w", verb, resource, c.namespace, k.object, err)
 	}
+}
+
+// deniedVerb is the verb that the API server's authorizer denies, "" if err is no denial of
+// it. Releases may be updates or patches, and only the server's text tells.
+func deniedVerb(err error) string {
+	if !apierrors.IsForbidden(err) {
+		return ""
+	}
+	_, denied, _ := strings.Cut(err.Error(), " cannot ")
+	denied, _, _ = strings.Cut(denied, " ")
+	return denied
 }
