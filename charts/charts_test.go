@@ -319,8 +319,9 @@ func TestValues(t *testing.T) {
 		},
 		{
 			name:  "none of what can be left out",
-			args:  []string{"--set", "podDisruptionBudget.enabled=false,crds.install=false,userRoles.create=false"},
-			kinds: map[string]int{"PodDisruptionBudget": -1, "CustomResourceDefinition": -1, "ClusterRole": -1},
+			args:  []string{"--set", "podDisruptionBudget.enabled=false,crds.install=false,userRoles.create=false,userRoles.aggregate=false"},
+			kinds: map[string]int{"PodDisruptionBudget": -1, "CustomResourceDefinition": -1, "ClusterRole": -3},
+			lacks: []string{"aggregate-to-"},
 		},
 		{
 			name: "a CRD that goes with the release",
@@ -408,7 +409,9 @@ func TestNamesFollowTheRelease(t *testing.T) {
 	}
 	slices.Sort(common)
 	want := []string{
+		"ClusterRole.rbac.authorization.k8s.io /kubelock-edit",
 		"ClusterRole.rbac.authorization.k8s.io /kubelock-user",
+		"ClusterRole.rbac.authorization.k8s.io /kubelock-view",
 		"CustomResourceDefinition.apiextensions.k8s.io /distributedlocks.kubelock.dev",
 	}
 	if !slices.Equal(common, want) {

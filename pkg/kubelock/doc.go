@@ -96,6 +96,6 @@ limitations under the License.
 // # Permissions
 //
 // In the locks' namespace: get, list, watch, create, update, patch and delete on
-// distributedlocks.kubelock.dev. The ClusterRole kubelock-user in config/rbac grants
-// it.
+// distributedlocks.kubelock.dev. The ClusterRole kubelock-user in config/components
+// grants it.
 package kubelock
