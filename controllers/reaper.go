@@ -118,8 +118,10 @@ func (r *Reaper) SetupWithManager(mgr ctrl.Manager) error {
 	if err := mgr.Add(watching{r.cache, mgr}); err != nil {
 		return err
 	}
-	if err := mgr.Add(manager.RunnableFunc(r.cache.countWhile)); err != nil {
-		return err
+	for _, show := range []manager.RunnableFunc{r.cache.countWhile, r.cache.showOverdue} {
+		if err := mgr.Add(show); err != nil {
+			return err
+		}
 	}
 	if r.PodWitness {
 		pods, err := corev1client.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
