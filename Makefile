@@ -48,8 +48,11 @@ controlplane: ## Find or build kube-apiserver, etcd and kubectl, and print their
 generate: controller-gen ## Generate deepcopy functions, the CRD, and dist/install.yaml.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
-	cp config/crd/bases/*.yaml charts/kubelock/files/
+	cp config/crd/bases/*.yaml $(IN_CHART) charts/kubelock/files/
 	@$(MAKE) --no-print-directory install-yaml
+
+# What the chart has as it is, besides the CRD.
+IN_CHART := config/policy/policy.yaml config/policy/binding.yaml config/policy/force_role.yaml
 
 # What dist/install.yaml says, on standard output.
 INSTALL_YAML = { echo "\# Generated from config/default by make install-yaml."; "$$(go run ./hack/controlplane)/kubectl" kustomize config/default; }
@@ -92,6 +95,11 @@ bench-reaper: ## Measure the reaper on LOCKS=10000 locks: start, memory, idle co
 	@go build -o bin/ ./hack/benchreaper ./cmd/reaper ./hack/controlplane
 	@bin/benchreaper --assets "$$(bin/controlplane)" --reaper bin/reaper --locks $(or $(LOCKS),10000)
 
+.PHONY: bench-fairness
+bench-fairness: ## Measure how holds fare while other accounts flood the API server, without and with config/components/flowcontrol.
+	@go build -o bin/ ./hack/benchfairness ./hack/controlplane
+	@bin/benchfairness --assets "$$(bin/controlplane)"
+
 ##@ Verification (never rewrites anything)
 
 GOFILES = $(shell git ls-files --cached --others --exclude-standard '*.go')
@@ -111,12 +119,13 @@ verify-mod: ## Check that every go.mod and go.sum is tidy.
 .PHONY: verify-generate
 verify-generate: controller-gen ## Check that generated files are up to date.
 	@out="$$(mktemp -d)"; trap 'rm -rf "$$out"' EXIT; \
-	mkdir -p "$$out/api" "$$out/crd"; \
+	mkdir -p "$$out/api" "$$out/crd" "$$out/chart"; \
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/... output:object:dir="$$out/api"; \
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir="$$out/crd"; \
+	cp "$$out"/crd/*.yaml $(IN_CHART) "$$out/chart/"; \
 	$(INSTALL_YAML) > "$$out/install.yaml"; \
 	diff -u api/v1alpha1/zz_generated.deepcopy.go "$$out/api/zz_generated.deepcopy.go" && diff -ur config/crd/bases "$$out/crd" \
-		&& diff -ur charts/kubelock/files "$$out/crd" && diff -u dist/install.yaml "$$out/install.yaml" \
+		&& diff -ur charts/kubelock/files "$$out/chart" && diff -u dist/install.yaml "$$out/install.yaml" \
 		|| { echo "run make generate"; exit 1; }
 
 .PHONY: verify-chart

@@ -146,9 +146,9 @@ func render(t *testing.T, args ...string) objects {
 	return parse(t, out)
 }
 
-// kustomized returns the objects of a kustomization that has a folder of config and some
-// of its components.
-func kustomized(t *testing.T, folder string, components []string) objects {
+// kustomized returns the objects of a kustomization that has folders of config, separated by
+// commas, and some of its components.
+func kustomized(t *testing.T, folders string, components []string) objects {
 	t.Helper()
 	dir := t.TempDir()
 	config, err := filepath.Rel(dir, filepath.Join(env.Root, "config"))
@@ -159,7 +159,11 @@ func kustomized(t *testing.T, folder string, components []string) objects {
 	for _, name := range components {
 		paths = append(paths, filepath.Join(config, "components", name))
 	}
-	kustomization := map[string]any{"resources": []string{filepath.Join(config, folder)}, "components": paths}
+	var resources []string
+	for folder := range strings.SplitSeq(folders, ",") {
+		resources = append(resources, filepath.Join(config, folder))
+	}
+	kustomization := map[string]any{"resources": resources, "components": paths}
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(asYAML(t, kustomization)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -208,9 +212,10 @@ func TestChartRendersWhatKustomizeRenders(t *testing.T) {
 		{folder: "default"},
 		{folder: "no-crd", values: "crds.install=false,distributedLocks.enabled=false,leases.enabled=true,configMaps.enabled=true"},
 		{
-			folder: "default", components: []string{"leases", "configmaps", "podwitness", "networkpolicy", "prometheus"},
-			values: "leases.enabled=true,configMaps.enabled=true,podWitness.enabled=true,networkPolicy.enabled=true,serviceMonitor.enabled=true",
+			folder: "default", components: []string{"leases", "configmaps", "podwitness", "networkpolicy", "prometheus", "flowcontrol"},
+			values: "leases.enabled=true,configMaps.enabled=true,podWitness.enabled=true,networkPolicy.enabled=true,serviceMonitor.enabled=true,flowControl.enabled=true",
 		},
+		{folder: "default,policy", values: "policy.enabled=true"},
 	} {
 		t.Run(tc.folder+" "+strings.Join(tc.components, " "), func(t *testing.T) {
 			want := kustomized(t, tc.folder, tc.components)
@@ -306,6 +311,28 @@ func TestValues(t *testing.T) {
 			has: map[string]string{
 				"NetworkPolicy.networking.k8s.io kubelock-system/kubelock-reaper": "egress:\n  - ports:\n    - port: 16443\n      protocol: TCP\n  ingress:\n  - from:\n" +
 					"    - namespaceSelector:\n        matchLabels:\n          team: sre\n",
+			},
+		},
+		{
+			name:  "policies that refuse nothing",
+			args:  []string{"--set", "policy.enabled=true,policy.validationActions={Warn,Audit}"},
+			kinds: map[string]int{"ValidatingAdmissionPolicy": 2, "ValidatingAdmissionPolicyBinding": 2, "ClusterRole": 1},
+			has: map[string]string{
+				"ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io /kubelock-writes":    "validationActions:\n  - Warn\n  - Audit\n",
+				"ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io /kubelock-deletions": "validationActions:\n  - Warn\n  - Audit\n",
+			},
+			lacks: []string{"- Deny"},
+		},
+		{
+			name: "a share for Leases",
+			args: []string{
+				"--set", "flowControl.enabled=true,flowControl.nominalConcurrencyShares=30,distributedLocks.enabled=false,leases.enabled=true,crds.install=false,userRoles.aggregate=false",
+				"--set-json", `flowControl.accounts=[{"namespace":"team-a","name":"worker"}]`,
+			},
+			kinds: map[string]int{"PriorityLevelConfiguration": 1, "FlowSchema": 2, "CustomResourceDefinition": -1, "ClusterRole": -2},
+			has: map[string]string{
+				"PriorityLevelConfiguration.flowcontrol.apiserver.k8s.io /kubelock": "nominalConcurrencyShares: 30\n",
+				"FlowSchema.flowcontrol.apiserver.k8s.io /kubelock-accounts":        "serviceAccount:\n        name: worker\n        namespace: team-a\n",
 			},
 		},
 		{
@@ -432,6 +459,9 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"namespaces={Team_A}":                               "/namespaces/0",
 		"image.digest=sha256:1":                             "/image/digest",
 		"extraArgs={leases}":                                "/extraArgs/0",
+		"policy.validationActions={Allow}":                  "/policy/validationActions/0",
+		"flowControl.accounts[0].name=worker":               "/flowControl/accounts/0",
+		"flowControl.nominalConcurrencyShares=0":            "/flowControl/nominalConcurrencyShares",
 		"networkPolicy.apiServerPorts={0}":                  "/networkPolicy/apiServerPorts/0",
 		"podDisruptionBudget.maxUnavailable=some":           "/podDisruptionBudget/maxUnavailable",
 		"topologySpread.whenUnsatisfiable=Never":            "/topologySpread/whenUnsatisfiable",

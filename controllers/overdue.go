@@ -30,7 +30,7 @@ const (
 	// have noticed.
 	overdueDurations = 5
 	overdueAtLeast   = time.Minute
-	// overdueInterval is how often they are counted, which takes some milliseconds with
+	// overdueInterval is how often they are counted, which takes two milliseconds with
 	// 100,000 locks.
 	overdueInterval = 15 * time.Second
 )
