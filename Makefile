@@ -105,7 +105,7 @@ bench-fairness: ## Measure how holds fare while other accounts flood the API ser
 GOFILES = $(shell git ls-files --cached --others --exclude-standard '*.go')
 
 .PHONY: verify
-verify: verify-fmt verify-mod verify-generate verify-chart vet lint vulncheck ## Check everything that needs no API server.
+verify: verify-fmt verify-mod verify-generate verify-chart verify-monitoring vet lint vulncheck ## Check everything that needs no API server.
 
 .PHONY: verify-fmt
 verify-fmt: ## Check that the Go code is formatted and has its licence header.
@@ -114,7 +114,7 @@ verify-fmt: ## Check that the Go code is formatted and has its licence header.
 
 .PHONY: verify-mod
 verify-mod: ## Check that every go.mod and go.sum is tidy.
-	@for dir in . hack/tools hack/lint hack/helm hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
+	@for dir in . hack/tools hack/lint hack/helm hack/monitoring hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
 
 .PHONY: verify-generate
 verify-generate: controller-gen ## Check that generated files are up to date.
@@ -132,6 +132,12 @@ verify-generate: controller-gen ## Check that generated files are up to date.
 verify-chart: helm ## Lint the Helm chart, and render it.
 	@$(HELM) lint --quiet --strict --namespace kubelock-system charts/kubelock
 	@$(HELM) template kubelock charts/kubelock --namespace kubelock-system > /dev/null
+
+# By Prometheus's packages and not by promtool, which takes twice as long to build.
+# What is tested is outside of that module, where the cache of results does not look.
+.PHONY: verify-monitoring
+verify-monitoring: ## Check the alerts, and when they fire, and the manifests for the Prometheus Operator.
+	@go test -C hack/monitoring -count=1 ./...
 
 .PHONY: vet
 vet: ## Run go vet.
