@@ -113,7 +113,7 @@ func run(ctx context.Context) (err error) {
 // measure runs each case without the component and then, on the same API server, with it.
 func (b *bench) measure(ctx context.Context) error {
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "%d holds of %v, %d requests at once\tholds lost\trenewals\tmedian\t99 %%\tlongest\trefused (429)\tof others, requests/s\n", b.holders, b.lease, b.workers)
+	fmt.Fprintf(table, "%d holds of %v, %d requests of others at once\tholds lost\trenewals\tmedian\t99 %%\tlongest\trefused (429)\tof others, requests/s\n", b.holders, b.lease, b.workers)
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
@@ -142,10 +142,7 @@ func (b *bench) measure(ctx context.Context) error {
 			}
 			fmt.Fprintf(table, "%s, %s\t%d\t%d\t%v\t%v\t%v\t%d\t%.0f\n", c.name, how, r.lost, r.renewals,
 				r.quantile(0.5), r.quantile(0.99), r.quantile(1), r.refused, r.others)
-			if err := table.Flush(); err != nil {
-				return err
-			}
 		}
 	}
-	return nil
+	return table.Flush()
 }
