@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command bench measures kubelock against bare updates of the same object, on a real
-// API server that it starts. Everything is measured in one run, so that the ratios
-// hold on a noisy machine.
+// Command bench measures kubelock beside what bounds it and beside other locks, on a
+// real API server that it starts. Everything is measured in one run, in turns, so that
+// the ratios hold on a noisy machine.
 package main
 
 import (
@@ -28,109 +28,111 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
 
-	"github.com/kubelock/kubelock/hack/controlplane/assets"
-)
-
-const (
-	idleCase  = "100 idle waiters"
-	crashCase = "crashes"
+	"github.com/kubelock/kubelock/hack/bench/cases"
+	"github.com/kubelock/kubelock/hack/bench/report"
+	"github.com/kubelock/kubelock/hack/bench/servers"
+	"github.com/kubelock/kubelock/hack/bench/subjects"
+	"github.com/kubelock/kubelock/hack/bench/worker"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	run := bench
+	if len(os.Args) == 2 && os.Args[1] == "worker" {
+		klog.SetLogger(logr.Discard()) // Leader election tells of each acquisition.
+		run = func(ctx context.Context) error { return worker.Serve(ctx, os.Stdin, os.Stdout) }
+	}
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // Nothing is left to be done.
 	}
 }
 
-func run(ctx context.Context) (err error) {
-	dir := flag.String("assets", "", "folder of kube-apiserver and etcd")
-	seconds := flag.Float64("seconds", 8, "how long each case runs")
+func bench(ctx context.Context) (err error) {
+	assets := flag.String("assets", "", "folder of kube-apiserver and etcd")
 	only := flag.String("case", "", "run only cases whose name contains this")
+	quick := flag.Bool("quick", false, "measure once, shorter and less: in under 90 seconds")
+	out := flag.String("out", "bench/out", "folder for the results")
 	flag.Parse()
-
-	root, err := assets.Root()
-	if err != nil {
+	if flag.NArg() > 0 {
+		return fmt.Errorf("%q is not expected: see --help", flag.Args())
+	}
+	var chosen []cases.Case
+	var names []string
+	for _, c := range cases.All() {
+		names = append(names, c.Name)
+		if strings.Contains(c.Name, *only) {
+			chosen = append(chosen, c)
+		}
+	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no case has %q in its name: there are %s", *only, strings.Join(names, ", "))
+	}
+	if err := os.MkdirAll(*out, 0o755); err != nil {
 		return err
 	}
-	environment := &envtest.Environment{
-		BinaryAssetsDirectory: *dir,
-		CRDDirectoryPaths:     []string{filepath.Join(root, "config", "crd", "bases")},
-		ErrorIfCRDPathMissing: true,
-	}
-	config, err := environment.Start()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, environment.Stop()) }()
-	config.QPS = -1
 
-	b := &bench{config: config, lasts: time.Duration(*seconds * float64(time.Second)), table: tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)}
-	fmt.Fprintln(b.table, "case\tcycles/s\tbare updates/s\tratio\twrites/cycle\treads/cycle\tconflicts/cycle\tevents/cycle\tJain\tworst wait")
-	for _, c := range []struct {
-		name string
-		run  func(ctx context.Context) (result, error)
-	}{
-		{"1 client", func(ctx context.Context) (result, error) { return b.clients(ctx, 1, 1) }},
-		{"8 clients", func(ctx context.Context) (result, error) { return b.clients(ctx, 8, 1) }},
-		{"32 clients", func(ctx context.Context) (result, error) { return b.clients(ctx, 32, 1) }},
-		{"32 clients racing (naive)", func(ctx context.Context) (result, error) { return b.racers(ctx, 32) }},
-		{"100 clients", func(ctx context.Context) (result, error) { return b.clients(ctx, 100, 1) }},
-		{"32 callers in one client", func(ctx context.Context) (result, error) { return b.clients(ctx, 1, 32) }},
-	} {
-		if !strings.Contains(c.name, *only) || ctx.Err() != nil {
-			continue
-		}
-		if err := b.measure(ctx, c.name, c.run); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
+	redis, err := servers.StartRedis(ctx)
+	switch {
+	case errors.Is(err, servers.ErrNoRedis):
+		redis = &servers.Redis{}
+	case err != nil:
+		return err
+	default:
+		defer func() { err = errors.Join(err, redis.Stop()) }()
 	}
-	if strings.Contains(idleCase, *only) && ctx.Err() == nil {
-		if err := b.idle(ctx, 100); err != nil {
-			return fmt.Errorf("idle waiters: %w", err)
-		}
-	}
-	if strings.Contains(crashCase, *only) && ctx.Err() == nil {
-		if err := b.crashes(ctx); err != nil {
+	results := &report.Results{}
+	started := time.Now()
+	for _, fsync := range []bool{false, true} {
+		if err := on(ctx, *assets, fsync, chosen, &cases.Bench{
+			Servers: subjects.Servers{Redis: redis.Addr}, Quick: *quick, Fsync: fsync, Results: results, Progress: os.Stderr,
+		}); err != nil {
 			return err
 		}
 	}
-	return b.table.Flush()
+	preamble, err := about(*assets, redis.Version, started)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(
+		results.WriteJSON(filepath.Join(*out, "results.json")),
+		results.WriteTable(filepath.Join(*out, "results.md"), preamble),
+		results.Plot(*out, append(cases.ContentionPlots(), cases.HoldsPlots()...)),
+	)
+	fmt.Fprintf(os.Stderr, "bench: %s has results.json, results.md and plots; it took %v\n", *out, time.Since(started).Round(time.Second))
+	return err
 }
 
-// bench is one run.
-type bench struct {
-	config *rest.Config
-	lasts  time.Duration // of each case
-	table  *tabwriter.Writer
-	keys   int
-}
-
-// measure runs a case between two measurements of bare updates.
-func (b *bench) measure(ctx context.Context, name string, run func(context.Context) (result, error)) error {
-	before, err := b.bare(ctx, b.lasts/4)
+// on runs cases on a control plane of their own.
+func on(ctx context.Context, assets string, fsync bool, chosen []cases.Case, b *cases.Bench) (err error) {
+	var here []cases.Case
+	for _, c := range chosen {
+		if !fsync || c.Durable && !b.Quick {
+			here = append(here, c)
+		}
+	}
+	if len(here) == 0 {
+		return nil
+	}
+	plane, err := servers.StartControlPlane(assets, fsync)
 	if err != nil {
 		return err
 	}
-	r, err := run(ctx)
-	if err != nil {
-		return err
+	defer func() { err = errors.Join(err, plane.Stop()) }()
+	b.Servers.Kubernetes, b.Servers.Etcd = plane.Kubernetes, plane.Etcd
+	defer func() { err = errors.Join(err, b.Stop()) }()
+	for _, c := range here {
+		start := time.Now()
+		if err := c.Run(ctx, b); err != nil {
+			return fmt.Errorf("case %s: %w", c.Name, err)
+		}
+		fmt.Fprintf(b.Progress, "bench: %s (fsync %v) took %v\n", c.Name, fsync, time.Since(start).Round(time.Second))
 	}
-	after, err := b.bare(ctx, b.lasts/4)
-	if err != nil {
-		return err
-	}
-	bare, rate, n := (before+after)/2, float64(r.cycles())/r.took.Seconds(), float64(r.cycles())
-	fmt.Fprintf(b.table, "%s\t%.0f\t%.0f\t%.2f\t%.2f\t%.2f\t%.3f\t%.2f\t%.3f\t%v\n", name, rate, bare, rate/bare,
-		float64(r.requests.writes.Load())/n, float64(r.requests.reads.Load())/n, float64(r.requests.conflicts.Load())/n,
-		float64(r.requests.events.Load())/n, r.jain(), r.worst.Round(time.Millisecond))
-	return b.table.Flush()
+	return nil
 }

@@ -1,0 +1,196 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package cases has what the benchmark does with its subjects, one case a file.
+package cases
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/kubelock/kubelock/hack/bench/report"
+	"github.com/kubelock/kubelock/hack/bench/subjects"
+	"github.com/kubelock/kubelock/hack/bench/worker"
+)
+
+// Case is one thing to measure of all subjects.
+type Case struct {
+	Name string
+	Run  func(ctx context.Context, b *Bench) error
+	// Durable is set for what is also measured with an etcd that waits for its disk.
+	Durable bool
+}
+
+// All lists the cases.
+func All() []Case {
+	return []Case{
+		{Name: "uncontended", Run: uncontended, Durable: true},
+		{Name: "contention", Run: contention, Durable: true},
+		{Name: "callers", Run: callers},
+		{Name: "crash", Run: crash},
+		{Name: "idle", Run: idle},
+		{Name: "keys", Run: keys},
+		{Name: "state", Run: state},
+		{Name: "holds", Run: holds},
+		{Name: "do", Run: increments},
+	}
+}
+
+// Bench is one run.
+type Bench struct {
+	Servers  subjects.Servers
+	Quick    bool
+	Fsync    bool // whether etcd waits for its disk
+	Results  *report.Results
+	Progress io.Writer
+
+	pool []*worker.Process
+	keys int
+}
+
+// name is a case's name in the results.
+func (b *Bench) name(format string, args ...any) string {
+	name := fmt.Sprintf(format, args...)
+	if b.Fsync {
+		name += "-fsync"
+	}
+	return name
+}
+
+// rounds is how often every subject of a case has its turn.
+func (b *Bench) rounds(n int) int {
+	if b.Quick {
+		return 1
+	}
+	return n
+}
+
+// lasts is how long something is measured.
+func (b *Bench) lasts(d time.Duration) time.Duration {
+	if b.Quick {
+		return d / 2
+	}
+	return d
+}
+
+// keysFor returns names that were not used before.
+func (b *Bench) keysFor(n int) []string {
+	all := make([]string, n)
+	b.keys++
+	for i := range all {
+		all[i] = fmt.Sprintf("bench-%d-%d", b.keys, i)
+	}
+	return all
+}
+
+// workers returns n of the processes, which live as long as the run.
+func (b *Bench) workers(n int) ([]*worker.Process, error) {
+	for len(b.pool) < n {
+		p, err := worker.Start()
+		if err != nil {
+			return nil, err
+		}
+		b.pool = append(b.pool, p)
+	}
+	return b.pool[:n], nil
+}
+
+// Stop ends the processes.
+func (b *Bench) Stop() error {
+	var errs []error
+	for _, p := range b.pool {
+		errs = append(errs, p.Stop())
+	}
+	b.pool = nil
+	return errors.Join(errs...)
+}
+
+// runnable are those of the named subjects that can be run here; of the others it notes
+// for the case why not.
+func (b *Bench) runnable(name string, names ...string) ([]string, error) {
+	var out []string
+	for _, n := range names {
+		s, err := subjects.Named(n)
+		if err != nil {
+			return nil, err
+		}
+		if s.NeedsRedis && b.Servers.Redis == "" {
+			b.Results.NotRun(name, n, "redis-server is not installed")
+			continue
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// load is what clients do in a closed loop.
+type load struct {
+	subject          string
+	clients, callers int
+	keys             []string
+	options          subjects.Options
+	lead, window     time.Duration
+	critical         time.Duration
+}
+
+// client is what one worker of the load opens.
+func (b *Bench) client(l load) worker.Client {
+	return worker.Client{Subject: l.subject, Servers: b.Servers, Options: l.options, Keys: l.keys, Callers: l.callers}
+}
+
+// run runs a load in processes of the pool.
+func (b *Bench) run(ctx context.Context, l load) (_ outcome, err error) {
+	if err := ctx.Err(); err != nil {
+		return outcome{}, err
+	}
+	workers, err := b.workers(l.clients)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer func() {
+		err = errors.Join(err, worker.Each(workers, func(_ int, p *worker.Process) error { return p.Close() }))
+	}()
+	if err := worker.Each(workers, func(_ int, p *worker.Process) error { return p.Open(b.client(l)) }); err != nil {
+		return outcome{}, fmt.Errorf("%s: %w", l.subject, err)
+	}
+	return loop(workers, l)
+}
+
+// loop lets workers that have opened their clients go through the load.
+func loop(workers []*worker.Process, l load) (outcome, error) {
+	o := outcome{load: l, begin: worker.Now().Add(l.lead)}
+	o.end = o.begin.Add(l.window)
+	o.answers = make([]worker.Answer, len(workers))
+	err := worker.Each(workers, func(i int, p *worker.Process) error {
+		answer, err := p.Loop(worker.Loop{Begin: o.begin, End: o.end, Critical: l.critical})
+		o.answers[i] = answer
+		return err
+	})
+	if err != nil {
+		return o, fmt.Errorf("%s: %w", l.subject, err)
+	}
+	return o, nil
+}
+
+// inTurn is names in the order of a round: each begins with another one.
+func inTurn(names []string, round int) []string {
+	at := round % len(names)
+	return slices.Concat(names[at:], names[:at])
+}

@@ -1,0 +1,162 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package cases
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kubelock/kubelock/hack/bench/report"
+	"github.com/kubelock/kubelock/hack/bench/subjects"
+)
+
+// windows is how long so many clients of one key are measured: long enough for each of
+// them to have had the lock.
+var windows = map[int]time.Duration{
+	2: 800 * time.Millisecond, 8: time.Second, 32: 2 * time.Second, 100: 5 * time.Second,
+}
+
+// critical is how long the lock is held in the second half of the case.
+const critical = 20 * time.Millisecond
+
+func contentionCase(clients int, busy bool) string {
+	if busy {
+		return fmt.Sprintf("contention-20ms-%d", clients)
+	}
+	return fmt.Sprintf("contention-%d", clients)
+}
+
+// contention measures clients in separate processes that all want one key.
+func contention(ctx context.Context, b *Bench) error {
+	sizes, modes := []int{2, 8, 32, 100}, []bool{false, true}
+	if b.Fsync {
+		sizes, modes = []int{8, 32}, []bool{false}
+	}
+	for round := range b.rounds(2) {
+		for _, busy := range modes {
+			for _, clients := range sizes {
+				if b.Quick && busy && clients != 8 {
+					continue
+				}
+				if err := contend(ctx, b, round, clients, busy); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func contend(ctx context.Context, b *Bench, round, clients int, busy bool) error {
+	name := b.name("%s", contentionCase(clients, busy))
+	wanted := locks
+	if b.Quick && clients > 8 { // The rest at the next smaller number.
+		wanted = []string{subjects.KubelockOn(subjects.DistributedLocks), subjects.Naive, subjects.Elector, subjects.EtcdMutex}
+	}
+	if clients == 100 { // The other kinds differ by what the uncontended case shows.
+		wanted = without(wanted, subjects.KubelockOn(subjects.Leases), subjects.KubelockOn(subjects.ConfigMaps))
+	}
+	names, err := b.runnable(name, wanted...)
+	if err != nil {
+		return err
+	}
+	delivery, err := subjects.Delivery(ctx, b.Servers, b.keysFor(1)[0], 50)
+	if err != nil {
+		return err
+	}
+	delivered := report.Median(inMilliseconds(delivery))
+	b.Results.Add(name, "bare watch delivery", "hand-off", "ms", delivered)
+	bare := map[string]float64{}
+	for _, subject := range inTurn(names, round) {
+		floor := floorUnder(subject)
+		o, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), lead: 50 * time.Millisecond, window: b.lasts(300 * time.Millisecond)})
+		if err != nil {
+			return err
+		}
+		bare[floor] = 2 * o.rate()
+		b.Results.Add(name, floor, "updates/s", "", bare[floor])
+		l := load{subject: subject, clients: clients, callers: 1, keys: b.keysFor(1), lead: 300 * time.Millisecond, window: b.lasts(windows[clients])}
+		if busy {
+			l.critical = critical
+		}
+		if o, err = b.run(ctx, l); err != nil {
+			return err
+		}
+		b.contended(name, o, clients, bare[floor], delivered)
+	}
+	return nil
+}
+
+// contended notes what callers of one key have measured.
+func (b *Bench) contended(name string, o outcome, callers int, bare, delivered float64) {
+	subject := o.load.subject
+	handOffs, overlaps := o.handOffs()
+	b.Results.Against(name, subject, throughput, cyclesPerS, o.rate(), serially, bare)
+	b.Results.Against(name, subject, "hand-off", "ms", quantile(handOffs, 0.5), "bare watch delivery", delivered)
+	b.Results.Add(name, subject, "hand-off p99", "ms", quantile(handOffs, 0.99))
+	b.Results.Add(name, subject, "requests", perCycle, o.each(o.counts().Requests()))
+	b.Results.Add(name, subject, "conflicts", perCycle, o.each(o.counts().Conflicts))
+	b.Results.Add(name, subject, "events", perCycle, o.each(o.counts().Events))
+	if len(o.answers) > 1 {
+		b.Results.Add(name, subject, "Jain", "", o.jain())
+	}
+	turn := float64(callers)
+	if o.rate() > 0 {
+		turn /= o.rate()
+	}
+	b.Results.Against(name, subject, worstWait, "s", o.worst(waited).Seconds(), "clients ÷ cycles/s", turn)
+	if overlaps > 0 {
+		b.Results.Add(name, subject, "holds at once", "", float64(overlaps))
+	}
+}
+
+func inMilliseconds(times []time.Duration) []float64 {
+	out := make([]float64, 0, len(times))
+	for _, t := range times {
+		out = append(out, milliseconds(t))
+	}
+	return out
+}
+
+func without(names []string, others ...string) []string {
+	var out []string
+	for _, n := range names {
+		if !strings.Contains(strings.Join(others, "\n"), n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// ContentionPlots show how subjects fare as there are more clients.
+func ContentionPlots() []report.Series {
+	named := func(busy bool) map[int]string {
+		out := map[int]string{}
+		for n := range windows {
+			out[n] = contentionCase(n, busy)
+		}
+		return out
+	}
+	return []report.Series{
+		{File: "throughput", Title: "One key: throughput", X: "clients", Y: "cycles a second", Cases: named(false), Metric: throughput, LogY: true},
+		{File: "worst-wait", Title: "One key: the longest wait", X: "clients", Y: "seconds", Cases: named(false), Metric: worstWait, LogY: true},
+		{File: "throughput-20ms", Title: "One key, held for 20 ms: throughput", X: "clients", Y: "cycles a second", Cases: named(true), Metric: throughput, LogY: true},
+		{File: "worst-wait-20ms", Title: "One key, held for 20 ms: the longest wait", X: "clients", Y: "seconds", Cases: named(true), Metric: worstWait, LogY: true},
+	}
+}

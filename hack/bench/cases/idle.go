@@ -1,0 +1,119 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package cases
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/kubelock/kubelock/hack/bench/subjects"
+	"github.com/kubelock/kubelock/hack/bench/worker"
+)
+
+// idle measures what 100 clients cost that do nothing but wait for a lock that somebody
+// keeps and renews.
+func idle(ctx context.Context, b *Bench) error {
+	const waiters = 100
+	name := b.name("idle-%d", waiters)
+	names, err := b.runnable(name, without(locks, subjects.KubelockOn(subjects.Leases), subjects.KubelockOn(subjects.ConfigMaps))...)
+	if err != nil {
+		return err
+	}
+	for _, subject := range names {
+		if err := b.idleOf(ctx, name, subject, waiters); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Bench) idleOf(ctx context.Context, name, subject string, n int) (err error) {
+	workers, err := b.workers(n + 1)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, worker.Each(workers, func(_ int, p *worker.Process) error { return p.Close() }))
+	}()
+	client := worker.Client{Subject: subject, Servers: b.Servers, Keys: b.keysFor(1), Options: subjects.Options{Lease: b.lasts(6 * time.Second), Renew: true}}
+	if subject == subjects.Redsync || subject == subjects.Redislock {
+		client.Options.Lease = time.Minute // They do not renew.
+	}
+	if err := worker.Each(workers, func(_ int, p *worker.Process) error { return p.Open(client) }); err != nil {
+		return err
+	}
+	holder, waiters := workers[0], workers[1:]
+	if _, err := holder.Acquire(time.Minute); err != nil {
+		return err
+	}
+	sum := func(stats bool) (sum worker.Answer, err error) {
+		answers := make([]worker.Answer, len(waiters))
+		err = worker.Each(waiters, func(i int, p *worker.Process) (err error) {
+			if stats {
+				answers[i], err = p.Stats()
+			} else {
+				answers[i], err = p.Counts()
+			}
+			return err
+		})
+		for _, a := range answers {
+			sum.Counts, sum.Heap, sum.RSS = sum.Counts.Plus(a.Counts), sum.Heap+a.Heap, sum.RSS+a.RSS
+		}
+		return sum, err
+	}
+	before, err := sum(true)
+	if err != nil {
+		return err
+	}
+	if err := waiting(ctx, waiters, 10*time.Minute); err != nil {
+		return err
+	}
+	during := b.lasts(6 * time.Second)
+	stay(ctx, time.Second) // What follows the first request is not idling.
+	start, err := sum(false)
+	if err != nil {
+		return err
+	}
+	from := worker.Now()
+	stay(ctx, during)
+	end, err := sum(false)
+	if err != nil {
+		return err
+	}
+	took := worker.Now().Since(from).Seconds()
+	after, err := sum(true)
+	if err != nil {
+		return err
+	}
+	spent := end.Counts.Minus(start.Counts)
+	b.Results.Add(name, subject, "requests", "/s", float64(spent.Requests())/took)
+	b.Results.Add(name, subject, "watch bytes", "B/s", float64(spent.WatchBytes)/took)
+	b.Results.Add(name, subject, "memory a waiter", "KB", (float64(after.Heap)-float64(before.Heap))/1000/float64(n))
+	b.Results.Add(name, subject, "resident memory of its process", "MB", float64(after.RSS)/1e6/float64(n))
+	return nil
+}
+
+// stay waits for as long as something is measured.
+func stay(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,53 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package cases
+
+import (
+	"context"
+	"time"
+
+	"github.com/kubelock/kubelock/hack/bench/subjects"
+)
+
+// increments measures 32 writers, in separate processes, that each add to one number:
+// by Do, and by a read-modify-write that is repeated at a conflict.
+func increments(ctx context.Context, b *Bench) error {
+	const writers = 32
+	name := b.name("do-32")
+	names := []string{subjects.RetryOnConflict, subjects.KubelockDo}
+	for round := range b.rounds(3) {
+		outcomes := map[string]outcome{}
+		for _, subject := range inTurn(names, round) {
+			o, err := b.run(ctx, load{
+				subject: subject, clients: writers, callers: 1, keys: b.keysFor(1), lead: 300 * time.Millisecond, window: b.lasts(3 * time.Second),
+			})
+			if err != nil {
+				return err
+			}
+			outcomes[subject] = o
+		}
+		for _, subject := range names {
+			o := outcomes[subject]
+			b.Results.Against(name, subject, throughput, "increments/s", o.rate(), subjects.RetryOnConflict, outcomes[subjects.RetryOnConflict].rate())
+			b.Results.Add(name, subject, "requests", "an increment", o.each(o.counts().Requests()))
+			b.Results.Add(name, subject, "conflicts", "an increment", o.each(o.counts().Conflicts))
+			b.Results.Add(name, subject, "Jain", "", o.jain())
+			b.Results.Add(name, subject, "longest increment", "s", o.worst(took).Seconds())
+		}
+	}
+	return nil
+}

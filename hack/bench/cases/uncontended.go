@@ -1,0 +1,90 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package cases
+
+import (
+	"context"
+	"time"
+
+	"github.com/kubelock/kubelock/hack/bench/subjects"
+)
+
+// locks are the subjects that exclude each other, and have a state.
+var locks = []string{
+	subjects.KubelockOn(subjects.DistributedLocks), subjects.KubelockOn(subjects.Leases), subjects.KubelockOn(subjects.ConfigMaps),
+	subjects.Naive, subjects.Elector, subjects.EtcdMutex, subjects.Redsync, subjects.Redislock,
+}
+
+// floors are the bare updates that bound kubelock from below.
+var floors = []string{
+	subjects.FloorOf(subjects.DistributedLocks), subjects.FloorOf(subjects.Leases), subjects.FloorOf(subjects.ConfigMaps),
+}
+
+// floorUnder is the bare updates that a subject is compared with: of the same kind of
+// object, and of DistributedLocks for those that have none.
+func floorUnder(subject string) string {
+	for _, kind := range []string{subjects.Leases, subjects.ConfigMaps} {
+		if subject == subjects.KubelockOn(kind) {
+			return subjects.FloorOf(kind)
+		}
+	}
+	return subjects.FloorOf(subjects.DistributedLocks)
+}
+
+const (
+	latency     = "latency"
+	twoUpdates  = "two bare updates"
+	serially    = "bare serial updates/s"
+	throughput  = "throughput"
+	worstWait   = "worst wait"
+	perCycle    = "a cycle"
+	cyclesPerS  = "cycles/s"
+	memoryAHold = "memory a hold"
+)
+
+// uncontended measures a cycle of a lock that nobody else wants.
+func uncontended(ctx context.Context, b *Bench) error {
+	name := b.name("uncontended")
+	names, err := b.runnable(name, append(append([]string{}, floors...), locks...)...)
+	if err != nil {
+		return err
+	}
+	for round := range 4 * b.rounds(2) {
+		outcomes := map[string]outcome{}
+		for _, subject := range inTurn(names, round) {
+			outcomes[subject], err = b.run(ctx, load{
+				subject: subject, clients: 1, callers: 1, keys: b.keysFor(1), lead: 100 * time.Millisecond, window: b.lasts(600 * time.Millisecond),
+			})
+			if err != nil {
+				return err
+			}
+		}
+		for _, subject := range names {
+			o, floor := outcomes[subject], outcomes[floorUnder(subject)]
+			took := o.latencies()
+			median := quantile(took, 0.5)
+			b.Results.Against(name, subject, latency, "ms", median, twoUpdates, quantile(floor.latencies(), 0.5))
+			b.Results.Add(name, subject, "p99", "ms", quantile(took, 0.99))
+			b.Results.Add(name, subject, "requests", perCycle, o.each(o.counts().Requests()))
+			b.Results.Add(name, subject, "reads", perCycle, o.each(o.counts().Reads))
+			b.Results.Add(name, subject, "allocations", perCycle, o.mallocs())
+			b.Results.Add(name, subject, "allocations over the bare updates", perCycle, o.mallocs()-floor.mallocs())
+			b.Results.Distribute(name, subject, took)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package worker is the processes that the benchmark's clients are in. The benchmark
+// starts itself once more for each, asks it by a line of JSON on its standard input, and
+// gets a line of JSON as the answer.
+package worker
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kubelock/kubelock/hack/bench/subjects"
+)
+
+// Client is what a worker opens.
+type Client struct {
+	Subject string
+	Servers subjects.Servers
+	Options subjects.Options
+	Keys    []string
+	// Callers is how many callers share the keys: the first takes the first, then the one
+	// Callers further, and so on. If there are fewer keys than callers, all want the first.
+	Callers int
+}
+
+// Loop is how the callers repeat their cycle: acquire, stay in the critical section,
+// change the state, release.
+type Loop struct {
+	Begin, End Instant // what is counted; the cycles begin before
+	Critical   time.Duration
+}
+
+// ask is one question.
+type ask struct {
+	Op       string
+	Client   *Client       `json:",omitempty"`
+	Loop     *Loop         `json:",omitempty"`
+	Patience time.Duration `json:",omitempty"`
+}
+
+// Cycle is one cycle of a caller.
+type Cycle struct {
+	Asked, Acquired, Releasing, Done Instant
+}
+
+// Answer is a worker's answer, of which each question fills a part.
+type Answer struct {
+	Error string `json:",omitempty"`
+
+	// Of a loop.
+	Cycles  []Cycle         `json:",omitempty"`
+	Waiting []Instant       `json:",omitempty"` // since when callers waited at the end
+	Counts  subjects.Counts // between begin and end
+	Mallocs uint64          `json:",omitempty"` // between begin and end
+
+	// Of an acquisition.
+	Acquired Instant `json:",omitempty"`
+	End      Instant `json:",omitempty"` // of the lease
+
+	// Of the process.
+	Heap uint64        `json:",omitempty"` // bytes in use after a collection
+	RSS  uint64        `json:",omitempty"` // bytes
+	CPU  time.Duration `json:",omitempty"` // used so far
+	Lost int           `json:",omitempty"` // holds
+	Held int           `json:",omitempty"` // holds
+}
+
+// Instant is a time that the processes of one machine can compare: nanoseconds of the
+// monotonic clock.
+type Instant int64
+
+// Now is the present.
+func Now() Instant {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		panic(err) // No system is without that clock.
+	}
+	return Instant(t.Nano())
+}
+
+// At is the instant of t.
+func At(t time.Time) Instant { return Now().Add(time.Until(t)) }
+
+// Add returns the instant d later.
+func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
+
+// Since is the time from earlier to i.
+func (i Instant) Since(earlier Instant) time.Duration { return time.Duration(i - earlier) }

@@ -1,0 +1,148 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package worker
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Process is a worker, as the benchmark sees it. It answers one question at a time.
+type Process struct {
+	command *exec.Cmd
+	in      io.WriteCloser
+	out     *bufio.Reader
+}
+
+// Start starts a worker.
+func Start() (*Process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{command: exec.Command(self, "worker")} //nolint:noctx // Stop and Kill end it.
+	p.command.Stderr = os.Stderr
+	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // An interrupt is for the benchmark, which stops it.
+	if p.in, err = p.command.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.out = bufio.NewReader(out)
+	return p, p.command.Start()
+}
+
+// Stop lets it end.
+func (p *Process) Stop() error {
+	return errors.Join(p.in.Close(), p.command.Wait())
+}
+
+// Kill ends it at once, as a crash does.
+func (p *Process) Kill() error {
+	if err := p.command.Process.Kill(); err != nil {
+		return err
+	}
+	_ = p.command.Wait() // It was killed.
+	return nil
+}
+
+func (p *Process) ask(a ask) (Answer, error) {
+	var answer Answer
+	line, err := json.Marshal(a)
+	if err != nil {
+		return answer, err
+	}
+	if _, err := p.in.Write(append(line, '\n')); err != nil {
+		return answer, fmt.Errorf("a worker has ended: %w", err)
+	}
+	line, err = p.out.ReadBytes('\n')
+	if err != nil {
+		return answer, fmt.Errorf("a worker has ended: %w", err)
+	}
+	if err := json.Unmarshal(line, &answer); err != nil {
+		return answer, err
+	}
+	if answer.Error != "" {
+		return answer, errors.New(answer.Error)
+	}
+	return answer, nil
+}
+
+// Open opens a client.
+func (p *Process) Open(c Client) error {
+	_, err := p.ask(ask{Op: "open", Client: &c})
+	return err
+}
+
+// Close closes the client, whatever it does.
+func (p *Process) Close() error {
+	_, err := p.ask(ask{Op: "close"})
+	return err
+}
+
+// Loop lets the client's callers repeat their cycle.
+func (p *Process) Loop(l Loop) (Answer, error) { return p.ask(ask{Op: "loop", Loop: &l}) }
+
+// Acquire acquires all keys.
+func (p *Process) Acquire(patience time.Duration) (Answer, error) {
+	return p.ask(ask{Op: "acquire", Patience: patience})
+}
+
+// Wait begins to acquire the keys, and returns.
+func (p *Process) Wait(patience time.Duration) error {
+	_, err := p.ask(ask{Op: "wait", Patience: patience})
+	return err
+}
+
+// Await waits for what Wait has begun.
+func (p *Process) Await() (Answer, error) { return p.ask(ask{Op: "await"}) }
+
+// End asks when the lease of the first key ends if the worker is killed now.
+func (p *Process) End() (Answer, error) { return p.ask(ask{Op: "end"}) }
+
+// Stats asks what the process has used so far, after a garbage collection.
+func (p *Process) Stats() (Answer, error) { return p.ask(ask{Op: "stats"}) }
+
+// Counts asks what the client has sent so far.
+func (p *Process) Counts() (Answer, error) { return p.ask(ask{Op: "counts"}) }
+
+// Release releases all keys.
+func (p *Process) Release() error {
+	_, err := p.ask(ask{Op: "release"})
+	return err
+}
+
+// Each does something with several workers at once.
+func Each(workers []*Process, do func(i int, p *Process) error) error {
+	errs := make([]error, len(workers))
+	var all sync.WaitGroup
+	for i, p := range workers {
+		all.Go(func() { errs[i] = do(i, p) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
