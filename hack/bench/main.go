@@ -89,10 +89,9 @@ func bench(ctx context.Context) (err error) {
 	}
 	results := &report.Results{}
 	started := time.Now()
-	for _, fsync := range []bool{false, true} {
-		if err := on(ctx, *assets, fsync, chosen, &cases.Bench{
-			Servers: subjects.Servers{Redis: redis.Addr}, Quick: *quick, Fsync: fsync, Results: results, Progress: os.Stderr,
-		}); err != nil {
+	b := &cases.Bench{Servers: subjects.Servers{Redis: redis.Addr}, Quick: *quick, Results: results, Progress: os.Stderr}
+	for _, b.Fsync = range []bool{false, true} {
+		if err := on(ctx, *assets, chosen, b); err != nil {
 			return err
 		}
 	}
@@ -103,24 +102,24 @@ func bench(ctx context.Context) (err error) {
 	err = errors.Join(
 		results.WriteJSON(filepath.Join(*out, "results.json")),
 		results.WriteTable(filepath.Join(*out, "results.md"), preamble),
-		results.Plot(*out, append(cases.ContentionPlots(), cases.HoldsPlots()...)),
+		results.Plot(*out, append(cases.ContentionPlots(), b.HoldsPlots()...)),
 	)
 	fmt.Fprintf(os.Stderr, "bench: %s has results.json, results.md and plots; it took %v\n", *out, time.Since(started).Round(time.Second))
 	return err
 }
 
 // on runs cases on a control plane of their own.
-func on(ctx context.Context, assets string, fsync bool, chosen []cases.Case, b *cases.Bench) (err error) {
+func on(ctx context.Context, assets string, chosen []cases.Case, b *cases.Bench) (err error) {
 	var here []cases.Case
 	for _, c := range chosen {
-		if !fsync || c.Durable && !b.Quick {
+		if !b.Fsync || c.Durable {
 			here = append(here, c)
 		}
 	}
 	if len(here) == 0 {
 		return nil
 	}
-	plane, err := servers.StartControlPlane(assets, fsync)
+	plane, err := servers.StartControlPlane(assets, b.Fsync)
 	if err != nil {
 		return err
 	}
@@ -132,7 +131,7 @@ func on(ctx context.Context, assets string, fsync bool, chosen []cases.Case, b *
 		if err := c.Run(ctx, b); err != nil {
 			return fmt.Errorf("case %s: %w", c.Name, err)
 		}
-		fmt.Fprintf(b.Progress, "bench: %s (fsync %v) took %v\n", c.Name, fsync, time.Since(start).Round(time.Second))
+		fmt.Fprintf(b.Progress, "bench: %s (fsync %v) took %v\n", c.Name, b.Fsync, time.Since(start).Round(time.Second))
 	}
 	return nil
 }

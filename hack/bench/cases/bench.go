@@ -146,8 +146,7 @@ type load struct {
 	clients, callers int
 	keys             []string
 	options          subjects.Options
-	lead, window     time.Duration
-	critical         time.Duration
+	window, critical time.Duration
 }
 
 // client is what one worker of the load opens.
@@ -173,16 +172,22 @@ func (b *Bench) run(ctx context.Context, l load) (_ outcome, err error) {
 	return loop(workers, l)
 }
 
-// loop lets workers that have opened their clients go through the load.
+// loop lets workers that have opened their clients go through the load. It is measured
+// when each caller has gone through a cycle, or has waited for half a window and a second.
 func loop(workers []*worker.Process, l load) (outcome, error) {
-	o := outcome{load: l, begin: worker.Now().Add(l.lead)}
-	o.end = o.begin.Add(l.window)
-	o.answers = make([]worker.Answer, len(workers))
-	err := worker.Each(workers, func(i int, p *worker.Process) error {
-		answer, err := p.Loop(worker.Loop{Begin: o.begin, End: o.end, Critical: l.critical})
-		o.answers[i] = answer
-		return err
-	})
+	o := outcome{load: l, answers: make([]worker.Answer, len(workers))}
+	err := worker.Each(workers, func(_ int, p *worker.Process) error { return p.Start(l.critical) })
+	if err == nil {
+		err = worker.Each(workers, func(_ int, p *worker.Process) error { return p.Begun(l.window/2 + time.Second) })
+	}
+	if err == nil {
+		o.begin = worker.Now().Add(20 * time.Millisecond) // When the last worker has heard of it.
+		o.end = o.begin.Add(l.window)
+		err = worker.Each(workers, func(i int, p *worker.Process) (err error) {
+			o.answers[i], err = p.Measure(worker.Window{Begin: o.begin, End: o.end})
+			return err
+		})
+	}
 	if err != nil {
 		return o, fmt.Errorf("%s: %w", l.subject, err)
 	}

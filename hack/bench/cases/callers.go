@@ -34,12 +34,12 @@ func callers(ctx context.Context, b *Bench) error {
 	for round := range b.rounds(3) {
 		for _, subject := range inTurn(names, round) {
 			floor := floorUnder(subject)
-			bare, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), lead: 50 * time.Millisecond, window: b.lasts(300 * time.Millisecond)})
+			bare, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), window: b.lasts(300 * time.Millisecond)})
 			if err != nil {
 				return err
 			}
 			b.Results.Add(name, floor, "updates/s", "", 2*bare.rate())
-			o, err := b.run(ctx, load{subject: subject, clients: 1, callers: n, keys: b.keysFor(1), lead: 300 * time.Millisecond, window: b.lasts(time.Second)})
+			o, err := b.run(ctx, load{subject: subject, clients: 1, callers: n, keys: b.keysFor(1), window: b.lasts(time.Second)})
 			if err != nil {
 				return err
 			}
@@ -66,7 +66,7 @@ func keys(ctx context.Context, b *Bench) error {
 	}
 	loads := make([]load, len(names))
 	for i, subject := range names {
-		loads[i] = load{subject: subject, callers: 16, keys: b.keysFor(n), lead: 200 * time.Millisecond, window: b.lasts(1500 * time.Millisecond)}
+		loads[i] = load{subject: subject, callers: 16, keys: b.keysFor(n), window: b.lasts(1500 * time.Millisecond)}
 		if err := workers[i].Open(b.client(loads[i])); err != nil {
 			return err
 		}

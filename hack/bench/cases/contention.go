@@ -85,13 +85,13 @@ func contend(ctx context.Context, b *Bench, round, clients int, busy bool) error
 	bare := map[string]float64{}
 	for _, subject := range inTurn(names, round) {
 		floor := floorUnder(subject)
-		o, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), lead: 50 * time.Millisecond, window: b.lasts(300 * time.Millisecond)})
+		o, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), window: b.lasts(300 * time.Millisecond)})
 		if err != nil {
 			return err
 		}
 		bare[floor] = 2 * o.rate()
 		b.Results.Add(name, floor, "updates/s", "", bare[floor])
-		l := load{subject: subject, clients: clients, callers: 1, keys: b.keysFor(1), lead: 300 * time.Millisecond, window: b.lasts(windows[clients])}
+		l := load{subject: subject, clients: clients, callers: 1, keys: b.keysFor(1), window: b.lasts(windows[clients])}
 		if busy {
 			l.critical = critical
 		}

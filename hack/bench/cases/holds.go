@@ -27,35 +27,43 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/worker"
 )
 
-// held is how many locks a client keeps at once.
-var held = []int{1, 10, 100, 1000}
+// keeper is a client that keeps so many locks at once.
+type keeper struct {
+	kind  string
+	locks int
+}
+
+// keepers are all at work at the same time, each in a process of its own. The client of
+// one lock shows what a client costs without any.
+func (b *Bench) keepers() []keeper {
+	many := 1000
+	if b.Quick {
+		many = 200
+	}
+	all := []keeper{{subjects.DistributedLocks, 1}, {subjects.DistributedLocks, 10}, {subjects.DistributedLocks, 100}, {subjects.DistributedLocks, many}}
+	if !b.Quick {
+		all = append(all, keeper{subjects.Leases, 1}, keeper{subjects.Leases, 100}, keeper{subjects.ConfigMaps, 1}, keeper{subjects.ConfigMaps, 100})
+	}
+	return all
+}
 
 // holds measures what locks cost that are renewed in the background, for longer than
 // their lease.
-func holds(ctx context.Context, b *Bench) error {
-	kinds := []string{subjects.DistributedLocks, subjects.Leases, subjects.ConfigMaps}
+func holds(ctx context.Context, b *Bench) (err error) {
+	lease := 30 * time.Second // The library's default.
 	if b.Quick {
-		kinds = kinds[:1]
+		lease = 8 * time.Second
 	}
-	for _, kind := range kinds {
-		if err := b.holdsOf(ctx, subjects.KubelockOn(kind)); err != nil {
-			return fmt.Errorf("%s: %w", kind, err)
-		}
-	}
-	return nil
-}
-
-// holdsOf lets a process of its own keep each number of locks, all of them at once.
-func (b *Bench) holdsOf(ctx context.Context, subject string) (err error) {
-	lease := b.lasts(12 * time.Second)
-	workers := make([]*worker.Process, len(held))
-	for i, n := range held {
+	keepers := b.keepers()
+	workers := make([]*worker.Process, len(keepers))
+	for i, k := range keepers {
 		if workers[i], err = worker.Start(); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, workers[i].Stop()) }()
 		if err := workers[i].Open(worker.Client{
-			Subject: subject, Servers: b.Servers, Keys: b.keysFor(n), Callers: min(n, 8), Options: subjects.Options{Lease: lease, Renew: true},
+			Subject: subjects.KubelockOn(k.kind), Servers: b.Servers, Keys: b.keysFor(k.locks), Callers: min(k.locks, 8),
+			Options: subjects.Options{Lease: lease, Renew: true},
 		}); err != nil {
 			return err
 		}
@@ -84,19 +92,21 @@ func (b *Bench) holdsOf(ctx context.Context, subject string) (err error) {
 	if err != nil {
 		return err
 	}
-	one := after[0]
-	for i, n := range held {
-		a, name := after[i], b.name("%s", holdsCase(n))
-		if a.Held != n {
-			return fmt.Errorf("%d locks are held, not %d", a.Held, n)
+	var one worker.Answer
+	for i, k := range keepers {
+		a, name, subject := after[i], b.name("%s", holdsCase(k.locks)), subjects.KubelockOn(k.kind)
+		if a.Held != k.locks {
+			return fmt.Errorf("%d locks are held, not %d", a.Held, k.locks)
 		}
-		if n > 1 {
-			b.Results.Add(name, subject, memoryAHold, "KB", (float64(a.Heap)-float64(one.Heap))/1000/float64(n-1))
+		if k.locks == 1 {
+			one = a
+		} else {
+			b.Results.Add(name, subject, memoryAHold, "KB", (float64(a.Heap)-float64(one.Heap))/1000/float64(k.locks-1))
 		}
 		b.Results.Add(name, subject, "memory", "MB", float64(a.Heap)/1e6)
 		b.Results.Add(name, subject, "CPU", "% of a core", 100*(a.CPU-before[i].CPU).Seconds()/took)
 		b.Results.Add(name, subject, "requests", "/s", float64(a.Counts.Minus(before[i].Counts).Requests())/took)
-		b.Results.Add(name, subject, "renewals lost", "", float64(a.Lost))
+		b.Results.Add(name, subject, "holds lost", "", float64(a.Lost))
 	}
 	return nil
 }
@@ -104,10 +114,10 @@ func (b *Bench) holdsOf(ctx context.Context, subject string) (err error) {
 func holdsCase(n int) string { return fmt.Sprintf("holds-%d", n) }
 
 // HoldsPlots show what a client costs as it keeps more locks.
-func HoldsPlots() []report.Series {
+func (b *Bench) HoldsPlots() []report.Series {
 	named := map[int]string{}
-	for _, n := range held {
-		named[n] = holdsCase(n)
+	for _, k := range b.keepers() {
+		named[k.locks] = holdsCase(k.locks)
 	}
 	return []report.Series{
 		{File: "holds-memory", Title: "Memory of a client that renews its locks", X: "locks", Y: "MB", Cases: named, Metric: "memory"},

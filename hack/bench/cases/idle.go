@@ -19,6 +19,7 @@ package cases
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/kubelock/kubelock/hack/bench/subjects"
@@ -43,13 +44,24 @@ func idle(ctx context.Context, b *Bench) error {
 }
 
 func (b *Bench) idleOf(ctx context.Context, name, subject string, n int) (err error) {
-	workers, err := b.workers(n + 1)
+	const fresh = 5 // Of which the memory is measured: nothing is left in them from before.
+	pool, err := b.workers(n + 1 - fresh)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		err = errors.Join(err, worker.Each(workers, func(_ int, p *worker.Process) error { return p.Close() }))
+		err = errors.Join(err, worker.Each(pool, func(_ int, p *worker.Process) error { return p.Close() }))
 	}()
+	var weighed []*worker.Process
+	for range fresh {
+		p, err := worker.Start()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.Stop()) }()
+		weighed = append(weighed, p)
+	}
+	workers := slices.Concat(pool, weighed)
 	client := worker.Client{Subject: subject, Servers: b.Servers, Keys: b.keysFor(1), Options: subjects.Options{Lease: b.lasts(6 * time.Second), Renew: true}}
 	if subject == subjects.Redsync || subject == subjects.Redislock {
 		client.Options.Lease = time.Minute // They do not renew.
@@ -61,22 +73,7 @@ func (b *Bench) idleOf(ctx context.Context, name, subject string, n int) (err er
 	if _, err := holder.Acquire(time.Minute); err != nil {
 		return err
 	}
-	sum := func(stats bool) (sum worker.Answer, err error) {
-		answers := make([]worker.Answer, len(waiters))
-		err = worker.Each(waiters, func(i int, p *worker.Process) (err error) {
-			if stats {
-				answers[i], err = p.Stats()
-			} else {
-				answers[i], err = p.Counts()
-			}
-			return err
-		})
-		for _, a := range answers {
-			sum.Counts, sum.Heap, sum.RSS = sum.Counts.Plus(a.Counts), sum.Heap+a.Heap, sum.RSS+a.RSS
-		}
-		return sum, err
-	}
-	before, err := sum(true)
+	before, err := sum(weighed, (*worker.Process).Stats)
 	if err != nil {
 		return err
 	}
@@ -85,27 +82,40 @@ func (b *Bench) idleOf(ctx context.Context, name, subject string, n int) (err er
 	}
 	during := b.lasts(6 * time.Second)
 	stay(ctx, time.Second) // What follows the first request is not idling.
-	start, err := sum(false)
+	start, err := sum(waiters, (*worker.Process).Counts)
 	if err != nil {
 		return err
 	}
 	from := worker.Now()
 	stay(ctx, during)
-	end, err := sum(false)
+	end, err := sum(waiters, (*worker.Process).Counts)
 	if err != nil {
 		return err
 	}
 	took := worker.Now().Since(from).Seconds()
-	after, err := sum(true)
+	after, err := sum(weighed, (*worker.Process).Stats)
 	if err != nil {
 		return err
 	}
 	spent := end.Counts.Minus(start.Counts)
 	b.Results.Add(name, subject, "requests", "/s", float64(spent.Requests())/took)
 	b.Results.Add(name, subject, "watch bytes", "B/s", float64(spent.WatchBytes)/took)
-	b.Results.Add(name, subject, "memory a waiter", "KB", (float64(after.Heap)-float64(before.Heap))/1000/float64(n))
-	b.Results.Add(name, subject, "resident memory of its process", "MB", float64(after.RSS)/1e6/float64(n))
+	b.Results.Add(name, subject, "memory a waiter", "KB", (float64(after.Heap)-float64(before.Heap))/1000/fresh)
+	b.Results.Add(name, subject, "resident memory of its process", "MB", float64(after.RSS)/1e6/fresh)
 	return nil
+}
+
+// sum asks each of the workers, and adds what they answer.
+func sum(workers []*worker.Process, ask func(*worker.Process) (worker.Answer, error)) (sum worker.Answer, err error) {
+	answers := make([]worker.Answer, len(workers))
+	err = worker.Each(workers, func(i int, p *worker.Process) (err error) {
+		answers[i], err = ask(p)
+		return err
+	})
+	for _, a := range answers {
+		sum.Counts, sum.Heap, sum.RSS = sum.Counts.Plus(a.Counts), sum.Heap+a.Heap, sum.RSS+a.RSS
+	}
+	return sum, err
 }
 
 // stay waits for as long as something is measured.

@@ -26,9 +26,10 @@ import (
 // state measures the cycle of a lock with a larger state.
 func state(ctx context.Context, b *Bench) error {
 	for _, size := range []struct {
-		name  string
-		bytes int
-	}{{"1KB", 1_000}, {"100KB", 100_000}, {"1MB", 1_000_000}} {
+		name   string
+		bytes  int
+		window time.Duration
+	}{{"1KB", 1_000, 400 * time.Millisecond}, {"100KB", 100_000, 600 * time.Millisecond}, {"1MB", 1_000_000, 1500 * time.Millisecond}} {
 		name := b.name("state-%s", size.name)
 		names, err := b.runnable(name, append(append([]string{}, floors...), without(locks, subjects.Elector, subjects.Naive)...)...)
 		if err != nil {
@@ -45,7 +46,7 @@ func state(ctx context.Context, b *Bench) error {
 			for _, subject := range inTurn(names, round) {
 				outcomes[subject], err = b.run(ctx, load{
 					subject: subject, clients: 1, callers: 1, keys: b.keysFor(1), options: subjects.Options{Size: size.bytes},
-					lead: 100 * time.Millisecond, window: b.lasts(600 * time.Millisecond),
+					window: b.lasts(size.window),
 				})
 				if err != nil {
 					return err

@@ -67,7 +67,7 @@ func uncontended(ctx context.Context, b *Bench) error {
 		outcomes := map[string]outcome{}
 		for _, subject := range inTurn(names, round) {
 			outcomes[subject], err = b.run(ctx, load{
-				subject: subject, clients: 1, callers: 1, keys: b.keysFor(1), lead: 100 * time.Millisecond, window: b.lasts(600 * time.Millisecond),
+				subject: subject, clients: 1, callers: 1, keys: b.keysFor(1), window: b.lasts(600 * time.Millisecond),
 			})
 			if err != nil {
 				return err

@@ -25,6 +25,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
@@ -38,7 +39,7 @@ const EtcdMutex = "etcd Mutex"
 // beside it that the holder reads and writes.
 func etcdMutex() Subject {
 	return Subject{Name: EtcdMutex, Open: func(_ context.Context, servers Servers, meter *Meter, o Options) (Client, error) {
-		c, err := clientv3.New(clientv3.Config{Endpoints: []string{servers.Etcd}, DialTimeout: 10 * time.Second, DialOptions: []grpc.DialOption{
+		c, err := clientv3.New(clientv3.Config{Endpoints: []string{servers.Etcd}, DialTimeout: 10 * time.Second, Logger: zap.NewNop(), DialOptions: []grpc.DialOption{
 			grpc.WithChainUnaryInterceptor(meter.unary), grpc.WithChainStreamInterceptor(meter.stream),
 		}})
 		if err != nil {

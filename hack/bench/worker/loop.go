@@ -26,56 +26,58 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/subjects"
 )
 
-// loop lets the callers repeat their cycle until the loop's end, each over its own locks.
-func (w *serving) loop(ctx context.Context, l Loop) (Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.End.Since(Now()))
-	defer cancel()
-	var answer Answer
-	var measuring sync.WaitGroup
-	measuring.Go(func() { answer.Counts, answer.Mallocs = w.measure(ctx, l) })
+// loop is callers that repeat their cycle, each over its own locks.
+type loop struct {
+	turns   []turn
+	callers sync.WaitGroup
+	cancel  context.CancelFunc
+}
 
-	type turn struct {
-		cycles  []Cycle
-		waiting Instant
-		err     error
+// turn is what one caller has done. It is the caller's own until that has stopped.
+type turn struct {
+	cycles  []Cycle
+	waiting Instant       // since when it waited at the end
+	first   chan struct{} // closed after its first cycle
+	err     error
+}
+
+func startLoop(ctx context.Context, locks [][]subjects.Lock, critical time.Duration) *loop {
+	ctx, cancel := context.WithCancel(ctx)
+	l := &loop{turns: make([]turn, len(locks)), cancel: cancel}
+	for i := range l.turns {
+		l.turns[i].first = make(chan struct{})
+		l.callers.Go(func() { l.turns[i].run(ctx, locks[i], critical) })
 	}
-	turns := make([]turn, len(w.locks))
-	var callers sync.WaitGroup
-	for i, locks := range w.locks {
-		callers.Go(func() {
-			t := &turns[i]
-			for n := 0; ctx.Err() == nil && t.err == nil; n++ {
-				c := Cycle{Asked: Now()}
-				var held subjects.Hold
-				if held, t.err = locks[n%len(locks)].Acquire(ctx); t.err != nil {
-					if ctx.Err() != nil {
-						t.err, t.waiting = nil, c.Asked
-					}
-					return
-				}
-				c.Acquired = Now()
-				if l.Critical > 0 {
-					stay(ctx, l.Critical)
-				}
-				c.Releasing = Now()
-				if t.err = held.Release(context.WithoutCancel(ctx)); t.err == nil {
-					c.Done = Now()
-					t.cycles = append(t.cycles, c)
-				}
+	return l
+}
+
+func (t *turn) run(ctx context.Context, locks []subjects.Lock, critical time.Duration) {
+	var once sync.Once
+	begun := func() { once.Do(func() { close(t.first) }) }
+	defer begun() // An error is told at the end.
+	for n := 0; ctx.Err() == nil; n++ {
+		c := Cycle{Asked: Now()}
+		held, err := locks[n%len(locks)].Acquire(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				t.err = err
+			} else {
+				t.waiting = c.Asked
 			}
-		})
-	}
-	callers.Wait()
-	measuring.Wait()
-	var errs []error
-	for _, t := range turns {
-		answer.Cycles = append(answer.Cycles, t.cycles...)
-		if t.waiting != 0 {
-			answer.Waiting = append(answer.Waiting, t.waiting)
+			return
 		}
-		errs = append(errs, t.err)
+		c.Acquired = Now()
+		if critical > 0 {
+			stay(ctx, critical)
+		}
+		c.Releasing = Now()
+		if t.err = held.Release(context.WithoutCancel(ctx)); t.err != nil {
+			return
+		}
+		c.Done = Now()
+		t.cycles = append(t.cycles, c)
+		begun()
 	}
-	return answer, errors.Join(errs...)
 }
 
 // stay is the critical section.
@@ -88,12 +90,44 @@ func stay(ctx context.Context, d time.Duration) {
 	}
 }
 
-// measure counts from the loop's begin to its end, which is ctx's.
-func (w *serving) measure(ctx context.Context, l Loop) (subjects.Counts, uint64) {
-	stay(ctx, l.Begin.Since(Now()))
-	before, mallocs := w.meter.Counts(), allocated()
-	<-ctx.Done()
-	return w.meter.Counts().Minus(before), allocated() - mallocs
+// begun waits until each caller has gone through a cycle, but not for longer than that.
+func (l *loop) begun(patience time.Duration) {
+	over := time.After(patience)
+	for i := range l.turns {
+		select {
+		case <-l.turns[i].first:
+		case <-over:
+			return
+		}
+	}
+}
+
+// measure counts in the window, and ends the loop with it.
+func (l *loop) measure(w Window, meter *subjects.Meter) (Answer, error) {
+	stay(context.Background(), w.Begin.Since(Now()))
+	before, mallocs := meter.Counts(), allocated()
+	stay(context.Background(), w.End.Since(Now()))
+	counts, after := meter.Counts().Minus(before), allocated()
+	answer, err := l.stop()
+	answer.Counts, answer.Mallocs = counts, after-mallocs
+	return answer, err
+}
+
+// stop ends the loop, and tells all that was done.
+func (l *loop) stop() (Answer, error) {
+	l.cancel()
+	l.callers.Wait()
+	var answer Answer
+	var errs []error
+	for i := range l.turns {
+		t := &l.turns[i]
+		answer.Cycles = append(answer.Cycles, t.cycles...)
+		if t.waiting != 0 {
+			answer.Waiting = append(answer.Waiting, t.waiting)
+		}
+		errs = append(errs, t.err)
+	}
+	return answer, errors.Join(errs...)
 }
 
 // allocated is how many objects this process has allocated so far.

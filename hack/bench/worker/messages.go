@@ -38,18 +38,15 @@ type Client struct {
 	Callers int
 }
 
-// Loop is how the callers repeat their cycle: acquire, stay in the critical section,
-// change the state, release.
-type Loop struct {
-	Begin, End Instant // what is counted; the cycles begin before
-	Critical   time.Duration
-}
+// Window is the time in which a loop is measured.
+type Window struct{ Begin, End Instant }
 
 // ask is one question.
 type ask struct {
 	Op       string
 	Client   *Client       `json:",omitempty"`
-	Loop     *Loop         `json:",omitempty"`
+	Window   *Window       `json:",omitempty"`
+	Critical time.Duration `json:",omitempty"`
 	Patience time.Duration `json:",omitempty"`
 }
 

@@ -104,8 +104,21 @@ func (p *Process) Close() error {
 	return err
 }
 
-// Loop lets the client's callers repeat their cycle.
-func (p *Process) Loop(l Loop) (Answer, error) { return p.ask(ask{Op: "loop", Loop: &l}) }
+// Start lets the client's callers repeat their cycle: acquire, stay in the critical
+// section, change the state, release.
+func (p *Process) Start(critical time.Duration) error {
+	_, err := p.ask(ask{Op: "start", Critical: critical})
+	return err
+}
+
+// Begun returns when each caller has gone through a cycle, or its patience is over.
+func (p *Process) Begun(patience time.Duration) error {
+	_, err := p.ask(ask{Op: "begun", Patience: patience})
+	return err
+}
+
+// Measure measures the callers' cycles in a window, at whose end they stop.
+func (p *Process) Measure(w Window) (Answer, error) { return p.ask(ask{Op: "measure", Window: &w}) }
 
 // Acquire acquires all keys.
 func (p *Process) Acquire(patience time.Duration) (Answer, error) {

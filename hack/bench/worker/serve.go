@@ -68,6 +68,7 @@ type serving struct {
 	// locks are those of each caller.
 	locks [][]subjects.Lock
 	holds []subjects.Hold
+	loop  *loop
 
 	background sync.WaitGroup
 	cancel     context.CancelFunc // of what goes on in the background
@@ -81,8 +82,16 @@ func (w *serving) answer(ctx context.Context, question ask) (Answer, error) {
 		return Answer{}, w.open(ctx, *question.Client)
 	case "close":
 		return Answer{}, w.close()
-	case "loop":
-		return w.loop(ctx, *question.Loop)
+	case "start":
+		w.loop = startLoop(ctx, w.locks, question.Critical)
+		return Answer{}, nil
+	case "begun":
+		w.loop.begun(question.Patience)
+		return Answer{}, nil
+	case "measure":
+		answer, err := w.loop.measure(*question.Window, w.meter)
+		w.loop = nil
+		return answer, err
 	case "acquire":
 		ctx, cancel := context.WithTimeout(ctx, question.Patience)
 		defer cancel()
@@ -158,6 +167,10 @@ func (w *serving) close() error {
 		w.cancel()
 	}
 	w.background.Wait()
+	if w.loop != nil {
+		_, _ = w.loop.stop() // It is not measured.
+		w.loop = nil
+	}
 	w.cancel, w.holds, w.locks = nil, nil, nil
 	if w.client == nil {
 		return nil
@@ -214,7 +227,9 @@ func (w *serving) stats() (Answer, error) {
 	if answer.CPU, err = cpu(); err != nil {
 		return answer, err
 	}
-	runtime.GC()
+	for range 2 { // What has a finalizer goes with the second.
+		runtime.GC()
+	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	answer.Heap = m.HeapAlloc + m.StackInuse
