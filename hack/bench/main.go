@@ -89,27 +89,25 @@ func bench(ctx context.Context) (err error) {
 	}
 	results := &report.Results{}
 	started := time.Now()
+	write := func() error {
+		preamble, err := about(*assets, redis.Version, started)
+		return errors.Join(err,
+			results.WriteJSON(filepath.Join(*out, "results.json")),
+			results.WriteTable(filepath.Join(*out, "results.md"), preamble),
+		)
+	}
 	b := &cases.Bench{Servers: subjects.Servers{Redis: redis.Addr}, Quick: *quick, Results: results, Progress: os.Stderr}
 	for _, b.Fsync = range []bool{false, true} {
-		if err := on(ctx, *assets, chosen, b); err != nil {
-			return err
-		}
+		err = errors.Join(err, on(ctx, *assets, chosen, b, write))
 	}
-	preamble, err := about(*assets, redis.Version, started)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(
-		results.WriteJSON(filepath.Join(*out, "results.json")),
-		results.WriteTable(filepath.Join(*out, "results.md"), preamble),
-		results.Plot(*out, append(cases.ContentionPlots(), b.HoldsPlots()...)),
-	)
+	err = errors.Join(err, results.Plot(*out, append(cases.ContentionPlots(), b.HoldsPlots()...)))
 	fmt.Fprintf(os.Stderr, "bench: %s has results.json, results.md and plots; it took %v\n", *out, time.Since(started).Round(time.Second))
 	return err
 }
 
-// on runs cases on a control plane of their own.
-func on(ctx context.Context, assets string, chosen []cases.Case, b *cases.Bench) (err error) {
+// on runs cases on a control plane of their own, and writes the results after each. One
+// that fails does not keep the others from being run.
+func on(ctx context.Context, assets string, chosen []cases.Case, b *cases.Bench, write func() error) (err error) {
 	var here []cases.Case
 	for _, c := range chosen {
 		if !b.Fsync || c.Durable {
@@ -128,8 +126,13 @@ func on(ctx context.Context, assets string, chosen []cases.Case, b *cases.Bench)
 	defer func() { err = errors.Join(err, b.Stop()) }()
 	for _, c := range here {
 		start := time.Now()
-		if err := c.Run(ctx, b); err != nil {
-			return fmt.Errorf("case %s: %w", c.Name, err)
+		if failed := c.Run(ctx, b); failed != nil {
+			err = errors.Join(err, fmt.Errorf("case %s: %w", c.Name, failed))
+			_ = b.Stop() // The next case has new workers, whatever became of these.
+		}
+		err = errors.Join(err, write())
+		if ctx.Err() != nil {
+			return err
 		}
 		fmt.Fprintf(b.Progress, "bench: %s (fsync %v) took %v\n", c.Name, b.Fsync, time.Since(start).Round(time.Second))
 	}
