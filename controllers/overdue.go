@@ -18,6 +18,7 @@ package controllers
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,6 +55,9 @@ func (c *lockCache) overdue() int {
 			continue
 		}
 		lock, holder := e.active.lock, *e.active.lock.Holder
+		if holder.Duration > math.MaxInt64/(overdueDurations+1) {
+			continue // Of leases of fifty years and more this is not to be told.
+		}
 		holder.Duration += max(overdueDurations*holder.Duration, overdueAtLeast)
 		lock.Holder = &holder
 		if expired, _ := judge.Expired(lock, e.active.seen); expired {

@@ -82,7 +82,7 @@ func TestOverdueHolds(t *testing.T) {
 			{6*time.Minute - time.Second, 2},
 			{6*time.Minute + time.Second, 3}, // The observer has seen it for six minutes itself.
 		} {
-			time.Sleep(time.Until(start.Add(step.after)))
+			<-time.After(time.Until(start.Add(step.after)))
 			synctest.Wait()
 			if got := shownOverdue(t); got != step.want {
 				t.Errorf("after %v %v holds are shown as overdue, want %v", step.after, got, step.want)
@@ -90,7 +90,7 @@ func TestOverdueHolds(t *testing.T) {
 		}
 		must(t, p.Update(lasting("short", time.Hour))) // Somebody else has it.
 		must(t, p.Delete(observed))
-		time.Sleep(overdueInterval)
+		<-time.After(overdueInterval)
 		synctest.Wait()
 		if got := shownOverdue(t); got != 1 {
 			t.Errorf("%v holds are shown, want one", got)

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -178,8 +179,9 @@ func (c *lockCache) read(obj any) (named, error) {
 	n := named{name: types.NamespacedName{Namespace: unique.Make(typed.GetNamespace()).Value(), Name: typed.GetName()}}
 	lock, err := decode(c.kind, typed)
 	last := lock.LastTransition()
-	if err == nil && lock.Holder == nil && len(lock.Waiters) == 0 && (lock.ObjectExpiry <= 0 || c.judge().Compares(last.Source)) {
-		n.free, n.expiry = last.Time.UnixNano(), lock.ObjectExpiry
+	n.free, n.expiry = last.Time.UnixNano(), lock.ObjectExpiry
+	told := c.judge().Compares(last.Source) && time.Unix(0, n.free).Equal(last.Time) // Nanoseconds reach from 1678 to 2262.
+	if err == nil && lock.Holder == nil && len(lock.Waiters) == 0 && (lock.ObjectExpiry <= 0 || told) {
 		return n, nil
 	}
 	lock.Key, lock.Value, lock.Stored = "", nil, nil

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,9 +58,10 @@ type witness struct {
 
 // podWatch is about the Pod of one lock's holder.
 type podWatch struct {
-	pod        protocol.Pod
-	cancel     context.CancelFunc
-	terminated bool // protected by witness.mu
+	pod    protocol.Pod
+	cancel context.CancelFunc
+	// Protected by witness.mu: the watch has ended, and whether by the Pod's termination.
+	over, terminated bool
 }
 
 func newWitness(cache *lockCache, pods corev1client.PodsGetter, most int) *witness {
@@ -96,8 +98,8 @@ func (w *witness) follow(ctx context.Context, name types.NamespacedName, pod pro
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if old := w.watches[name]; old != nil {
-		if old.pod == pod {
-			return
+		if old.pod == pod && (!old.over || old.terminated) {
+			return // Else the Pod was not to be found, maybe by an API server that was behind.
 		}
 		old.cancel()
 		delete(w.watches, name)
@@ -110,13 +112,13 @@ func (w *witness) follow(ctx context.Context, name types.NamespacedName, pod pro
 	w.watches[name] = p
 	w.running.Go(func() {
 		defer cancel()
-		if !w.watch(ctx, name.Namespace, pod) {
-			return
-		}
+		terminated := w.watch(ctx, name.Namespace, pod)
 		w.mu.Lock()
-		p.terminated = true
+		p.over, p.terminated = true, terminated
 		w.mu.Unlock()
-		w.cache.look(name)
+		if terminated {
+			w.cache.look(name)
+		}
 	})
 }
 
@@ -178,19 +180,18 @@ func (w *witness) watch(ctx context.Context, namespace string, pod protocol.Pod)
 }
 
 // terminated reports whether all containers of a Pod have stopped for good, as its kubelet
-// has seen it. Only the kubelet knows. A Pod of a node that is lost is marked as failed, too,
-// by the garbage collector, while its containers may go on; so neither that is enough nor
-// what the kubelet said before, of containers that it was going to restart.
+// has seen it. Only the kubelet knows. The garbage collector calls a Pod failed, too, whose
+// node is lost while its containers may go on; and what the kubelet said before may have been
+// of containers that it was going to restart. So the kubelet must have called the Pod
+// terminal itself: it then says so of the containers' readiness, which nobody else writes.
 func terminated(pod *corev1.Pod) bool {
-	if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+	status := &pod.Status
+	if status.Phase != corev1.PodSucceeded && status.Phase != corev1.PodFailed {
 		return false
 	}
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue && c.Reason == byGarbageCollector {
-			return false
-		}
-	}
-	status := &pod.Status
+	byKubelet := slices.ContainsFunc(status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.ContainersReady && c.Status == corev1.ConditionFalse && (c.Reason == podCompleted || c.Reason == podFailed)
+	})
 	for _, all := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
 		for i := range all {
 			if all[i].State.Terminated == nil {
@@ -198,12 +199,15 @@ func terminated(pod *corev1.Pod) bool {
 			}
 		}
 	}
-	return len(status.ContainerStatuses) >= len(pod.Spec.Containers)
+	return byKubelet && len(status.ContainerStatuses) >= len(pod.Spec.Containers) && len(status.InitContainerStatuses) >= len(pod.Spec.InitContainers)
 }
 
-// byGarbageCollector is the reason by which Kubernetes' Pod garbage collector marks a Pod
-// that it calls failed itself.
-const byGarbageCollector = "DeletionByPodGC"
+// The reasons for which the kubelet calls the containers of a terminal Pod not ready
+// (pkg/kubelet/status of Kubernetes).
+const (
+	podCompleted = "PodCompleted"
+	podFailed    = "PodFailed"
+)
 
 // terminate ends the hold of a Pod that has terminated, and gives the lock to the first
 // waiter.

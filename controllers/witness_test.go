@@ -70,7 +70,20 @@ func run(t *testing.T, ns, name string) *corev1.Pod {
 }
 
 // report sets a Pod's status, as its kubelet does.
-func report(t *testing.T, pod *corev1.Pod, phase corev1.PodPhase, state corev1.ContainerState, conditions ...corev1.PodCondition) *corev1.Pod {
+func report(t *testing.T, pod *corev1.Pod, phase corev1.PodPhase, state corev1.ContainerState) *corev1.Pod {
+	t.Helper()
+	return status(t, pod, phase, state, kubeletSays(map[corev1.PodPhase]string{
+		corev1.PodSucceeded: "PodCompleted", corev1.PodFailed: "PodFailed",
+	}[phase]))
+}
+
+// kubeletSays is why a Pod's containers are not ready.
+func kubeletSays(reason string) corev1.PodCondition {
+	return corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionFalse, Reason: reason, LastTransitionTime: metav1.Now()}
+}
+
+// status sets a Pod's status, as whoever may does.
+func status(t *testing.T, pod *corev1.Pod, phase corev1.PodPhase, state corev1.ContainerState, conditions ...corev1.PodCondition) *corev1.Pod {
 	t.Helper()
 	pod = pod.DeepCopy()
 	pod.Status = corev1.PodStatus{Phase: phase, Conditions: conditions, ContainerStatuses: []corev1.ContainerStatus{{Name: "main", State: state}}}
@@ -166,10 +179,11 @@ func TestWhatProvesNothing(t *testing.T) {
 			report(t, pod, corev1.PodFailed, corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})
 		},
 		"collected": func(pod *corev1.Pod) {
-			report(t, pod, corev1.PodFailed, stopped, corev1.PodCondition{
+			status(t, pod, corev1.PodFailed, stopped, kubeletSays("ContainersNotReady"), corev1.PodCondition{
 				Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC", LastTransitionTime: metav1.Now(),
 			})
 		},
+		"out of service": func(pod *corev1.Pod) { status(t, pod, corev1.PodFailed, stopped, kubeletSays("ContainersNotReady")) },
 		"reused": func(pod *corev1.Pod) {
 			remove(pod)
 			report(t, run(t, ns, pod.Name), corev1.PodSucceeded, stopped)
@@ -193,7 +207,7 @@ func TestWhatProvesNothing(t *testing.T) {
 	next := queue(t, ns, "proof", history)
 	report(t, proof, corev1.PodSucceeded, stopped)
 	release(t, <-next)
-	for _, name := range []string{"runs", "force", "unreached", "restarting", "lost-node", "collected", "reused", "namesake"} {
+	for _, name := range []string{"runs", "force", "unreached", "restarting", "lost-node", "collected", "out-of-service", "reused", "namesake"} {
 		if lock := object(t, ns, name); lock.Spec.Holder == nil || lock.Spec.Holder.LockID != "gone-1" {
 			t.Errorf("%s: the hold has ended: %+v", name, lock.Spec.LastRelease)
 		}

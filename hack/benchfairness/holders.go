@@ -104,10 +104,10 @@ func (b *bench) flooded(ctx context.Context, accounts int) (*result, error) {
 	flooding, stop := context.WithCancel(ctx)
 	defer stop()
 	var others atomic.Int64
-	wait, err := b.flood(flooding, accounts, &others)
+	ended, err := b.flood(flooding, accounts, &others)
 	if err != nil {
 		stop()
-		wait()
+		ended()
 		return nil, err
 	}
 	select {
@@ -121,7 +121,7 @@ func (b *bench) flooded(ctx context.Context, accounts int) (*result, error) {
 		}
 	}
 	stop()
-	wait()
+	ended()
 	for _, held := range holds {
 		if err := held.Release(ctx); err != nil && !errors.Is(err, kubelock.ErrLost) {
 			return nil, err
