@@ -108,6 +108,10 @@ func (b *Bench) contended(name string, o outcome, callers int, bare, delivered f
 	subject := o.load.subject
 	handOffs, overlaps := o.handOffs()
 	b.Results.Against(name, subject, throughput, cyclesPerS, o.rate(), serially, bare)
+	if o.rate() == 0 { // Then only the wait is known, and that it was at least so long.
+		b.Results.Add(name, subject, worstWait, "s", o.worst(waited).Seconds())
+		return
+	}
 	b.Results.Against(name, subject, "hand-off", "ms", quantile(handOffs, 0.5), "bare watch delivery", delivered)
 	b.Results.Add(name, subject, "hand-off p99", "ms", quantile(handOffs, 0.99))
 	b.Results.Add(name, subject, "requests", perCycle, o.each(o.counts().Requests()))
@@ -116,11 +120,7 @@ func (b *Bench) contended(name string, o outcome, callers int, bare, delivered f
 	if len(o.answers) > 1 {
 		b.Results.Add(name, subject, "Jain", "", o.jain())
 	}
-	turn := float64(callers)
-	if o.rate() > 0 {
-		turn /= o.rate()
-	}
-	b.Results.Against(name, subject, worstWait, "s", o.worst(waited).Seconds(), "clients ÷ cycles/s", turn)
+	b.Results.Against(name, subject, worstWait, "s", o.worst(waited).Seconds(), "clients ÷ cycles/s", float64(callers)/o.rate())
 	if overlaps > 0 {
 		b.Results.Add(name, subject, "holds at once", "", float64(overlaps))
 	}

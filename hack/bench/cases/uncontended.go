@@ -18,6 +18,7 @@ package cases
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/kubelock/kubelock/hack/bench/subjects"
@@ -75,6 +76,9 @@ func uncontended(ctx context.Context, b *Bench) error {
 		}
 		for _, subject := range names {
 			o, floor := outcomes[subject], outcomes[floorUnder(subject)]
+			if o.rate() == 0 {
+				return fmt.Errorf("%s: no cycle ended within %v: the machine is too busy to measure anything", subject, o.load.window)
+			}
 			took := o.latencies()
 			median := quantile(took, 0.5)
 			b.Results.Against(name, subject, latency, "ms", median, twoUpdates, quantile(floor.latencies(), 0.5))
