@@ -114,7 +114,7 @@ func (b *Bench) workers(n int) ([]*worker.Process, error) {
 
 // Stop ends the processes.
 func (b *Bench) Stop() error {
-	var errs []error
+	errs := make([]error, 0, len(b.pool))
 	for _, p := range b.pool {
 		errs = append(errs, p.Stop())
 	}

@@ -60,7 +60,7 @@ func holds(ctx context.Context, b *Bench) (err error) {
 		if workers[i], err = worker.Start(); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, workers[i].Stop()) }()
+		defer func() { err = errors.Join(err, workers[i].Stop()) }() //nolint:gocritic // They go on until the case ends.
 		if err := workers[i].Open(worker.Client{
 			Subject: subjects.KubelockOn(k.kind), Servers: b.Servers, Keys: b.keysFor(k.locks), Callers: min(k.locks, 8),
 			Options: subjects.Options{Lease: lease, Renew: true},

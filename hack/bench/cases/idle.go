@@ -58,7 +58,7 @@ func (b *Bench) idleOf(ctx context.Context, name, subject string, n int) (err er
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, p.Stop()) }()
+		defer func() { err = errors.Join(err, p.Stop()) }() //nolint:gocritic // They go on until the case ends.
 		weighed = append(weighed, p)
 	}
 	workers := slices.Concat(pool, weighed)

@@ -44,7 +44,7 @@ func (o outcome) counted(a worker.Answer) []worker.Cycle {
 }
 
 func (o outcome) cycles() []worker.Cycle {
-	var all []worker.Cycle
+	var all []worker.Cycle //nolint:prealloc // How many they are is not known before.
 	for _, a := range o.answers {
 		all = append(all, o.counted(a)...)
 	}
@@ -90,8 +90,9 @@ func (o outcome) jain() float64 {
 
 // latencies are what the cycles took, in milliseconds.
 func (o outcome) latencies() []float64 {
-	var all []float64
-	for _, c := range o.cycles() {
+	cycles := o.cycles()
+	all := make([]float64, 0, len(cycles))
+	for _, c := range cycles {
 		all = append(all, milliseconds(c.Done.Since(c.Asked)))
 	}
 	return all

@@ -86,7 +86,7 @@ func (r *Results) plotSeries(dir string, s Series) error {
 		}
 	}
 	p, drawn := newPlot(s.Title, s.X, s.Y), 0
-	var ticks []plot.Tick
+	ticks := make([]plot.Tick, 0, len(s.Cases))
 	for n := range s.Cases {
 		ticks = append(ticks, plot.Tick{Value: float64(n), Label: strconv.Itoa(n)})
 	}

@@ -23,13 +23,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
-
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
 // EtcdMutex is the name of etcd's own lock.

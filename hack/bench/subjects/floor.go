@@ -125,7 +125,8 @@ type floor struct {
 }
 
 func (f *floor) Acquire(ctx context.Context) (Hold, error) {
-	return f, f.update(ctx, false)
+	err := f.update(ctx, false)
+	return f, err
 }
 
 func (f *floor) Release(ctx context.Context) error { return f.update(context.WithoutCancel(ctx), true) }

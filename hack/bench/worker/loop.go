@@ -118,7 +118,7 @@ func (l *loop) stop() (Answer, error) {
 	l.cancel()
 	l.callers.Wait()
 	var answer Answer
-	var errs []error
+	errs := make([]error, 0, len(l.turns))
 	for i := range l.turns {
 		t := &l.turns[i]
 		answer.Cycles = append(answer.Cycles, t.cycles...)

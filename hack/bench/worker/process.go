@@ -72,7 +72,7 @@ func (p *Process) Kill() error {
 
 func (p *Process) ask(a ask) (Answer, error) {
 	var answer Answer
-	line, err := json.Marshal(a)
+	line, err := json.Marshal(a) //nolint:musttag // Both ends are this program.
 	if err != nil {
 		return answer, err
 	}
@@ -83,7 +83,7 @@ func (p *Process) ask(a ask) (Answer, error) {
 	if err != nil {
 		return answer, fmt.Errorf("a worker has ended: %w", err)
 	}
-	if err := json.Unmarshal(line, &answer); err != nil {
+	if err := json.Unmarshal(line, &answer); err != nil { //nolint:musttag // As above.
 		return answer, err
 	}
 	if answer.Error != "" {

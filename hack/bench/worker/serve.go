@@ -47,14 +47,14 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 			return err
 		}
 		var question ask
-		if err := json.Unmarshal(line, &question); err != nil {
+		if err := json.Unmarshal(line, &question); err != nil { //nolint:musttag // Both ends are this program.
 			return err
 		}
 		answer, err := w.answer(ctx, question)
 		if err != nil {
 			answer.Error = err.Error()
 		}
-		if err := answers.Encode(answer); err != nil {
+		if err := answers.Encode(answer); err != nil { //nolint:musttag // As above.
 			return err
 		}
 	}
