@@ -71,7 +71,7 @@ var mutants = []mutant{
 	{"a hold that was renewed taken for unchanged", "internal/protocol/expiry.go",
 		`seen.lockID, seen.renewTime, seen.duration = h.LockID, h.RenewTime, h.Duration`, `seen.lockID, seen.duration = h.LockID, h.Duration`},
 	{"a reaper in a hurry", "controllers/reaper.go",
-		`expired, wait := judge.Expired(lock, seen)`, `expired, wait := judge.Expired(lock, seen)
+		`expired, wait := r.judge().Expired(lock, seen)`, `expired, wait := r.judge().Expired(lock, seen)
 		expired = expired || wait < lock.Holder.Duration/2`},
 	{"a token from a counter", "internal/protocol/token.go",
 		`return version + 1, nil`, `_ = version
