@@ -17,12 +17,14 @@ limitations under the License.
 package main
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +77,22 @@ func (a *asked) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // WrappedRoundTripper lets client-go see what is behind it.
 func (a *asked) WrappedRoundTripper() http.RoundTripper { return a.next }
+
+// cutOff loses all requests, once that is said.
+type cutOff struct {
+	next http.RoundTripper
+	off  atomic.Bool
+}
+
+func (c *cutOff) RoundTrip(req *http.Request) (*http.Response, error) {
+	if c.off.Load() {
+		return nil, errors.New("the network is cut")
+	}
+	return c.next.RoundTrip(req)
+}
+
+// WrappedRoundTripper lets client-go see what is behind it.
+func (c *cutOff) WrappedRoundTripper() http.RoundTripper { return c.next }
 
 // TestEveryKindIsReaped checks that the reaper does for Leases and ConfigMaps what it
 // does for DistributedLocks, with the roles of their components, and that it asks for no
@@ -153,13 +171,19 @@ func lockOf(t *testing.T, key string, cfg kubelock.Config) *kubelock.Lock[string
 func handsOn(t *testing.T, ns string, backend kubelock.Backend, kind store.Kind) {
 	t.Helper()
 	dead := dies(t, "handed-on", kubelock.Config{Namespace: ns, Backend: backend, LockDuration: 4 * time.Second})
-	waiter, err := kubelock.NewClient(env.Config, kubelock.Config{Namespace: ns, Backend: backend, Identity: "the-waiter"})
+	config, cut := rest.CopyConfig(env.Config), &cutOff{}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		cut.next = next
+		return cut
+	})
+	waiter, err := kubelock.NewClient(config, kubelock.Config{Namespace: ns, Backend: backend, Identity: "the-waiter"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(within(t, patience))
 	ended := make(chan error, 1)
 	go func() {
-		_, err := kubelock.NewLock[string](waiter, "handed-on").Acquire(within(t, patience))
+		_, err := kubelock.NewLock[string](waiter, "handed-on").Acquire(ctx)
 		ended <- err
 	}()
 	obj := kind.New()
@@ -170,12 +194,12 @@ func handsOn(t *testing.T, ns string, backend kubelock.Backend, kind store.Kind)
 		lock, err := kind.Decode(obj)
 		return err == nil && len(lock.Waiters) == 1
 	})
-	if err := waiter.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; !errors.Is(err, kubelock.ErrClosed) {
+	cut.off.Store(true) // So that it cannot leave the queue, as if it had died.
+	cancel()
+	if err := <-ended; !errors.Is(err, kubelock.ErrNotAcquired) {
 		t.Fatalf("the waiter ended with %v", err)
 	}
+	t.Cleanup(func() { _ = waiter.Close() }) // Always nil.
 	if e := env.Event(t, patience, ns, "handed-on", "HolderExpired"); !strings.Contains(e.Note, "the-waiter has the lock now") {
 		t.Errorf("the event tells %q", e.Note)
 	}

@@ -89,6 +89,7 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	if err != nil {
 		return err
 	}
+	recorder := controllers.LimitEvents(mgr.GetEventRecorder("kubelock-reaper"))
 	var reapers []*controllers.Reaper
 	for _, kind := range o.kinds() {
 		reaper := &controllers.Reaper{
@@ -96,7 +97,7 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 			Namespaces:   o.reaped(),
 			Client:       mgr.GetClient(),
 			Live:         mgr.GetAPIReader(),
-			Events:       mgr.GetEventRecorder("kubelock-reaper"),
+			Events:       recorder,
 			ServerTime:   clock,
 			MaxClockSkew: o.maxClockSkew,
 			Concurrency:  o.concurrency,

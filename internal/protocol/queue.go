@@ -91,6 +91,12 @@ func (r Record) next(except string) (head Waiter, rest []string, ok bool) {
 	return Waiter{}, nil, false
 }
 
+// Contended reports whether somebody of another client than that one waits.
+func (r Record) Contended(client string) bool {
+	_, _, ok := r.next(client)
+	return ok
+}
+
 // grant is the hold that w is given. Its lease is short until w extends it.
 func (w Waiter) grant(token int64, at Stamp) *Holder {
 	return &Holder{

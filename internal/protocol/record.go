@@ -63,6 +63,13 @@ func (r Record) HeldBy(lockID string, token int64) bool {
 	return h != nil && h.LockID == lockID && (h.Token == token || h.Token == 0 || token == 0)
 }
 
+// SameHold reports whether r is held, and by the hold that other shows. A hold that began
+// with its object shows no token before its first renewal; when it began tells then.
+func (r Record) SameHold(other Record) bool {
+	h := other.Holder
+	return h != nil && r.UID == other.UID && r.HeldBy(h.LockID, h.Token) && r.Holder.AcquireTime.Equal(h.AcquireTime)
+}
+
 // LastTransition is when a free lock became free, as far as its record tells: at the
 // end of the last hold, else at its creation.
 func (r Record) LastTransition() Stamp {

@@ -159,6 +159,17 @@ func Terminate(r Record, at Stamp) (Record, error) {
 	return pass(r, 0, HolderTerminated, nil, at)
 }
 
+// Force ends a hold, whose lease may not be over, because a person wants it to end, and
+// gives the lock to the first waiter if there is one. It ends the hold that the person was
+// shown and no other: r may have been renewed and queued for since. The state stays as the
+// holder last wrote it.
+func Force(r, shown Record, at Stamp) (Record, error) {
+	if !r.SameHold(shown) {
+		return Record{}, ErrNotHolder
+	}
+	return pass(r, 0, Forced, nil, at)
+}
+
 // Grant gives a free lock to the first waiter: free→held. Without one that can be
 // read it empties the queue.
 func Grant(r Record, at Stamp) (Record, error) {

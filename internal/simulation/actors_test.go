@@ -49,6 +49,7 @@ type plan struct {
 	reaper    bool
 	hands     bool
 	crashes   bool
+	loops     bool // callers come back for the same lock right after each release
 }
 
 func (w *world) plan() plan {
@@ -66,6 +67,10 @@ func (w *world) plan() plan {
 	p.holds = []time.Duration{time.Millisecond, 50 * time.Millisecond, p.lease / 3, p.lease * 6 / 5}
 	if r.IntN(3) == 0 {
 		p.expiry = 20 * time.Second
+	}
+	if loops := rand.New(rand.NewPCG(w.seed, 1<<20)); loops.IntN(8) == 0 {
+		p.loops, p.rounds = true, 6+loops.IntN(5)
+		p.holds = append(p.holds, time.Millisecond, time.Millisecond, time.Millisecond, time.Millisecond)
 	}
 	return p
 }
@@ -246,10 +251,15 @@ func (c *caller) value() string {
 
 func (c *caller) run(ctx context.Context) {
 	for range c.plan.rounds {
-		pass(span(c.rand, 0, 300*time.Millisecond))
+		again := c.plan.loops && c.rand.IntN(20) > 0
+		if !again {
+			pass(span(c.rand, 0, 300*time.Millisecond))
+		}
 		key := c.plan.keys[c.rand.IntN(len(c.plan.keys))]
 		l := kubelock.NewLock[string](c.client, key)
 		switch x := c.rand.IntN(20); {
+		case again:
+			c.acquire(ctx, l, key)
 		case x < 10:
 			c.acquire(ctx, l, key)
 		case x < 12:

@@ -49,16 +49,20 @@ var mutants = []mutant{
 	p.test(leaseRenewPath, was.RenewTime)`, ``},
 	{"a holder's write to a ConfigMap without its preconditions", "internal/store/configmaps.go",
 		`testAnnotation(p, stored.Annotations, holderAnnotation)`, ``},
-	{"a waiter that joins a queue of annotations without looking", "internal/store/annotations.go",
-		`func annotatedEnqueue(p *patch, meta *metav1.ObjectMeta, text string) {
-	testLast(p, meta.Annotations)`, `func annotatedEnqueue(p *patch, meta *metav1.ObjectMeta, text string) {`},
+	{"a waiter that joins a queue of annotations in the place of another", "internal/store/annotations.go",
+		`return waiterAnnotation + strconv.FormatUint(number, 10) + "-" + lockID`, `_ = lockID
+	return waiterAnnotation + strconv.FormatUint(number, 10)`},
 	{"a deadline that counts from the answer", "pkg/kubelock/claim.go",
 		`return t.sent, true`, `return a.client.now(), true`},
 	{"a deadline from the last attempt, whichever was committed", "pkg/kubelock/claim.go",
 		`for _, t := range a.attempts {`, `for _, t := range a.attempts[max(0, len(a.attempts)-1):] {
 		return t.sent, true`},
 	{"a grant that counts from when it is seen", "pkg/kubelock/claim.go",
-		`return a.first, false`, `return a.client.now(), false`},
+		`return a.bound(), false`, `return a.client.now(), false`},
+	{"a grant that counts from a read which has shown it", "pkg/kubelock/contest.go",
+		`if !a.mine(r) {
+		a.without`, `{
+		a.without`},
 	{"stamps by the node's clock", "internal/servertime/clock.go",
 		`_, at, ok := c.Bounds(now)`, `_, _, ok := c.Bounds(now)
 	at := now`},
@@ -96,7 +100,7 @@ var mutants = []mutant{
 	{"a release read from another object", "pkg/kubelock/release.go",
 		`sameObject := r.UID == h.record.UID`, `sameObject := true`},
 	{"no safety re-read", "pkg/kubelock/contest.go",
-		`return nil, a.await(ctx, min(remaining, a.patience()))`, `return nil, a.await(ctx, time.Hour)`},
+		`return nil, a.await(ctx, min(remaining, a.patience(), a.refresh(place)))`, `return nil, a.await(ctx, time.Hour)`},
 }
 
 // TestMutants checks that the simulation finds each mutant within the seeds that make

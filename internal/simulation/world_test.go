@@ -230,28 +230,67 @@ func (w *world) committed(c memapi.Commit) {
 		w.checkEnd(h, old)
 	}
 	w.checkValue(h, old, now)
-	w.checkQueue(old, now)
+	if !began && !ended {
+		w.checkWaiters(old, now)
+	} else {
+		w.checkQueue(old, now)
+	}
+}
+
+// checkWaiters is a part of invariant 8: whoever joins a queue or leaves it, or renews a
+// hold, leaves the others in the queue, in their order.
+func (w *world) checkWaiters(old, now protocol.Record) {
+	if w.writer == nil || !now.Exists() {
+		return
+	}
+	others := func(texts []string) []string {
+		return slices.DeleteFunc(slices.Clone(texts), func(text string) bool {
+			waiter, ok := protocol.ParseWaiter(text)
+			return ok && waiter.Identity == w.writer.name
+		})
+	}
+	if was, is := others(old.Waiters), others(now.Waiters); !slices.Equal(was, is) {
+		w.violatedLockedf("invariant 8: of the others in the queue %q is left %q", was, is)
+	}
 }
 
 // checkQueue is a part of invariant 8: whoever gives the lock to a waiter leaves those
-// behind it in the queue, and nobody leaves the queue for another.
+// behind it in the queue, and nobody leaves the queue for another. A queue in annotations
+// may have got, since the writer has read it, somebody before whom it gives the lock to.
 func (w *world) checkQueue(old, now protocol.Record) {
 	if w.writer == nil || !now.Exists() || now.Holder == nil {
 		return
 	}
+	numbered := w.kind != store.DistributedLocks
 	granted := old.Place(func(lockID string) bool { return lockID == now.Holder.LockID })
 	if granted == len(old.Waiters) || now.Holder.Identity == w.writer.name || old.HeldBy(now.Holder.LockID, now.Holder.Token) {
 		return
 	}
-	behind := old.Waiters[granted+1:]
-	if len(now.Waiters) < len(behind) || !slices.Equal(behind, now.Waiters[:len(behind)]) {
+	stay := slices.DeleteFunc(slices.Clone(old.Waiters[:granted]), func(text string) bool {
+		waiter, ok := protocol.ParseWaiter(text)
+		return !ok || old.Holder == nil || waiter.Client() == old.Holder.Client
+	})
+	if !numbered && len(stay) > 0 {
+		w.violatedLockedf("invariant 8: %q were passed over", stay)
+	}
+	stay = append(stay, old.Waiters[granted+1:]...)
+	left := now.Waiters
+	if numbered { // Entries of the one that has had the lock may be among them, old and new.
+		left = common(stay, left)
+	}
+	if len(left) < len(stay) || !slices.Equal(stay, left[:len(stay)]) {
 		w.violatedLockedf("invariant 8: of the queue %q is left %q", old.Waiters, now.Waiters)
 	}
-	for _, text := range old.Waiters[:granted] {
-		if waiter, ok := protocol.ParseWaiter(text); ok && old.Holder != nil && waiter.Client() != old.Holder.Client {
-			w.violatedLockedf("invariant 8: %s was passed over", waiter.LockID)
+}
+
+// common is what of one queue stands in another, in the same order.
+func common(one, other []string) (both []string) {
+	for _, text := range other {
+		if len(both) < len(one) && one[len(both)] == text {
+			both = append(both, text)
 		}
 	}
+	return both
 }
 
 func tokenOf(r protocol.Record) int64 { return r.Holder.Token }

@@ -17,6 +17,7 @@ limitations under the License.
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -32,9 +33,11 @@ import (
 )
 
 // Kinds that are not kubelock's own have no place for most of a lock. It is kept in
-// annotations then. The queue is one annotation a waiter, numbered, so that who joins
-// it and who gives the lock to its head do not write the same one; the number of the
-// last that joined is kept, too, so that nobody joins before somebody else.
+// annotations then. The queue is one annotation a waiter, named by a number and the
+// waiter's lock ID, so that neither who joins it and who gives the lock to its head write the
+// same one, nor two who join it. Who joins takes the next number after those it has seen;
+// among those with the same one the lock IDs decide. Holders note the largest that
+// they have seen, so that a queue that was empty does not begin anew.
 const (
 	annotationPrefix      = "kubelock.dev/"
 	keyAnnotation         = annotationPrefix + "key"
@@ -44,7 +47,7 @@ const (
 	lastReleaseAnnotation = annotationPrefix + "last-release"
 	transitionsAnnotation = annotationPrefix + "transitions"
 	lastWaiterAnnotation  = annotationPrefix + "last-waiter"
-	waiterAnnotation      = annotationPrefix + "waiter-" // and its number
+	waiterAnnotation      = annotationPrefix + "waiter-" // with its number and lock ID
 
 	annotationsPath = "/metadata/annotations"
 )
@@ -136,12 +139,14 @@ func annotate(stored map[string]string, r protocol.Record) map[string]string {
 		return annotations
 	}
 	gone, come := queueChange(q.texts, r.Waiters)
-	for _, number := range q.numbers[:gone] {
-		delete(annotations, waiterName(number))
+	for _, name := range q.names[:gone] {
+		delete(annotations, name)
 	}
 	for _, text := range come {
 		q.last++
-		annotations[waiterName(q.last)] = text
+		annotations[waiterName(q.last, text)] = text
+	}
+	if q.last > 0 {
 		annotations[lastWaiterAnnotation] = strconv.FormatUint(q.last, 10)
 	}
 	return annotations
@@ -154,11 +159,11 @@ func unannotate(stored map[string]string) map[string]string {
 	return annotations
 }
 
-// queue is a queue in annotations: its entries and their numbers, the head first.
+// queue is a queue in annotations: its entries and the names of those, the head first.
 type queue struct {
-	numbers []uint64
-	texts   []string
-	last    uint64 // number of who joined last
+	names []string
+	texts []string
+	last  uint64 // the largest number that was seen
 }
 
 func queueOf(annotations map[string]string) (queue, error) {
@@ -169,30 +174,33 @@ func queueOf(annotations map[string]string) (queue, error) {
 			return queue{}, fmt.Errorf("%s: %w", lastWaiterAnnotation, err)
 		}
 	}
+	numbers := map[string]uint64{}
 	for name := range annotations {
 		text, ok := strings.CutPrefix(name, waiterAnnotation)
 		if !ok {
 			continue
 		}
-		number, err := strconv.ParseUint(text, 10, 63)
-		if err != nil {
+		text, _, _ = strings.Cut(text, "-")
+		if numbers[name], err = strconv.ParseUint(text, 10, 63); err != nil {
 			return queue{}, fmt.Errorf("%s: %w", name, err)
 		}
-		q.numbers = append(q.numbers, number)
+		q.names = append(q.names, name)
 	}
-	slices.Sort(q.numbers)
-	for _, number := range q.numbers {
-		q.texts = append(q.texts, annotations[waiterName(number)])
-		q.last = max(q.last, number)
+	slices.SortFunc(q.names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(numbers[a], numbers[b]), strings.Compare(a, b))
+	})
+	for _, name := range q.names {
+		q.texts = append(q.texts, annotations[name])
+		q.last = max(q.last, numbers[name])
 	}
 	return q, nil
 }
 
-func waiterName(number uint64) string { return waiterAnnotation + strconv.FormatUint(number, 10) }
-
-// testLast tests that nobody has joined the queue since stored was read.
-func testLast(p *patch, stored map[string]string) {
-	testAnnotation(p, stored, lastWaiterAnnotation)
+// waiterName is the name of the annotation of an entry of the queue, which begins with its
+// lock ID.
+func waiterName(number uint64, text string) string {
+	lockID, _, _ := strings.Cut(text, " ")
+	return waiterAnnotation + strconv.FormatUint(number, 10) + "-" + lockID
 }
 
 // testAnnotation tests that an annotation is as it was read.
@@ -213,18 +221,14 @@ func testQueue(p *patch, stored map[string]string, to []string) {
 	if err != nil {
 		return // A record of it cannot be had.
 	}
-	gone, come := queueChange(q.texts, to)
-	if len(come) > 0 {
-		testLast(p, stored)
-	}
-	for _, number := range q.numbers[:gone] {
-		testAnnotation(p, stored, waiterName(number))
+	gone, _ := queueChange(q.texts, to)
+	for _, name := range q.names[:gone] {
+		testAnnotation(p, stored, name)
 	}
 }
 
 // annotatedEnqueue appends to the queue of an object with these labels and annotations.
 func annotatedEnqueue(p *patch, meta *metav1.ObjectMeta, text string) {
-	testLast(p, meta.Annotations)
 	q, err := queueOf(meta.Annotations)
 	if err != nil {
 		return
@@ -233,18 +237,17 @@ func annotatedEnqueue(p *patch, meta *metav1.ObjectMeta, text string) {
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	annotations[waiterName(q.last+1)] = text
-	annotations[lastWaiterAnnotation] = strconv.FormatUint(q.last+1, 10)
+	annotations[waiterName(q.last+1, text)] = text
 	p.change(annotationsPath, meta.Annotations, annotations)
 	p.change(labelsPath, meta.Labels, withMark(meta.Labels))
 }
 
 func annotatedDequeue(p *patch, meta *metav1.ObjectMeta, place int) {
 	q, err := queueOf(meta.Annotations)
-	if err != nil || place >= len(q.numbers) {
+	if err != nil || place >= len(q.names) {
 		return
 	}
-	name := waiterName(q.numbers[place])
+	name := q.names[place]
 	testAnnotation(p, meta.Annotations, name)
 	p.remove(entry(annotationsPath, name))
 }

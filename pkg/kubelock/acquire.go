@@ -57,8 +57,12 @@ func (c *Client) acquire(ctx context.Context, k key, o options, try bool, accept
 func (c *Client) compete(ctx context.Context, k key, w want) (h *hold, err error) {
 	var a *contest
 	if w.try {
-		if !c.turns.tryEnter(k.name) {
+		var ok bool
+		if a, ok = c.turns.tryEnter(k.name); !ok {
 			return nil, &notAcquiredError{key: k.name, holder: c.identity}
+		}
+		if a != nil { // It was kept: what is known of the lock may be over.
+			a.known = false
 		}
 	} else {
 		var ahead int
@@ -69,7 +73,7 @@ func (c *Client) compete(ctx context.Context, k key, w want) (h *hold, err error
 	if a == nil {
 		a = newContest(c, k)
 	}
-	a.want, a.claim.Duration = w, w.duration
+	a.want, a.claim.Duration, a.expected = w, w.duration, false
 	defer func() { // Also if the caller's decoding of the state panics.
 		if h != nil {
 			return
@@ -88,9 +92,25 @@ func (c *Client) compete(ctx context.Context, k key, w want) (h *hold, err error
 // Otherwise what the contest has in the lock's object is taken back, in the
 // background.
 func (c *Client) leave(k key, a *contest) {
+	if a != nil && a.expected && c.keep(k, a) {
+		return
+	}
 	if !c.turns.leave(k.name, a) && a != nil {
 		a.abandon()
 	}
+}
+
+// keep keeps a contest for a caller that is expected.
+func (c *Client) keep(k key, a *contest) bool {
+	c.calls.Add(1) // Close waits until nothing of it is left. Whoever calls this is a call, too.
+	kept := c.turns.keep(k.name, a, c.calls.Done, func() {
+		a.abandon()
+		c.calls.Done()
+	})
+	if !kept {
+		c.calls.Done()
+	}
+	return kept
 }
 
 // ended completes e for a call whose context has ended, or whose client was closed.

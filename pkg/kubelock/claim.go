@@ -203,15 +203,15 @@ func (a *contest) bequeath(sent time.Time, stamp protocol.Stamp) {
 }
 
 // sentFor finds when the attempt was sent that made r what it is. Where that cannot
-// be told, or somebody else has given the lock to this client, it is when the first
-// write was sent that may have led to it, so that the deadline is never too late.
+// be told, or somebody else has given the lock to this client, it is before whatever
+// may have led to it, so that the deadline is never too late.
 func (a *contest) sentFor(r protocol.Record) (sent time.Time, exact bool) {
 	for _, t := range a.attempts {
 		if t.stamp.Equal(r.Holder.RenewTime) {
 			return t.sent, true
 		}
 	}
-	return a.first, false
+	return a.bound(), false
 }
 
 // amend sends a change of the record as it was last seen.
@@ -290,13 +290,13 @@ func (a *contest) abandon() {
 	if a.inDoubt {
 		until = until.Add(a.claim.Duration)
 	}
-	ok := c.start(func() {
+	ok := c.finish(true, func() {
 		if inFlight != nil {
 			<-inFlight
 		}
 		c.takeBack(a.key, a.claim, until)
 	})
-	if !ok { // The client is closed: its lease ends by itself, and the queue goes on without it after the grace.
+	if !ok { // Close has waited for long enough: its lease ends by itself, and the queue goes on without it after the grace.
 		c.own.end(a.claim.LockID, 0)
 	}
 }

@@ -39,12 +39,17 @@ import (
 const (
 	// requestTimeout bounds each request that is not a watch.
 	requestTimeout = 10 * time.Second
+	// closeTimeout bounds how long Close lets go on what calls have begun.
+	closeTimeout = 5 * time.Second
 
 	// Of at most so many locks a client remembers the state that its last release
 	// left, to acquire them again with one request. Locks with larger values are not
 	// remembered, so that this memory is bounded.
 	maxRemembered      = 1024
 	maxRememberedBytes = 64 << 10
+	// For so long a client relies on having handed a lock to somebody else: the queue that
+	// it joins then is soon another, and its place would be that of an earlier time.
+	heldRemembered = 100 * time.Millisecond
 )
 
 // Client locks keys in one namespace. Create one for a process with NewClient. It
@@ -63,14 +68,19 @@ type Client struct {
 	turns   *turns
 	watches *watches
 	own     *ownLocks
-	known   *lru.Cache // key → protocol.Record, as the last release left it
+	known   *lru.Cache // key → remembered
 	metrics *metrics
 
-	ctx    context.Context // ends with Close; no call stores its own
+	ctx    context.Context // ends when Close is called; no call stores its own
 	cancel context.CancelFunc
+	// writes ends when Close returns, so that what calls have begun can be ended well.
+	writes       context.Context
+	cancelWrites context.CancelFunc
 
-	mu         sync.Mutex // protects closed, and that no goroutine starts after it is set
-	closed     bool
+	mu         sync.Mutex // protects closed and ended, and that nothing starts after they are set
+	closed     bool       // Close was called
+	ended      bool       // Close waits for nothing but the end of all goroutines
+	calls      sync.WaitGroup
 	goroutines sync.WaitGroup
 }
 
@@ -119,18 +129,26 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 		conns:    conns,
 		server:   server,
 		now:      now,
-		turns:    newTurns(),
+		turns:    newTurns(now),
 		own:      newOwnLocks(),
 		known:    lru.New(maxRemembered),
 		metrics:  m,
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.writes, c.cancelWrites = context.WithCancel(context.Background())
 	c.watches = newWatches(c)
 	return c, nil
 }
 
 // Close ends the client: calls that wait return ErrClosed, and so do all later
 // ones. It returns when the client's goroutines have ended, and always nil.
+//
+// Calls that have ended without the lock leave nothing behind: Close takes their
+// places in queues back. That, and releases that are under way, go on for five seconds
+// at most if the API server does not answer; then others have to do without: a waiter
+// that is gone is passed over after a grace. A program that ends without Close may
+// leave such a place, also within a moment after its last release: a client whose
+// callers come back for a lock again and again queues for the next one with the release.
 //
 // Holds are not released. They are not renewed any more, end at their deadlines,
 // and expire for others. Release what is held before Close.
@@ -139,13 +157,26 @@ func (c *Client) Close() error {
 	c.closed = true
 	c.mu.Unlock()
 	c.cancel()
+	bound := time.AfterFunc(closeTimeout, c.end)
+	c.turns.close()
+	c.calls.Wait() // After the bound they are quick.
+	bound.Stop()
+	c.end()
 	c.goroutines.Wait()
 	c.conns.close()
 	return nil
 }
 
+// end ends what Close has let go on.
+func (c *Client) end() {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	c.cancelWrites()
+}
+
 // start runs f in a goroutine that Close waits for. It returns false, and does not
-// run f, once the client is closed. f ends soon after c.ctx does.
+// run f, once the client is closed. f ends soon after c.ctx or c.writes does.
 func (c *Client) start(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,15 +187,35 @@ func (c *Client) start(f func()) bool {
 	return true
 }
 
+// finish runs f in a goroutine, to end well what a call has begun: Close lets it go on
+// for a time. It returns false, and does not run f, if that is over, or if the client
+// was closed and this is not part of a call. f ends soon after c.writes does.
+func (c *Client) finish(inCall bool, f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended || c.closed && !inCall {
+		return false
+	}
+	c.calls.Add(1)
+	c.goroutines.Go(func() {
+		defer c.calls.Done()
+		f()
+	})
+	return true
+}
+
 // begin binds a call's context to the client's life: the context that it returns
 // ends with the cause ErrClosed when the client is closed.
 func (c *Client) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if c.ctx.Err() != nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
 		return nil, nil, ErrClosed
 	}
+	c.calls.Add(1)
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(c.ctx, func() { cancel(ErrClosed) })
-	return ctx, func() { stop(); cancel(nil) }, nil
+	return ctx, func() { stop(); cancel(nil); c.calls.Done() }, nil
 }
 
 // stamp is the time to write now. Take the time from which a deadline counts before
@@ -186,23 +237,30 @@ func (c *Client) covers(h *protocol.Holder, deadline time.Time) bool {
 
 func (c *Client) judge() protocol.Judge { return c.server.Judge(c.now(), c.maxClockSkew) }
 
+// remembered is the record that a release left, and when that was.
+type remembered struct {
+	record protocol.Record
+	at     time.Time
+}
+
 // remember keeps the record that a release left, to whomever.
 func (c *Client) remember(k key, r protocol.Record) {
 	if r.Value != nil && len(*r.Value) > maxRememberedBytes {
 		c.known.Remove(k.name)
 		return
 	}
-	c.known.Add(k.name, r)
+	c.known.Add(k.name, remembered{r, c.now()})
 }
 
-// recall returns the record that the last release left, once.
+// recall returns the record that the last release left, once, if it is of use.
 func (c *Client) recall(k key) (protocol.Record, bool) {
-	r, ok := c.known.Get(k.name)
+	v, ok := c.known.Get(k.name)
 	if !ok {
 		return protocol.Record{}, false
 	}
 	c.known.Remove(k.name)
-	return r.(protocol.Record), true
+	last := v.(remembered)
+	return last.record, last.record.Holder == nil || c.now().Sub(last.at) < heldRemembered
 }
 
 // read reads the lock's object once, and checks that it is k's.
@@ -257,7 +315,7 @@ type answer struct {
 // timeout or with the client: what a write did is worth knowing also for callers
 // that went away.
 func (c *Client) write(timeout time.Duration, request func(ctx context.Context) (protocol.Record, error)) answer {
-	ctx, cancel := context.WithTimeout(c.ctx, min(timeout, requestTimeout))
+	ctx, cancel := context.WithTimeout(c.writes, min(timeout, requestTimeout))
 	defer cancel()
 	sent := c.now()
 	record, err := request(ctx)

@@ -55,6 +55,10 @@ type contest struct {
 	// included.
 	attempts []attempt
 	first    time.Time
+	// without is when the last read was sent that has shown the claim without the lock: if
+	// somebody gave it the lock, then later.
+	without time.Time
+	pace    pace
 	// inDoubt is set while a write may be committed, or have been, that takes or deletes
 	// the lock. Then base is the version that it was conditioned on, "" if there was none.
 	inDoubt bool
@@ -63,6 +67,8 @@ type contest struct {
 	watchesLock bool
 	// recalled is set while the record is what an earlier release left, and may be old.
 	recalled bool
+	// expected is set while no caller wants the lock, but one is likely to come soon.
+	expected bool
 	// given is set when somebody else has given the lock to the claim.
 	given bool
 	// refusedAt is how long the caller had waited when a write was refused because others
@@ -195,7 +201,27 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	default:
 		remaining = min(remaining, wait.Jitter(overflowWait, 1))
 	}
-	return nil, a.await(ctx, min(remaining, a.patience()))
+	return nil, a.await(ctx, min(remaining, a.patience(), a.refresh(place)))
+}
+
+// refresh is how long the claim may wait before it looks how the lock stands, so that
+// what it is given can be used at once.
+func (a *contest) refresh(place int) time.Duration {
+	now := a.client.now()
+	a.pace.see(a.record, now)
+	if a.claim.Duration < protocol.Grace { // Those who wait for short holds would read all the time.
+		return a.patience()
+	}
+	const margin = protocol.Grace / 20 // From the hold's begin to its use.
+	return a.pace.rereadIn(place, a.bound(), protocol.Grace/2-margin, a.patience(), now)
+}
+
+// bound is before whatever has given the lock to the claim.
+func (a *contest) bound() time.Time {
+	if a.without.After(a.first) {
+		return a.without
+	}
+	return a.first
 }
 
 // patience is how long a waiter relies on being told: about one lease. The watch
@@ -246,6 +272,7 @@ func (a *contest) listen() error {
 func (a *contest) read(ctx context.Context) error {
 	var r protocol.Record
 	var err error
+	sent := a.client.now()
 	if a.try && !a.inDoubt { // Nothing to learn that would be worth a wait.
 		r, err = a.client.readOnce(ctx, a.key)
 	} else {
@@ -256,6 +283,9 @@ func (a *contest) read(ctx context.Context) error {
 	}
 	a.see(r)
 	a.recalled = false
+	if !a.mine(r) {
+		a.without = sent
+	}
 	// What was conditioned on another version cannot be committed any more. But where
 	// there was no object, there may be none again.
 	if a.inDoubt && a.base != "" && !a.mine(r) && r.ResourceVersion != a.base {

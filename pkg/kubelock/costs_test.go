@@ -94,17 +94,27 @@ func (e *eventLines) Read(p []byte) (int, error) {
 
 // TestContentionCosts lets clients take turns at one key, in a closed loop, and counts
 // what a cycle costs all of them together. The protocol says: joining the queue is one
-// write, the hand-off another one, and no other; waiting is no request; the lock's object
+// write, unless the release before has done it, the hand-off another one, and no other;
+// waiting is no request; the lock's object
 // is shown to its holder alone, when it gets it, at each change while it has it, and when
 // it has it no more. Nothing of that depends on the machine's speed: there always is
 // somebody in the queue, as each client joins it again right after its release.
 func TestContentionCosts(t *testing.T) {
 	t.Parallel()
+	for _, backend := range []kubelock.Backend{kubelock.DistributedLocks, kubelock.Leases, kubelock.ConfigMaps} {
+		t.Run(fmt.Sprint(backend), func(t *testing.T) {
+			t.Parallel()
+			contentionCosts(t, backend)
+		})
+	}
+}
+
+func contentionCosts(t *testing.T, backend kubelock.Backend) {
+	t.Helper()
 	const clients, cycles = 8, 6
-	ns, key := env.Namespace(t), "contended"
-	history := env.Watch(t, ns)
+	key := "contended"
 	// So long that no lease asks for a renewal or a second look.
-	config := kubelock.Config{Namespace: ns, LockDuration: time.Hour}
+	config := kubelock.Config{Namespace: env.Namespace(t), Backend: backend, LockDuration: time.Hour}
 	holder := acquire(t, kubelock.NewLock[int](newClient(t, config), key))
 	var spent costs
 	var done atomic.Int64
@@ -113,8 +123,10 @@ func TestContentionCosts(t *testing.T) {
 	var all sync.WaitGroup
 	ctx, cancel := context.WithTimeout(t.Context(), 4*patience) // Many requests, one after the other.
 	defer cancel()
-	for i := range clients {
-		l := kubelock.NewLock[int](newClientFor(t, spent.wrap(env.Config), config), key)
+	var cyclesThen int64
+	for range clients {
+		var rec recorder
+		l := kubelock.NewLock[int](newClientFor(t, rec.wrap(spent.wrap(env.Config)), config), key)
 		all.Go(func() {
 			for range cycles {
 				held, err := l.Acquire(ctx)
@@ -129,9 +141,9 @@ func TestContentionCosts(t *testing.T) {
 				done.Add(1)
 			}
 			// The first one to end leaves the queue to the others, which is another case.
-			once.Do(func() { after = spent.now() })
+			once.Do(func() { after, cyclesThen = spent.now(), done.Load() })
 		})
-		queued(history, key, i+1)
+		rec.waitFor(t, "patch") // It queues.
 	}
 	before = spent.now()
 	release(t, holder)
@@ -142,9 +154,13 @@ func TestContentionCosts(t *testing.T) {
 	}
 	release(t, held)
 
-	// All have gone through as many cycles as the first one, or one less: the queue is fair.
-	const n = clients*(cycles-1) + 1
-	got := after.since(before)
+	// Where the queue is fair, all have gone through as many cycles as the first one, or one
+	// less. A client that a loaded machine keeps from queueing at once misses its turn.
+	const fair = clients*(cycles-1) + 1
+	if cyclesThen < fair*3/4 {
+		t.Errorf("when the first client had its %d cycles, all together had %d, want about %d", cycles, cyclesThen, fair)
+	}
+	n, got := float64(cyclesThen), after.since(before)
 	for _, bound := range []struct {
 		what     string
 		got      int64
@@ -152,14 +168,17 @@ func TestContentionCosts(t *testing.T) {
 	}{
 		// One more of anything a cycle is over its bound; a request that a loaded machine
 		// makes time out, and that is looked up again, is not.
-		{"writes", got.writes, 1.5, 2.5},
+		{"writes", got.writes, 1, 2.5},
 		{"conflicts", got.conflicts, 0, 0.25},
 		{"reads", got.reads, 0, 0.5},
 		{"watch events", got.events, 2, 3.9},
 		{"new watches", got.watches, 0, 0.25},
 	} {
+		if bound.what == "watch events" && backend != kubelock.DistributedLocks {
+			continue // They are no lines there.
+		}
 		if each := float64(bound.got) / n; each < bound.from || each > bound.to {
-			t.Errorf("%d %s in %d cycles: %.2f a cycle, want %.2f to %.2f", bound.got, bound.what, n, each, bound.from, bound.to)
+			t.Errorf("%d %s in %.0f cycles: %.2f a cycle, want %.2f to %.2f", bound.got, bound.what, n, each, bound.from, bound.to)
 		}
 	}
 }

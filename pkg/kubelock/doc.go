@@ -39,7 +39,8 @@ limitations under the License.
 //     returns; where that cannot be done, the error Is ErrUnknownOutcome.
 //   - While a caller waits, it gets the lock when that is free, or another live waiter
 //     does. Watches make it prompt; timers make it certain.
-//   - Waiting clients have the lock in the order in which they queued, and the callers
+//   - Waiting clients have the lock in the order in which they queued (in Leases and
+//     ConfigMaps, in that in which they read the queue before they joined it), and the callers
 //     of one client in the order of their calls. TryAcquire does not overtake them. A
 //     waiter that does not answer for five seconds can be passed over, and so can
 //     those that come when 128 clients queue already.

@@ -137,8 +137,8 @@ func (h *Held[T]) Renew(ctx context.Context) error {
 // time.Until.
 //
 // A lock that the last holder has handed on has a short lease at first, at most five
-// seconds from when this client queued for it; it is renewed to its whole duration in
-// the background when a part of that is over.
+// seconds from when this client last knew that it had not got it; it is renewed to its
+// whole duration in the background when a part of that is over.
 func (h *Held[T]) Deadline() time.Time { return h.hold.until() }
 
 // Context returns a context that ends when the lock is released or lost, whatever

@@ -17,11 +17,8 @@ limitations under the License.
 package kubelock
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -33,19 +30,14 @@ import (
 // maxKeyBytes is the length of the longest object name.
 const maxKeyBytes = validation.DNS1123SubdomainMaxLength
 
-// hashLength is how many hexadecimal digits tell apart the objects of keys that
-// read alike.
-const hashLength = 16
-
 // key is a checked key and the name of its object.
 type key struct {
 	name   string // as the user wrote it
 	object string
 }
 
-// newKey maps a key to an object name. A key that is a valid name is the name;
-// of any other the name is made of what can be read of it, and of a hash. Two keys
-// of the same name are possible in principle; check finds that out.
+// newKey maps a key to an object name. Two keys of the same name are possible in
+// principle; check finds that out.
 func newKey(name string) (key, error) {
 	switch {
 	case name == "":
@@ -54,30 +46,8 @@ func newKey(name string) (key, error) {
 		return key{}, fmt.Errorf("%w: %.40q and more: it has %d bytes, at most %d are allowed", ErrInvalidKey, name, len(name), maxKeyBytes)
 	case !utf8.ValidString(name):
 		return key{}, fmt.Errorf("%w: it is not valid UTF-8: %q", ErrInvalidKey, name)
-	case len(validation.IsDNS1123Subdomain(name)) == 0:
-		return key{name: name, object: name}, nil
 	}
-	return key{name: name, object: mappedName(name)}, nil
-}
-
-func mappedName(name string) string {
-	readable := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
-			return r
-		case r >= 'A' && r <= 'Z':
-			return r - 'A' + 'a'
-		default:
-			return '-'
-		}
-	}, name)
-	readable = readable[:min(len(readable), maxKeyBytes-hashLength-1)]
-	sum := sha256.Sum256([]byte(name))
-	hash := hex.EncodeToString(sum[:])[:hashLength]
-	if readable = strings.Trim(readable, "-"); readable == "" {
-		return hash
-	}
-	return readable + "-" + hash
+	return key{name: name, object: protocol.ObjectName(name)}, nil
 }
 
 // unusable says of an object in which no lock can be kept that the key cannot be used.

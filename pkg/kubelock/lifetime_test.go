@@ -127,6 +127,49 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// TestCloseLetsReleasesEnd checks that Close lets a release end that its caller does not
+// wait for any more.
+func TestCloseLetsReleasesEnd(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	defer release(t, acquire(t, lockOf(t, ns, "busy")))
+	var rec recorder
+	c := newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns})
+	held := acquire(t, kubelock.NewLock[string](c, "mine"))
+	closing := make(chan error, 1)
+	go func() { _, err := kubelock.NewLock[string](c, "busy").Wait(t.Context()); closing <- err }()
+	rec.waitFor(t, "watch")
+
+	sent, may := make(chan struct{}, 9), make(chan struct{})
+	rec.on(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if req.Method != http.MethodGet {
+			sent <- struct{}{}
+			<-may
+		}
+		return next.RoundTrip(req)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	released := make(chan error, 1)
+	go func() { released <- held.Release(ctx) }()
+	<-sent
+	cancel()
+	if err := <-released; !errors.Is(err, kubelock.ErrUnknownOutcome) {
+		t.Errorf("the release returned %v, want ErrUnknownOutcome", err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close() }()
+	if err := <-closing; !errors.Is(err, kubelock.ErrClosed) {
+		t.Errorf("the wait returned %v, want ErrClosed", err)
+	}
+	close(may) // The client is closing now.
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if got, err := lockOf(t, ns, "mine").Get(t.Context()); err != nil || got.Held {
+		t.Errorf("after Close: %+v, %v; want the lock free", got, err)
+	}
+}
+
 // TestLocalCallersAreServedInOrder checks the queue within one client.
 func TestLocalCallersAreServedInOrder(t *testing.T) {
 	t.Parallel()

@@ -86,7 +86,7 @@ func (c *Client) shown(r protocol.Record) {
 	c.log.V(1).Info("Got a lock that nobody waits for any more, will hand it on", "key", r.Key, "lockID", h.LockID)
 	k := key{name: r.Key, object: r.Name}
 	claim := protocol.Claim{Client: c.id, LockID: h.LockID}
-	if !c.start(func() { c.takeBack(k, claim, c.now()) }) {
+	if !c.finish(false, func() { c.takeBack(k, claim, c.now()) }) {
 		c.own.end(h.LockID, 0)
 	}
 }
@@ -96,7 +96,7 @@ func (c *Client) shown(r protocol.Record) {
 // what may be on its way. It gives up when the lease has ended anyway.
 func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 	defer c.own.end(claim.LockID, 0)
-	ctx, cancel := context.WithTimeout(c.ctx, max(claim.Duration, protocol.Grace)+requestTimeout)
+	ctx, cancel := context.WithTimeout(c.writes, max(claim.Duration, protocol.Grace)+requestTimeout)
 	defer cancel()
 	backoff := newBackoff()
 	var ans answer

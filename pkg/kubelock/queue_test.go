@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -186,18 +185,18 @@ func TestDeadWaiterCostsTheGrace(t *testing.T) {
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
 	held := acquire(t, lockOf(t, ns, "dead"), kubelock.WithDuration(3*time.Second))
-	dead, err := kubelock.NewClient(env.Config, kubelock.Config{Namespace: ns})
-	if err != nil {
-		t.Fatal(err)
-	}
-	first := startAcquire(within(t), kubelock.NewLock[string](dead, "dead"))
+	var rec recorder
+	dead := newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns})
+	ctx, dies := context.WithCancel(within(t))
+	first := startAcquire(ctx, kubelock.NewLock[string](dead, "dead"))
 	queued(history, "dead", 1)
 	second := startAcquire(within(t), lockOf(t, ns, "dead"))
 	queued(history, "dead", 2)
-	_ = dead.Close() // Always nil.
+	rec.on(func(*http.Request, http.RoundTripper) (*http.Response, error) { return nil, errors.New("dead") })
+	dies() // It cannot leave the queue.
 	<-first.done
-	if !errors.Is(first.err, kubelock.ErrClosed) {
-		t.Errorf("got %v, want ErrClosed", first.err)
+	if !errors.Is(first.err, kubelock.ErrNotAcquired) {
+		t.Errorf("got %v, want ErrNotAcquired", first.err)
 	}
 	release(t, held)
 	granted := history.Until(patience, "dead", "granted to the dead", func(v testenv.Version) bool {
@@ -539,13 +538,13 @@ func TestQueueEntryDeliveredTwice(t *testing.T) {
 	held = acquire(t, lockOf(t, ns, "again"))
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := startAcquire(ctx, kubelock.NewLock[string](newClientFor(t, env.Config, kubelock.Config{Namespace: ns}), "again"))
-	entry := queued(history, "again", 1).Spec.Waiters[0]
+	joined := queued(history, "again", 1)
 	cancel()
 	<-gone.done
 	history.Until(patience, "again", "left", func(v testenv.Version) bool {
-		return len(v.Spec.Waiters) == 0 && slices.ContainsFunc(history.Of("again"), func(v testenv.Version) bool { return len(v.Spec.Waiters) == 1 })
+		return len(v.Spec.Waiters) == 0 && v.Seen.After(joined.Seen)
 	})
-	patchLock(t, ns, "again", fmt.Sprintf(`{"spec":{"waiters":[%q]}}`, entry))
+	patchLock(t, ns, "again", fmt.Sprintf(`{"spec":{"waiters":[%q]}}`, joined.Spec.Waiters[0]))
 	release(t, held)
 	start := time.Now()
 	history.Until(patience, "again", "handed on", func(v testenv.Version) bool { return v.Free() && v.Spec.Transitions == 2 })

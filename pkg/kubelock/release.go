@@ -48,7 +48,7 @@ func (h *hold) release(ctx context.Context, change protocol.Change) error {
 		return err
 	}
 	done := make(chan error, 1)
-	ok := c.start(func() {
+	ok := c.finish(false, func() {
 		h.writing <- struct{}{} // The write that is under way ends soon: close has ended its context.
 		err := h.settle(change, from)
 		if from == held {
@@ -128,7 +128,7 @@ func (h *hold) settle(change protocol.Change, from phase) error {
 func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revive // The error is the result; resolved belongs to it.
 	c := h.client
 	deadline := h.until()
-	ctx, cancel := context.WithTimeout(c.ctx, max(deadline.Sub(c.now()), requestTimeout))
+	ctx, cancel := context.WithTimeout(c.writes, max(deadline.Sub(c.now()), requestTimeout))
 	defer cancel()
 
 	backoff := newBackoff()
@@ -176,7 +176,7 @@ func (h *hold) sendRelease(current protocol.Record, deadline time.Time, from pha
 	sent, stamp := c.now(), h.nextStamp()
 	left := deadline.Sub(sent)
 	late := from == lost || left <= 0
-	next, err := protocol.Release(current, h.claim, h.token, h.change.Unless(late), h.succession(from == held, sent, stamp), stamp)
+	next, err := protocol.Release(current, h.claim, h.token, h.change.Unless(late), h.succession(current, from == held, sent, stamp), stamp)
 	if err != nil {
 		return answer{}, fmt.Errorf("kubelock: %q: %w", h.key.name, err)
 	}
@@ -187,18 +187,26 @@ func (h *hold) sendRelease(current protocol.Record, deadline time.Time, from pha
 }
 
 // succession is what the release gives to this client's next caller, if there is
-// one: the lock, or a place in the queue. The release is sent at sent.
-func (h *hold) succession(hasTurn bool, sent time.Time, stamp protocol.Stamp) *protocol.Claim {
+// one: the lock, or a place in the queue. A caller that is only expected to come is given
+// a place behind others, and never the lock. The release is sent at sent.
+func (h *hold) succession(current protocol.Record, hasTurn bool, sent time.Time, stamp protocol.Stamp) *protocol.Claim {
 	if !hasTurn {
 		return nil
 	}
+	contended := current.Contended(h.claim.Client)
 	if h.successor == nil {
-		duration, ok := h.client.turns.successor(h.key.name)
-		if !ok {
-			return nil
+		duration, waits := h.client.turns.successor(h.key.name)
+		if !waits {
+			if !contended || !h.client.turns.expects(h.key.name) {
+				return nil
+			}
+			duration = h.claim.Duration
 		}
 		h.successor = newContest(h.client, h.key)
-		h.successor.claim.Duration = duration
+		h.successor.claim.Duration, h.successor.expected = duration, !waits
+	}
+	if h.successor.expected && !contended {
+		return nil
 	}
 	h.successor.bequeath(sent, stamp)
 	return &h.successor.claim

@@ -21,6 +21,17 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"k8s.io/utils/lru"
+)
+
+const (
+	// soon is how soon after its release a caller comes back that goes around a loop.
+	soon = 50 * time.Millisecond
+	// sure is how often in a row that must have been so for the next time to be expected.
+	sure = 2
+	// maxHabits is of how many keys the habits are known at most.
+	maxHabits = 1024
 )
 
 // turns queues the callers of one client that want the same key: first come, first
@@ -29,15 +40,35 @@ import (
 // and at most one entry of a client that still counts is in a lock's queue.
 //
 // A turn is passed on together with the client's contest for the lock, if that has
-// begun: who comes next then has the client's place in the queue.
+// begun: who comes next then has the client's place in the queue. Where callers have
+// come back soon after each release, the contest is kept for the one that is expected.
 type turns struct {
-	mu    sync.Mutex // protects lines and what they hold
-	lines map[string]*line
+	now func() time.Time
+
+	mu     sync.Mutex // protects the fields below and what they hold
+	lines  map[string]*line
+	habits *lru.Cache // *habit by key
+	closed bool
 }
 
-// line is the queue for one key. It is there while somebody has the turn.
+// line is the queue for one key. It is there while somebody has the turn, or is expected.
 type line struct {
 	waiting []*ticket
+	kept    *kept // nil while somebody has the turn
+}
+
+// kept is a contest for a caller that is expected.
+type kept struct {
+	contest *contest
+	timer   *time.Timer // runs out when the caller has not come soon
+	// taken is called when the caller has come, and unwanted when it has not.
+	taken, unwanted func()
+}
+
+// habit is how callers have come back to a key.
+type habit struct {
+	left  time.Time // the turn
+	quick int       // how often they came soon after that, in a row
 }
 
 // ticket is a caller that waits for its turn.
@@ -46,7 +77,9 @@ type ticket struct {
 	turn     chan *contest // has room for the one value that it ever gets
 }
 
-func newTurns() *turns { return &turns{lines: map[string]*line{}} }
+func newTurns(now func() time.Time) *turns {
+	return &turns{now: now, lines: map[string]*line{}, habits: lru.New(maxHabits)}
+}
 
 // enter waits for the caller's turn, and returns the contest that comes with it, or
 // nil. ahead is how many callers came first. If ctx ends before, its error is
@@ -55,10 +88,11 @@ func newTurns() *turns { return &turns{lines: map[string]*line{}} }
 func (t *turns) enter(ctx context.Context, name string, duration time.Duration) (a *contest, ahead int, err error) {
 	t.mu.Lock()
 	l := t.lines[name]
-	if l == nil {
-		t.lines[name] = &line{}
+	if l == nil || l.kept != nil {
+		t.cameLocked(name)
+		a = t.takeLocked(name)
 		t.mu.Unlock()
-		return nil, 0, nil
+		return a, 0, nil
 	}
 	self := &ticket{duration: duration, turn: make(chan *contest, 1)}
 	ahead = len(l.waiting) + 1
@@ -80,15 +114,105 @@ func (t *turns) enter(ctx context.Context, name string, duration time.Duration) 
 	return <-self.turn, ahead, nil
 }
 
-// tryEnter takes the turn if nobody has it.
-func (t *turns) tryEnter(name string) bool {
+// tryEnter takes the turn if nobody has it, and the contest that comes with it, or nil.
+func (t *turns) tryEnter(name string) (a *contest, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lines[name] != nil {
+	if l := t.lines[name]; l != nil && l.kept == nil {
+		return nil, false
+	}
+	t.habits.Remove(name) // Such a caller does not queue.
+	return t.takeLocked(name), true
+}
+
+// takeLocked takes the turn, which nobody has, and the contest that was kept.
+func (t *turns) takeLocked(name string) *contest {
+	l := t.lines[name]
+	if l == nil {
+		t.lines[name] = &line{}
+		return nil
+	}
+	k := l.kept
+	l.kept = nil
+	k.timer.Stop()
+	k.taken()
+	return k.contest
+}
+
+// cameLocked notes that a caller takes the turn.
+func (t *turns) cameLocked(name string) {
+	v, ok := t.habits.Get(name)
+	if !ok {
+		return
+	}
+	if h := v.(*habit); t.now().Sub(h.left) <= soon {
+		h.quick++
+	} else {
+		h.quick = 0
+	}
+}
+
+// expects reports whether a caller is likely to come soon after the turn is left.
+func (t *turns) expects(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v, ok := t.habits.Get(name)
+	return ok && v.(*habit).quick >= sure
+}
+
+// keep keeps a for a caller that is expected to take the turn, and calls one of the two
+// functions later. It returns false if somebody waits for the turn already.
+func (t *turns) keep(name string, a *contest, taken, unwanted func()) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.lines[name]
+	if t.closed || len(l.waiting) > 0 {
 		return false
 	}
-	t.lines[name] = &line{}
+	t.leftLocked(name)
+	k := &kept{contest: a, taken: taken, unwanted: unwanted}
+	k.timer = time.AfterFunc(soon, func() {
+		t.mu.Lock()
+		l := t.lines[name]
+		late := l == nil || l.kept != k
+		if !late {
+			delete(t.lines, name)
+			t.habits.Remove(name)
+		}
+		t.mu.Unlock()
+		if !late {
+			unwanted()
+		}
+	})
+	l.kept = k
 	return true
+}
+
+// leftLocked notes that the turn is left, and nobody waits for it.
+func (t *turns) leftLocked(name string) {
+	if v, ok := t.habits.Get(name); ok {
+		v.(*habit).left = t.now()
+		return
+	}
+	t.habits.Add(name, &habit{left: t.now()})
+}
+
+// close keeps nothing any more.
+func (t *turns) close() {
+	t.mu.Lock()
+	t.closed = true
+	var all []*kept
+	for name, l := range t.lines {
+		if l.kept != nil {
+			l.kept.timer.Stop()
+			all = append(all, l.kept)
+			delete(t.lines, name)
+		}
+	}
+	t.mu.Unlock()
+	for _, k := range all {
+		k.unwanted()
+	}
 }
 
 // successor tells the lease that the next caller wants. ok is false if there is
@@ -109,6 +233,7 @@ func (t *turns) leave(name string, a *contest) (passed bool) {
 	defer t.mu.Unlock()
 	l := t.lines[name]
 	if len(l.waiting) == 0 {
+		t.leftLocked(name)
 		delete(t.lines, name)
 		return false
 	}

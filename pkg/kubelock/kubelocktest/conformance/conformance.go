@@ -74,6 +74,7 @@ var behaviours = []behaviour{
 	{"QueueIsFirstComeFirstServed", queueIsFIFO},
 	{"CallersOfOneClientAllGetTheLock", callersAreServed},
 	{"WaiterThatLeavesIsNotServed", waiterLeaves},
+	{"ClosedClientLeavesTheQueue", closedWaiterLeaves},
 	{"DeadWaiterCostsNoLease", deadWaiter},
 	{"TokensIncrease", tokensIncrease},
 	{"ExpiredHoldIsTakenOverNotBeforeItsDeadline", expiredHoldIsTakenOver},
@@ -186,7 +187,7 @@ type acquired struct {
 
 // waiter acquires in the background, through a client of its own, and returns when that
 // has written itself into the queue.
-func (s *suite) waiter(ctx context.Context, who string, lease time.Duration, to chan<- acquired) *kubelock.Client {
+func (s *suite) waiter(ctx context.Context, who string, lease time.Duration, to chan<- acquired) (*kubelock.Client, *network) {
 	s.Helper()
 	n := newNetwork()
 	c := s.client(who, lease, n.wrap)
@@ -199,7 +200,7 @@ func (s *suite) waiter(ctx context.Context, who string, lease time.Duration, to 
 	case <-s.soon().Done():
 		s.Fatal("the waiter does not queue")
 	}
-	return c
+	return c, n
 }
 
 // next is the next acquisition that succeeds.

@@ -124,11 +124,26 @@ func waiterLeaves(s *suite) {
 	s.release(s.next(got).held)
 }
 
+func closedWaiterLeaves(s *suite) {
+	h := s.acquire(s.client("a", time.Minute))
+	left := make(chan acquired, 1)
+	c, _ := s.waiter(s.soon(), "b", time.Minute, left)
+	s.must(c.Close())
+	s.is((<-left).err, kubelock.ErrClosed)
+	s.release(h)
+	h, err := kubelock.NewLock[string](s.client("c", time.Minute), key).TryAcquire(s.soon())
+	s.must(err) // Nobody is before it.
+	s.release(h)
+}
+
 func deadWaiter(s *suite) {
 	h := s.acquire(s.client("a", 3*time.Second)) // For so long a waiter relies on being told.
 	dead, got := make(chan acquired, 1), make(chan acquired, 1)
-	s.must(s.waiter(s.soon(), "dead", time.Hour, dead).Close())
-	s.is((<-dead).err, kubelock.ErrClosed)
+	ctx, dies := context.WithCancel(s.soon())
+	_, n := s.waiter(ctx, "dead", time.Hour, dead)
+	n.lose(loseEverything, 0)
+	dies() // It cannot leave the queue.
+	s.is((<-dead).err, kubelock.ErrNotAcquired)
 	s.waiter(s.soon(), "alive", time.Hour, got)
 	s.release(h)
 	s.release(s.next(got).held) // After the grace; a lease would take an hour.
