@@ -1,6 +1,6 @@
-# The reaper: one static binary, without a shell, as a user without rights. It is built
-# on this machine's platform for that of the image, and is the same to the byte whoever
-# builds it, wherever: hack/image has the test.
+# The reaper, and the kubectl plugin: each one static binary, without a shell, as a user
+# without rights. They are built on this machine's platform for that of the image, and are
+# the same to the byte whoever builds them, wherever: hack/image has the test.
 FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -11,6 +11,17 @@ COPY controllers controllers
 COPY internal internal
 ARG TARGETOS TARGETARCH
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags="-s -w" -o /reaper ./cmd/reaper
+
+# The kubectl plugin, for Pods to mount: docker build --target dlock.
+FROM build AS build-dlock
+COPY pkg pkg
+ARG TARGETOS TARGETARCH
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags="-s -w" -o /kubectl-dlock ./cmd/kubectl-dlock
+
+FROM gcr.io/distroless/static:nonroot AS dlock
+COPY --from=build-dlock /kubectl-dlock /kubectl-dlock
+USER 65532:65532
+ENTRYPOINT ["/kubectl-dlock"]
 
 FROM gcr.io/distroless/static:nonroot
 COPY --from=build /reaper /reaper

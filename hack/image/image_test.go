@@ -33,24 +33,25 @@ import (
 	"github.com/kubelock/kubelock/hack/controlplane/assets"
 )
 
-// recipe is what the Dockerfile says of the build.
+// recipe is what the Dockerfile says of the build of one program.
 type recipe struct {
+	name   string
 	copied []string // from the checkout
 	env    []string
 	args   []string // of go, without -o and its value
 }
 
-func read(t *testing.T, root string) recipe {
+func read(t *testing.T, root, name string) recipe {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "Dockerfile"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r recipe
+	r := recipe{name: name}
 	for _, match := range regexp.MustCompile(`(?m)^COPY ([^-].*) \S+$`).FindAllStringSubmatch(string(text), -1) {
 		r.copied = append(r.copied, strings.Fields(match[1])...)
 	}
-	build := regexp.MustCompile(`(?m)^RUN (.*)\bgo (build .*) -o /reaper (.*)$`).FindStringSubmatch(string(text))
+	build := regexp.MustCompile(`(?m)^RUN (.*)\bgo (build .*) -o /` + name + ` (.*)$`).FindStringSubmatch(string(text))
 	if build == nil || len(r.copied) == 0 {
 		t.Fatalf("no sources, or no build, in\n%s", text)
 	}
@@ -64,7 +65,7 @@ func read(t *testing.T, root string) recipe {
 	return r
 }
 
-// build copies the sources to dir, as the Dockerfile does, and builds the reaper there.
+// build copies the sources to dir, as the Dockerfile does, and builds the program there.
 func (r recipe) build(t *testing.T, root, dir string) string {
 	t.Helper()
 	for _, name := range r.copied {
@@ -85,7 +86,7 @@ func (r recipe) build(t *testing.T, root, dir string) string {
 			t.Fatal(err)
 		}
 	}
-	binary := filepath.Join(t.TempDir(), "reaper")
+	binary := filepath.Join(t.TempDir(), r.name)
 	last := len(r.args) - 1
 	args := append(append([]string{}, r.args[:last]...), "-o", binary, r.args[last])
 	// Not the developer's flags, which could hide that one is missing. Empty, it would be
@@ -104,7 +105,7 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) {
 	}
 }
 
-// TestImage builds the reaper by the Dockerfile's command, from what the Dockerfile
+// TestImage builds each program by the Dockerfile's command, from what the Dockerfile
 // copies, and checks that the place of the build does not matter, nor version control,
 // and that the binary runs where there is nothing else, as a user without rights.
 func TestImage(t *testing.T) {
@@ -112,7 +113,14 @@ func TestImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := read(t, root)
+	for name, help := range map[string]string{"reaper": "-leader-elect", "kubectl-dlock": "kubectl dlock"} {
+		t.Run(name, func(t *testing.T) { checkImage(t, root, name, help) })
+	}
+}
+
+func checkImage(t *testing.T, root, name, help string) {
+	t.Helper()
+	r := read(t, root, name)
 	plain, versioned := t.TempDir(), filepath.Join(t.TempDir(), "elsewhere")
 	first := r.build(t, root, plain)
 
@@ -137,7 +145,7 @@ func TestImage(t *testing.T) {
 	}
 
 	t.Run("static", func(t *testing.T) { checkStatic(t, first) })
-	t.Run("starts without rights", func(t *testing.T) { checkStarts(t, first) })
+	t.Run("starts without rights", func(t *testing.T) { checkStarts(t, first, help) })
 }
 
 func checkStatic(t *testing.T, binary string) {
@@ -162,7 +170,7 @@ func checkStatic(t *testing.T, binary string) {
 // nobody is the user of the image.
 const nobody = 65532
 
-func checkStarts(t *testing.T, binary string) {
+func checkStarts(t *testing.T, binary, help string) {
 	t.Helper()
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
 		t.Skip("only root on Linux can start it as another user, in an empty root folder")
@@ -176,10 +184,10 @@ func checkStarts(t *testing.T, binary string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(rootfs, "reaper"), data, 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(rootfs, "program"), data, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "/reaper", "--help")
+	cmd := exec.CommandContext(t.Context(), "/program", "--help")
 	cmd.Dir = "/"
 	cmd.Env = []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: rootfs, Credential: &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: false}}
@@ -187,7 +195,7 @@ func checkStarts(t *testing.T, binary string) {
 	if errors.Is(err, syscall.EPERM) {
 		t.Skipf("this root may not change its root folder or user: %v", err)
 	}
-	if err != nil || !strings.Contains(string(out), "-leader-elect") {
+	if err != nil || !strings.Contains(string(out), help) {
 		t.Errorf("--help: %v\n%s", err, out)
 	}
 }

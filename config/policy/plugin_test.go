@@ -1,0 +1,163 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package policy_test
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/kubelock/kubelock/internal/dlock"
+	"github.com/kubelock/kubelock/internal/testenv"
+)
+
+// plugin returns kubectl dlock as a person with that configuration has it.
+func plugin(t *testing.T, config *rest.Config, ns string) func(args ...string) (code int, out, stderr string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	written := clientcmdapi.NewConfig()
+	written.Clusters["c"] = &clientcmdapi.Cluster{Server: config.Host, CertificateAuthorityData: config.CAData}
+	written.AuthInfos["u"] = &clientcmdapi.AuthInfo{Token: config.BearerToken}
+	written.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u", Namespace: ns}
+	written.CurrentContext = "c"
+	if err := clientcmd.WriteToFile(*written, file); err != nil {
+		t.Fatal(err)
+	}
+	return func(args ...string) (int, string, string) {
+		streams, _, out, stderr := genericiooptions.NewTestIOStreams()
+		root := dlock.New(streams)
+		root.SetArgs(append([]string{"--kubeconfig", file}, args...))
+		code := dlock.ExitCode(root.ExecuteContext(within(t)), stderr)
+		return code, out.String(), stderr.String()
+	}
+}
+
+// TestPlugin runs kubectl dlock where the policies are in force: who has acquired a lock
+// can release it in another process, and only who may force can break it.
+func TestPlugin(t *testing.T) {
+	t.Parallel()
+	ns := namespace(t, "holders", "others", "tellers")
+	bind(t, ns, ns, "repairers", "kubelock-force", "force")
+	tells(t, ns, "tellers")
+	as := func(account string) (func(args ...string) (int, string, string), []string) {
+		return plugin(t, env.ServiceAccount(t, ns, account), ns), []string{"--identity", testenv.AccountUser(ns, account)}
+	}
+	holder, holderName := as("holders")
+	other, _ := as("others")
+	teller, _ := as("tellers")
+	repairer, _ := as("repairers")
+
+	acquire := func() string {
+		t.Helper()
+		code, out, stderr := holder(append([]string{"acquire", "orders", "--duration", "1h", "-o", "json"}, holderName...)...)
+		var got struct {
+			LockID string `json:"lockID"`
+		}
+		if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil || got.LockID == "" {
+			t.Fatalf("acquiring: exit code %d, %q, %s", code, out, stderr)
+		}
+		return got.LockID
+	}
+	id := acquire()
+	if code, _, stderr := other("release", "orders", "--lock-id", id); code != 69 || !strings.Contains(stderr, "nothing was changed: the admission policy refuses it") {
+		t.Errorf("somebody else's release: exit code %d, %s", code, stderr)
+	}
+	if code, _, stderr := holder("release", "orders", "--lock-id", id); code != 0 {
+		t.Errorf("the holder's own release: exit code %d, %s", code, stderr)
+	}
+	if code, _, stderr := holder(append([]string{"set", "orders", `{"n":1}`}, holderName...)...); code != 0 {
+		t.Errorf("setting the state: exit code %d, %s", code, stderr)
+	}
+
+	if code, _, stderr := holder("run", "orders", "--", "true"); code != 69 || !strings.Contains(stderr, "--identity sets it") {
+		t.Errorf("an identity that is not the user's: exit code %d, %s", code, stderr)
+	}
+
+	id = acquire()
+	breaks := []string{"break", "orders", "--yes", "--reason", "the shard has moved"}
+	for who, tc := range map[string]struct {
+		run  func(args ...string) (int, string, string)
+		want []string
+	}{
+		"who may use locks":                   {other, []string{"nothing was changed", "no permission to create events", "kubelock-force"}},
+		"who may use locks and tell of it":    {teller, []string{"nothing was changed", "the admission policy refuses it", "kubelock-force", "verb force", "holds the lock until"}},
+		"the holder, who has other means too": {holder, []string{"nothing was changed", "kubelock-force"}},
+	} {
+		code, _, stderr := tc.run(breaks...)
+		if code != 69 {
+			t.Errorf("%s: exit code %d", who, code)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%s is not told %q: %s", who, want, stderr)
+			}
+		}
+	}
+	if h := orders(t, ns).Spec.Holder; h == nil || h.LockID != id {
+		t.Fatalf("the holder is %+v", h)
+	}
+	if code, _, stderr := repairer(breaks...); code != 0 {
+		t.Fatalf("who may force: exit code %d, %s", code, stderr)
+	}
+	if spec := orders(t, ns).Spec; spec.Holder != nil || spec.LastRelease.Reason != "Forced" || *spec.Value != `{"n":1}` {
+		t.Errorf("broken, it is %+v", spec)
+	}
+	e := env.Event(t, patience, ns, "orders", "LockBroken")
+	if !strings.Contains(e.Note, "the shard has moved (broken by "+testenv.AccountUser(ns, "repairers")) {
+		t.Errorf("the event is %q", e.Note)
+	}
+	list, err := env.Clientset(t).EventsV1().Events(ns).List(within(t), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range list.Items {
+		if e := &list.Items[i]; e.Reason == "LockBroken" && !strings.Contains(e.Note, "repairers") {
+			t.Errorf("an event tells of a lock that was not broken: %q", e.Note)
+		}
+	}
+	if code, out, stderr := repairer("describe", "orders"); code != 0 || !strings.Contains(out, "the shard has moved") {
+		t.Errorf("describing: exit code %d, %s, %s", code, out, stderr)
+	}
+}
+
+// tells lets an account write events, and nothing else that the role of users has not.
+func tells(t *testing.T, ns, account string) {
+	t.Helper()
+	meta := metav1.ObjectMeta{Namespace: ns, Name: "tells"}
+	admin := env.Client(t)
+	for _, err := range []error{
+		admin.Create(within(t), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create"}}}}),
+		admin.Create(within(t), &rbacv1.RoleBinding{
+			ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
+			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: account}},
+		}),
+		env.AwaitAccess(within(t), testenv.AccountUser(ns, account), authorizationv1.ResourceAttributes{Namespace: ns, Verb: "create", Group: "events.k8s.io", Resource: "events"}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

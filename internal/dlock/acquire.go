@@ -1,0 +1,135 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package dlock
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubelock/kubelock/pkg/kubelock"
+)
+
+type acquire struct {
+	*options
+	hold
+	output string
+}
+
+func newAcquire(o *options) *cobra.Command {
+	a := &acquire{options: o}
+	cmd := &cobra.Command{
+		Use:   "acquire KEY",
+		Short: "Take a lock and leave it held, for scripts",
+		Long: `Take the lock of KEY, print its lock ID and its fencing token, and end. The lock stays held until
+"release" is called with the lock ID, or the lease ends: nobody renews it, so choose a --duration
+that the work surely ends in. Where a command can be wrapped, prefer "run", which renews, and ends
+the command if the lock is lost.
+
+With -o env the output is for a shell to evaluate: it sets and exports KUBELOCK_KEY,
+KUBELOCK_LOCK_ID and KUBELOCK_TOKEN.`,
+		Example: `  # Hold a lock across several commands of a script
+  lock=$(kubectl dlock acquire deploy --timeout 1m --duration 10m -o env) || exit
+  eval "$lock"
+  echo "deploying with token $KUBELOCK_TOKEN"
+  kubectl dlock release deploy --lock-id "$KUBELOCK_LOCK_ID"`,
+		Args:              oneKey,
+		ValidArgsFunction: o.completeKey,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.run(cmd.Context(), args[0]) },
+	}
+	flags := cmd.Flags()
+	flags.DurationVar(&a.timeout, "timeout", 0, "How long to wait for the lock; 0 waits for ever.")
+	flags.DurationVar(&a.duration, "duration", 30*time.Second, "The lease: how long the lock stays held unless it is released.")
+	flags.BoolVar(&a.try, "try", false, "Do not wait for the lock.")
+	flags.StringVarP(&a.output, "output", "o", "text", "How to print: text, json or env.")
+	return cmd
+}
+
+func (a *acquire) run(ctx context.Context, key string) error {
+	if err := oneOf("output", a.output, "text", "json", "env"); err != nil {
+		return err
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	held, err := a.acquire(ctx, a.options, c, key)
+	if err != nil {
+		return err
+	}
+	err = a.leave(ctx, held)
+	if err == nil {
+		return nil
+	}
+	// Nobody knows the lock ID, so nobody could release it.
+	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	if released := held.Release(release); released != nil && !errors.Is(err, kubelock.ErrLost) {
+		err = fmt.Errorf("%w; the lock may stay held until its lease ends: %w", err, released)
+	}
+	return err
+}
+
+// leave tells of the hold, and leaves it as it is.
+func (a *acquire) leave(ctx context.Context, held *kubelock.Held[json.RawMessage]) error {
+	// A lock that was handed on has a short lease at first, and one that was created does
+	// not show its token.
+	if err := held.Renew(ctx); err != nil {
+		return because(ctx, err)
+	}
+	lease := acquired{
+		Key: held.Key(), LockID: held.ID(), Token: held.Token(),
+		ExpireTime: time.Now().Add(time.Until(held.Deadline())).UTC().Truncate(time.Millisecond),
+	}
+	return lease.print(a.Out, a.output)
+}
+
+// acquired is what a script needs to know of its hold.
+type acquired struct {
+	Key        string    `json:"key"`
+	LockID     string    `json:"lockID"`
+	Token      int64     `json:"token"`
+	ExpireTime time.Time `json:"expireTime"` // By the local clock.
+}
+
+func (l acquired) print(out io.Writer, format string) error {
+	text := fmt.Sprintf("lock ID:  %s\ntoken:    %d\nexpires:  %s\n", l.LockID, l.Token, l.ExpireTime.Format(time.RFC3339))
+	switch format {
+	case "json":
+		encoded, err := json.MarshalIndent(l, "", "  ")
+		if err != nil {
+			return err
+		}
+		text = string(encoded) + "\n"
+	case "env":
+		text = fmt.Sprintf("export KUBELOCK_KEY=%s\nexport KUBELOCK_LOCK_ID=%s\nexport KUBELOCK_TOKEN=%d\n", quoted(l.Key), quoted(l.LockID), l.Token)
+	}
+	if _, err := io.WriteString(out, text); err != nil {
+		return fmt.Errorf("printing the lock ID: %w", err)
+	}
+	return nil
+}
+
+// quoted is text as one word of a POSIX shell.
+func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

@@ -1,0 +1,209 @@
+//go:build unix
+
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package dlock
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// guardArgument makes the program a guard.
+const guardArgument = "__guard"
+
+// passedOn are the signals that a command gets which are sent to the plugin.
+var passedOn = append(slices.Clone(ending), unix.SIGUSR1, unix.SIGUSR2)
+
+// group is a process group that does not outlive the plugin.
+//
+// Its leader is a guard: a process that does nothing until the plugin has gone, which it
+// sees at the end of a pipe, and then kills the group, itself included. As long as the
+// guard lives, nobody else can get the group's number.
+type group struct {
+	guard    *exec.Cmd
+	lifeline io.Closer // the end of the pipe that the plugin has
+	terminal int       // where the group is in the foreground; -1 if nowhere
+	gone     bool      // the guard is
+}
+
+// guard kills its own process group when its input ends.
+func guard() int {
+	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
+	if _, err := os.Stdout.WriteString("."); err != nil { // Now signals can come.
+		return 1
+	}
+	var dismissed [1]byte
+	if n, _ := os.Stdin.Read(dismissed[:]); n > 0 {
+		return 0
+	}
+	if err := unix.Kill(0, unix.SIGKILL); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// newGroup starts a group's guard.
+func newGroup() (*group, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	g := &group{guard: exec.Command(self, guardArgument), terminal: -1} //nolint:gosec,noctx // It is this program, and ends with the group.
+	g.guard.Env = []string{}
+	g.guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	in, err := g.guard.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := g.guard.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := g.guard.Start(); err != nil {
+		return nil, err
+	}
+	g.lifeline = in
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		g.close()
+		return nil, fmt.Errorf("the guard of the command's process group has not begun: %w", err)
+	}
+	// In a pipeline the terminal stays with all of it: a pager at its end needs the keyboard.
+	if fd := int(os.Stdin.Fd()); term.IsTerminal(fd) && term.IsTerminal(int(os.Stdout.Fd())) {
+		if pgrp, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err == nil && pgrp == unix.Getpgrp() {
+			g.terminal = fd
+		}
+	}
+	return g, nil
+}
+
+// foreground reports whether what is pressed on a terminal goes to the group alone.
+func (g *group) foreground() bool { return g.terminal >= 0 }
+
+// start starts a command in the group; in the foreground if the plugin is there. What
+// would suspend it or the plugin is ignored: the lock would stay held, or be lost unseen.
+func (g *group) start(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: g.guard.Process.Pid}
+	if g.terminal >= 0 {
+		cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, g.terminal
+	}
+	signal.Ignore(unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU) // The command inherits it.
+	return cmd.Start()
+}
+
+// signal sends a signal to the group. Its guard does not mind.
+func (g *group) signal(s os.Signal) {
+	if !g.gone {
+		g.send(s)
+	}
+}
+
+func (g *group) send(s os.Signal) {
+	if number, ok := s.(syscall.Signal); ok {
+		_ = unix.Kill(-g.guard.Process.Pid, number) // A group that has ended needs none.
+	}
+}
+
+func (g *group) terminate() {
+	g.signal(unix.SIGTERM)
+	g.signal(unix.SIGCONT) // So that it is seen by what was stopped.
+}
+
+func (g *group) kill() { _ = unix.Kill(-g.guard.Process.Pid, unix.SIGKILL) }
+
+// ended waits for the end of the command, and then of the rest of its group, to which
+// signals are passed on; false if that is not before the deadline.
+func (g *group) ended(command <-chan error, signals <-chan os.Signal, deadline <-chan time.Time) bool {
+	for running := true; running; {
+		select {
+		case <-command: //nolint:errcheck // How it ended does not matter.
+			running = false
+		case s := <-signals:
+			g.signal(s)
+		case <-deadline:
+			return false
+		}
+	}
+	// The kernel tells nobody that a group is empty.
+	g.dismiss()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for unix.Kill(-g.guard.Process.Pid, 0) == nil {
+		// As the first process of a container the plugin inherits orphans, and is the one to
+		// take note of their ends.
+		if pid, err := unix.Wait4(-g.guard.Process.Pid, nil, unix.WNOHANG, nil); err == nil && pid > 0 {
+			continue
+		}
+		select {
+		case <-poll.C:
+		case s := <-signals:
+			g.send(s)
+		case <-deadline:
+			g.kill()
+			return true // The command itself has ended in time.
+		}
+	}
+	return true
+}
+
+// dismiss ends the guard and nothing else.
+func (g *group) dismiss() {
+	if g.gone {
+		return
+	}
+	g.gone = true
+	if w, ok := g.lifeline.(io.Writer); ok {
+		_, _ = w.Write([]byte{0}) // If the guard was killed there is nobody to dismiss.
+	}
+	_ = g.lifeline.Close()
+	_ = g.guard.Wait()
+}
+
+// close takes the terminal back, and leaves alone what is left of the group.
+func (g *group) close() {
+	if g.terminal >= 0 {
+		_ = unix.IoctlSetPointerInt(g.terminal, unix.TIOCSPGRP, unix.Getpgrp()) // It may have hung up.
+	}
+	g.dismiss()
+}
+
+// signalOf is the signal that ended a process; 0 if none did.
+func signalOf(state *os.ProcessState) int {
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return int(status.Signal())
+	}
+	return 0
+}
+
+// interrupt does to the plugin's own group, and so to the plugin, what Ctrl-C does to
+// one that is in the foreground. It returns where that does not end the plugin: it may have
+// been started with SIGINT ignored, or as the first process of a container.
+func interrupt() {
+	signal.Reset(unix.SIGINT)
+	if err := unix.Kill(0, unix.SIGINT); err == nil {
+		<-time.After(time.Second) // It is over sooner where the signal ends the plugin.
+	}
+}

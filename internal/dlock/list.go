@@ -1,0 +1,233 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package dlock
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/liggitt/tabwriter"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/printers"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubelock/kubelock/internal/store"
+)
+
+type list struct {
+	*options
+	all    bool
+	watch  bool
+	output string
+
+	columns *tabwriter.Writer // remembers how wide the columns were
+	begun   bool              // Something was printed.
+}
+
+func newList(o *options) *cobra.Command {
+	l := &list{options: o}
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List locks, whatever they are kept in",
+		Long: `List locks with who holds them, for how long, when their leases end, and how many
+clients wait. All kinds of objects are looked through that the API server has and that you may
+list; --backend restricts it to one.
+
+With --watch, what changes is printed as it changes: a row for each change of a lock, a
+document for each with -o yaml, a line for each with -o json. SIGINT or SIGTERM ends that, and
+the exit code is 0 then.`,
+		Example: `  # The locks of this namespace
+  kubectl dlock list
+
+  # Those of all namespaces, as JSON
+  kubectl dlock list -A -o json
+
+  # Those of this namespace, and how they change
+  kubectl dlock list --watch`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
+	}
+	cmd.Flags().BoolVarP(&l.all, "all-namespaces", "A", false, "List the locks of all namespaces.")
+	cmd.Flags().StringVarP(&l.output, "output", "o", "table", "How to print: table, wide, json, yaml or name.")
+	cmd.Flags().BoolVarP(&l.watch, "watch", "w", false, "Go on and print what changes.")
+	return cmd
+}
+
+func (l *list) run(ctx context.Context) error {
+	if err := oneOf("output", l.output, "table", "wide", "json", "yaml", "name"); err != nil {
+		return err
+	}
+	r, err := l.reader(l.all)
+	if err != nil {
+		return err
+	}
+	kinds, err := l.kinds()
+	if err != nil {
+		return err
+	}
+	if l.watch {
+		return l.follow(ctx, r, kinds)
+	}
+	rows := []row{}
+	for i, unread := 0, 0; i < len(kinds); i++ {
+		of, err := r.list(ctx, kinds[i])
+		if unread < len(kinds)-1 && err != nil && (store.NoSuchResource(err) || forbidden(err)) {
+			fmt.Fprintln(l.ErrOut, "warning:", err) // The others may be there.
+			unread++
+			continue
+		}
+		if err != nil {
+			return because(ctx, err)
+		}
+		rows = append(rows, of...)
+	}
+	return l.print(sorted(rows), r.now())
+}
+
+// sorted sorts rows by namespace, key and kind.
+func sorted(rows []row) []row {
+	slices.SortFunc(rows, func(a, b row) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Key, b.Key), strings.Compare(a.Kind, b.Kind))
+	})
+	return rows
+}
+
+// follow prints the locks, and then each as it changes.
+func (l *list) follow(ctx context.Context, r *reader, kinds []store.Kind) error {
+	changes, stop, err := r.watch(ctx, kinds)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	b := l.newBoard(kinds)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil // There is no other way to end it.
+		case c := <-changes:
+			complete := b.listed()
+			if err := b.take(c); err != nil {
+				return err
+			}
+			switch {
+			case !b.listed():
+			case !complete:
+				err = l.print(b.sorted(), r.now())
+			default:
+				err = l.print(c.rows, r.now())
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (l *list) print(rows []row, now time.Time) error {
+	if l.watch && len(rows) == 0 {
+		return nil
+	}
+	switch l.output {
+	case "json":
+		if l.watch {
+			encoder := json.NewEncoder(l.Out)
+			for _, r := range rows {
+				if err := encoder.Encode(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		text, err := json.MarshalIndent(rows, "", "  ")
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(l.Out, string(text))
+		return err
+	case "yaml":
+		if l.watch {
+			for _, r := range rows {
+				text, err := yaml.Marshal(r)
+				if err != nil {
+					return err
+				}
+				if _, err := fmt.Fprintf(l.Out, "---\n%s", text); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		text, err := yaml.Marshal(rows)
+		if err != nil {
+			return err
+		}
+		_, err = l.Out.Write(text)
+		return err
+	case "name":
+		for _, r := range rows {
+			if _, err := fmt.Fprintf(l.Out, "%s/%s\n", r.resource, r.Name); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(l.ErrOut, "No locks found.")
+		return err
+	}
+	return l.table(rows, now)
+}
+
+func (l *list) table(rows []row, now time.Time) error {
+	if l.columns == nil {
+		l.columns = printers.GetNewTabWriter(l.Out)
+	}
+	table := l.columns
+	line := func(columns ...string) { fmt.Fprintln(table, strings.Join(columns, "\t")) }
+	wide := l.output == "wide"
+	columns := func(namespace string, usual []string, more ...string) []string {
+		var all []string
+		if l.all {
+			all = append(all, namespace)
+		}
+		all = append(all, usual...)
+		if wide {
+			all = append(all, more...)
+		}
+		return all
+	}
+	if !l.begun {
+		l.begun = true
+		line(columns("NAMESPACE", []string{"KEY", "HOLDER", "HELD FOR", "EXPIRES IN", "WAITERS", "TOKEN"}, "KIND", "NAME", "LOCK ID", "TRANSITIONS")...)
+	}
+	for _, r := range rows {
+		lockID := none
+		if r.Holder != nil {
+			lockID = printable(r.Holder.LockID)
+		}
+		line(columns(r.Namespace, []string{printable(r.Key), printable(r.holder()), r.heldFor(now), r.expiresIn(now), strconv.Itoa(len(r.Waiters)), r.token()},
+			r.Kind, r.Name, lockID, strconv.FormatInt(r.Transitions, 10))...)
+	}
+	return table.Flush()
+}

@@ -1,0 +1,169 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package dlock
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubelock/kubelock/pkg/kubelock"
+)
+
+type set struct {
+	*options
+	hold
+	file      string
+	condition string
+	compares  bool
+}
+
+func newSet(o *options) *cobra.Command {
+	s := &set{options: o}
+	cmd := &cobra.Command{
+		Use:   "set KEY VALUE|-f FILE",
+		Short: "Write a lock's state, under the lock",
+		Long: `Take the lock of KEY, write VALUE as its state, and release it. VALUE is JSON: text needs
+quotes of its own.
+
+With --if-value, write only if the state is equal to that when the lock is held: nobody can
+change it in between. Objects are equal in whatever order their fields are; numbers are equal
+if they are written alike. An empty text stands for no state. If the state is another, the
+exit code is 79 and nothing is written.`,
+		Example: `  # A number, an object, a text
+  kubectl dlock set counter 1
+  kubectl dlock set orders '{"shard": 3}'
+  kubectl dlock set greeting '"hello"'
+
+  # From a file, or from standard input
+  echo '{"shard": 4}' | kubectl dlock set orders -f -
+
+  # Only if nobody has written anything else
+  kubectl dlock set counter 2 --if-value 1`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			want := 2
+			if cmd.Flags().Changed("filename") {
+				want = 1
+			}
+			if len(args) != want {
+				return usage("set takes a KEY and either a VALUE or -f FILE, got %d arguments: see \"%s --help\"", len(args), cmd.CommandPath())
+			}
+			return nil
+		},
+		ValidArgsFunction: o.completeKey,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s.compares = cmd.Flags().Changed("if-value")
+			return s.run(cmd.Context(), args[0], args[1:])
+		},
+	}
+	s.hold.bind(cmd)
+	flags := cmd.Flags()
+	flags.BoolVar(&s.try, "try", false, "Do not wait for the lock.")
+	flags.StringVarP(&s.file, "filename", "f", "", "The file with the value; - is standard input.")
+	flags.StringVar(&s.condition, "if-value", "", "Write only if the state is equal to this JSON; empty: only if there is none.")
+	return cmd
+}
+
+func (s *set) run(ctx context.Context, key string, args []string) error {
+	value, err := s.value(args)
+	if err != nil {
+		return err
+	}
+	if s.compares && s.condition != "" && !json.Valid([]byte(s.condition)) {
+		return noJSON("--if-value", []byte(s.condition))
+	}
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	held, err := s.acquire(ctx, s.options, c, key)
+	if err != nil {
+		return err
+	}
+	differs := s.differs(held)
+	if differs == nil {
+		held.Update(value)
+	}
+	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	return errors.Join(differs, held.Release(release))
+}
+
+// value is what to write.
+func (s *set) value(args []string) (json.RawMessage, error) {
+	what := "VALUE"
+	var text []byte
+	var err error
+	switch {
+	case len(args) > 0:
+		text = []byte(args[0])
+	case s.file == "-":
+		what = "standard input"
+		text, err = io.ReadAll(s.In)
+	default:
+		what = s.file
+		text, err = os.ReadFile(s.file)
+	}
+	if err != nil {
+		return nil, usage("the value cannot be read: %w", err)
+	}
+	if !json.Valid(text) {
+		return nil, noJSON(what, text)
+	}
+	return text, nil
+}
+
+// differs is the error of a state that is not as --if-value has it.
+func (s *set) differs(held *kubelock.Held[json.RawMessage]) error {
+	if !s.compares {
+		return nil
+	}
+	now := "there is none"
+	if held.Exists() {
+		now = fmt.Sprintf("it is %.200s", held.Value())
+	}
+	if held.Exists() == (s.condition != "") && (!held.Exists() || equalJSON(held.Value(), []byte(s.condition))) {
+		return nil
+	}
+	return &exitError{code: exitDiffers, err: fmt.Errorf("the state of %q is not as --if-value has it, %s: nothing was written", held.Key(), now)}
+}
+
+// equalJSON compares two valid texts.
+func equalJSON(a, b []byte) bool {
+	var values [2]any
+	for i, text := range [][]byte{a, b} {
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.UseNumber() // Large numbers would be rounded.
+		if d.Decode(&values[i]) != nil {
+			return false
+		}
+	}
+	return reflect.DeepEqual(values[0], values[1])
+}
+
+// noJSON is the error of a text that should be JSON.
+func noJSON(what string, text []byte) error {
+	return &exitError{code: exitData, err: fmt.Errorf("%s is no JSON: %.60q; text needs quotes of its own, as '\"text\"'", what, text)}
+}

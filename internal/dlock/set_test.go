@@ -1,0 +1,129 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package dlock_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/pkg/kubelock"
+)
+
+func TestSet(t *testing.T) {
+	t.Parallel()
+	for _, backend := range kinds {
+		t.Run(string(backend), func(t *testing.T) {
+			t.Parallel()
+			ns := env.Namespace(t)
+			lock := kubelock.NewLock[json.RawMessage](of(t, ns, backend, "me"), "a/Key")
+			state := func(want string) {
+				t.Helper()
+				s, err := lock.Get(within(t, patience))
+				if err != nil || string(s.Value) != want || s.Held {
+					t.Errorf("the state is %+v, %v; want %s and a free lock", s, err, want)
+				}
+			}
+			set := func(input string, args ...string) result {
+				cmd := command(t, ns, append([]string{"set", "--backend", string(backend), "a/Key"}, args...)...)
+				cmd.Stdin = strings.NewReader(input)
+				return finish(t, cmd)
+			}
+			set("", "1", "--if-value", "1").want(t, 79, "there is none", "nothing was written")
+			set("", `{"a": 1, "b": 12345678901234567890}`, "--if-value", "").want(t, 0)
+			state(`{"a":1,"b":12345678901234567890}`)
+			set("", "3", "--if-value", "").want(t, 79, `it is {"a":1,`)
+			set("", "3", "--if-value", `{"a": 1, "b": 12345678901234567891}`).want(t, 79)
+			state(`{"a":1,"b":12345678901234567890}`)
+			set("", `"text"`, "--if-value", `{"b": 12345678901234567890, "a": 1}`).want(t, 0)
+			state(`"text"`)
+			set("[1,\n 2]\n", "-f", "-").want(t, 0)
+			state(`[1,2]`)
+			file := filepath.Join(t.TempDir(), "value")
+			if err := os.WriteFile(file, []byte("null\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			set("", "-f", file).want(t, 0)
+			state(`null`)
+			set("", "4", "--if-value", "").want(t, 79, "it is null")
+		})
+	}
+}
+
+func TestSetRefuses(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	hold(t, ns, "taken")
+	for _, tt := range []struct {
+		args []string
+		code int
+		err  string
+	}{
+		{[]string{"taken", "1", "--try"}, 75, `held by "somebody"`},
+		{[]string{"taken", "1", "--timeout", "300ms"}, 75, "not acquired"},
+		{[]string{"k", "text"}, 65, "quotes of its own"},
+		{[]string{"k", "1 2"}, 65, "no JSON"},
+		{[]string{"k", "1", "--if-value", "{"}, 65, "--if-value"},
+		{[]string{"k", "-f", "/no/such/file"}, 64, "cannot be read"},
+		{[]string{"k"}, 64, "either a VALUE or -f"},
+		{[]string{"k", "1", "-f", "-"}, 64, "either a VALUE or -f"},
+		{[]string{"", "1"}, 64, "empty"},
+		{[]string{"k", "1", "--duration", "0s"}, 64, "--duration"},
+	} {
+		dlock(t, ns, append([]string{"set"}, tt.args...)...).want(t, tt.code, tt.err)
+	}
+	cmd := command(t, ns, "set", "k", "-f", "-")
+	cmd.Stdin = strings.NewReader(`"` + strings.Repeat("x", v1alpha1.MaxValueBytes) + `"`)
+	finish(t, cmd).want(t, 65, "too large")
+	if spec := object(t, ns, "k").Spec; spec.Holder != nil || spec.Value != nil {
+		t.Errorf("a state that is too large leaves %+v", spec)
+	}
+}
+
+// TestSetIfValueCompares has many processes count with no other lock around them.
+func TestSetIfValueCompares(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	const clients = 8
+	var won, differ int
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Go(func() {
+			r := dlock(t, ns, "set", "k", strconv.Itoa(i), "--if-value", "")
+			mu.Lock()
+			defer mu.Unlock()
+			switch r.code {
+			case 0:
+				won++
+			case 79:
+				differ++
+			default:
+				t.Errorf("exit code %d: %s", r.code, r.err)
+			}
+		})
+	}
+	wg.Wait()
+	if won != 1 || differ != clients-1 {
+		t.Errorf("%d have written and %d found that another had, want 1 and %d", won, differ, clients-1)
+	}
+}

@@ -1,0 +1,141 @@
+//go:build unix
+
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package dlock_test
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/creack/pty"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+)
+
+// onTerminal starts a script below the plugin on a terminal of its own.
+func onTerminal(t *testing.T, ns, script string) (r *running, keyboard *os.File) {
+	t.Helper()
+	return atTerminal(t, command(t, ns, "run", "k", "--", "sh", "-c", script))
+}
+
+// atTerminal starts the plugin on a terminal of its own.
+func atTerminal(t *testing.T, cmd *exec.Cmd) (r *running, keyboard *os.File) {
+	t.Helper()
+	r = &running{Cmd: cmd, output: &output{}}
+	keyboard, err := pty.Start(r.Cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := make(chan struct{})
+	go func() {
+		defer close(shown)
+		_, _ = io.Copy(r.output, keyboard) // It ends when nobody has the terminal any more.
+	}()
+	t.Cleanup(func() {
+		_ = keyboard.Close()
+		<-shown
+	})
+	return r, keyboard
+}
+
+// press types.
+func press(t *testing.T, keyboard io.Writer, keys string) {
+	t.Helper()
+	if _, err := io.WriteString(keyboard, keys); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTerminalInput has a command read from the keyboard, which only a process group in
+// the foreground may do, and ignore Ctrl-Z.
+func TestTerminalInput(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	r, keyboard := onTerminal(t, ns, `echo begun; read line; echo "read <$line>"; exit 4`)
+	r.until(t, "begun")
+	press(t, keyboard, "\x1ahello\n")
+	r.until(t, "read <hello>")
+	r.end(t, 4)
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// TestTerminalInterrupt presses Ctrl-C, which the terminal sends to the command and not to
+// the plugin.
+func TestTerminalInterrupt(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	r, keyboard := onTerminal(t, ns, `trap 'echo cleaning up; exit 5' INT; echo begun; while :; do sleep 1000; done`)
+	r.until(t, "begun")
+	press(t, keyboard, "\x03")
+	r.end(t, 5)
+	r.until(t, "cleaning up")
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// TestTerminalInterruptsTheScript presses Ctrl-C, of which only the command learns from
+// the terminal: the script around the plugin shall end, too, as it does without a plugin.
+func TestTerminalInterruptsTheScript(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	inner := command(t, ns, "run", "k", "--", "sh", "-c", "echo begun; exec sleep 1000")
+	outer := exec.CommandContext(within(t, 2*patience), "bash", append([]string{"-c", `"$@"; echo went on with $?`, "script"}, inner.Args...)...)
+	outer.Env = inner.Env
+	r, keyboard := atTerminal(t, outer)
+	r.until(t, "begun")
+	press(t, keyboard, "\x03")
+	_ = r.Wait() // Its state tells.
+	if s, ok := r.ProcessState.Sys().(syscall.WaitStatus); !ok || !s.Signaled() || s.Signal() != syscall.SIGINT {
+		t.Errorf("the script ended with %v: %s", r.ProcessState, r.output)
+	}
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// TestTerminalPipeline leaves the keyboard to a pager, and tells the command so.
+func TestTerminalPipeline(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	inner := command(t, ns, "run", "k", "--", "sh", "-c", "read line </dev/tty || echo no keyboard")
+	outer := exec.CommandContext(within(t, 2*patience), "bash",
+		append([]string{"-c", `"$@" | { read line; echo "$line, begun"; read key </dev/tty; echo "pressed <$key>"; }`, "script"}, inner.Args...)...)
+	outer.Env = inner.Env
+	r, keyboard := atTerminal(t, outer)
+	r.until(t, "no keyboard, begun")
+	press(t, keyboard, "q\n")
+	r.until(t, "pressed <q>")
+	r.end(t, 0)
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// TestTerminalInterruptIsIgnored presses Ctrl-C where the script around the plugin ignores
+// it: the plugin ends with its command, and the script goes on.
+func TestTerminalInterruptIsIgnored(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	inner := command(t, ns, "run", "k", "--", "sh", "-c", "echo begun; exec sleep 1000")
+	outer := exec.CommandContext(within(t, 2*patience), "bash", append([]string{"-c", `trap '' INT; "$@"; echo went on with $?`, "script"}, inner.Args...)...)
+	outer.Env = inner.Env
+	r, keyboard := atTerminal(t, outer)
+	r.until(t, "begun")
+	press(t, keyboard, "\x03")
+	r.until(t, "went on with 130")
+	r.end(t, 0)
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
