@@ -26,9 +26,10 @@ demo: ## Show the lock at work on a real API server: workers, a crash, expiry, c
 	@bin/demo --assets "$$(bin/controlplane)" $(if $(KEEP),--keep)
 
 .PHONY: test
-test: sim-short $(if $(filter ./... ./charts%,$(PACKAGES)),helm) ## Run every test against a real API server, with the race detector; the simulation, short.
+test: sim-short chaos-short $(if $(filter ./... ./charts%,$(PACKAGES)),helm) ## Run every test against a real API server, with the race detector; the simulation, short.
 	@assets="$$(go run ./hack/controlplane)"; \
 	KUBEBUILDER_ASSETS="$$assets" go test -race -timeout 20m $(GOTESTFLAGS) $(PACKAGES)
+	go -C hack/chaos test ./...
 
 ##@ Development
 
@@ -85,6 +86,35 @@ sim-short:
 sim-mutants: ## Plant each fault in the code and let the simulation find it.
 	go test ./internal/simulation -count=1 -timeout 30m -run TestMutants -within 2000 -v
 
+MINUTES ?= 20
+LENGTH  ?= $(MINUTES)m
+CHAOS = bin/chaos --assets "$$(go run ./hack/controlplane)" --length $(LENGTH) $(if $(SEED),--seed $(SEED)) $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep)
+
+.PHONY: chaos
+chaos: chaos-programs ## Let faults happen to a real control plane for MINUTES=20, and check all histories (SEED=n, ONLY=faults, KEEP=1).
+	@$(CHAOS)
+
+.PHONY: chaos-short
+chaos-short: LENGTH = 45s
+chaos-short: chaos-programs
+	@$(CHAOS)
+
+.PHONY: chaos-mutants
+chaos-mutants: chaos-programs ## Plant each fault that needs a real server, and let the chaos run find it (MUTANT=part of its name).
+	@go build -C hack/chaos -o ../../bin/chaos-mutants ./mutants
+	@bin/chaos-mutants --assets "$$(go run ./hack/controlplane)" --only "$(MUTANT)"
+
+.PHONY: fencing-demo
+fencing-demo: ## Show a paused holder spoil an unfenced store, and the fenced store refuse it.
+	@go build -o bin/ ./hack/fencing-demo
+	@bin/fencing-demo --assets "$$(go run ./hack/controlplane)"
+
+.PHONY: chaos-programs
+chaos-programs:
+	@go build -o bin/ ./cmd/reaper
+	@go build -C hack/chaos -o ../../bin/chaos .
+	@go build -C hack/chaos -o ../../bin/chaos-client ./client
+
 .PHONY: bench
 bench: ## Measure beside bare updates and other locks, into bench/out (CASE=name, QUICK=1 in under 90 s).
 	@go build -C hack/bench -o ../../bin/bench .
@@ -115,7 +145,7 @@ verify-fmt: ## Check that the Go code is formatted and has its licence header.
 
 .PHONY: verify-mod
 verify-mod: ## Check that every go.mod and go.sum is tidy.
-	@for dir in . hack/tools hack/lint hack/helm hack/monitoring hack/bench hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
+	@for dir in . hack/tools hack/lint hack/helm hack/monitoring hack/bench hack/chaos hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
 
 .PHONY: verify-generate
 verify-generate: controller-gen ## Check that generated files are up to date.
@@ -144,11 +174,13 @@ verify-monitoring: ## Check the alerts, and when they fire, and the manifests fo
 vet: ## Run go vet.
 	go vet ./...
 	go -C hack/bench vet ./...
+	go -C hack/chaos vet ./...
 
 .PHONY: lint
 lint: golangci-lint ## Run golangci-lint, the Kubernetes API linter included.
 	$(GOLANGCI_LINT) run ./...
 	cd hack/bench && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
+	cd hack/chaos && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
 
 .PHONY: vulncheck
 vulncheck: ## Check for known vulnerabilities, where the database can be reached.
@@ -167,6 +199,20 @@ image: ## Build the reaper's image with Docker's buildx into bin/reaper.tar; PUS
 	@mkdir -p bin
 	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build --platform "$(PLATFORMS)" --tag "$(IMAGE)" \
 		--output "$(if $(PUSH),type=image$(comma)push=true,type=oci$(comma)dest=bin/reaper.tar),rewrite-timestamp=true" .
+
+DLOCK_IMAGE ?= ghcr.io/kubelock/dlock:v0.1.0
+
+.PHONY: image-dlock
+image-dlock: ## Build the kubectl plugin's image into bin/dlock.tar; PUSH=1 pushes it instead (DLOCK_IMAGE=name, PLATFORMS=list).
+	@mkdir -p bin
+	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build --target dlock --platform "$(PLATFORMS)" --tag "$(DLOCK_IMAGE)" \
+		--output "$(if $(PUSH),type=image$(comma)push=true,type=oci$(comma)dest=bin/dlock.tar),rewrite-timestamp=true" .
+
+ARCHIVES ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64
+
+.PHONY: archives
+archives: ## Build the kubectl plugin's archives for krew into bin/archives (ARCHIVES=list of platforms).
+	@hack/archives.sh $(ARCHIVES)
 
 comma := ,
 

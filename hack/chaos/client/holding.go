@@ -1,0 +1,156 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/kubelock/kubelock/hack/chaos/history"
+	"github.com/kubelock/kubelock/pkg/kubelock"
+)
+
+// holding is a hold, and what is noted of it.
+type holding struct {
+	*kubelock.Held[history.State]
+	program *program
+	entry   history.Entry // of its acquisition
+	done    chan struct{}
+}
+
+func (p *program) called(op, kind, key, hold string) history.Entry {
+	return history.Entry{Process: p.name, ID: p.id(), Op: op, Kind: kind, Key: key, Hold: hold}
+}
+
+func (p *program) call(e history.Entry) {
+	e.At, e.Is = history.Now(), history.Call
+	p.journal.Note(e)
+}
+
+func (p *program) returned(e history.Entry) {
+	e.At, e.Is = history.Now(), history.Return
+	p.journal.Note(e)
+}
+
+// alive notes that the hold of a Do has been alive until now, if it has. That its context
+// has not ended yet says so only if it has not ended a moment later, either: a process that
+// was stopped wakes up with all its timers due, and this may run before theirs.
+func (p *program) alive(hold string, work context.Context, began int64) { //nolint:revive // The context is what is looked at.
+	now := history.Now()
+	if now-began > int64(p.lease/2) {
+		select {
+		case <-work.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	if work.Err() == nil {
+		p.journal.Note(history.Entry{At: now, Is: history.Alive, Process: p.name, Hold: hold, Deadline: now})
+	}
+}
+
+// acquire notes what an acquisition comes to. It returns nil if there is no hold.
+func (p *program) acquire(ctx context.Context, c *kubelock.Client, kind, key string, patience time.Duration, try bool, opts ...kubelock.Option) *holding {
+	return p.acquireAs(ctx, c, p.called(history.Acquire, kind, key, ""), patience, try, opts...)
+}
+
+func (p *program) acquireAs(ctx context.Context, c *kubelock.Client, e history.Entry, patience time.Duration, try bool, opts ...kubelock.Option) *holding {
+	e.Timeout = int64(patience)
+	p.call(e)
+	lock := kubelock.NewLock[history.State](c, e.Key)
+	acquire := lock.Acquire
+	if try {
+		acquire = lock.TryAcquire
+	}
+	held, err := acquire(ctx, opts...)
+	e.Outcome, e.Err = outcomeOf(err)
+	if err != nil {
+		p.returned(e)
+		return nil
+	}
+	e.LockID, e.Token, e.Client = held.ID(), held.Token(), history.ClientOf(held.ID())
+	e.Read, e.Deadline = held.Value().Write, history.In(held.Deadline())
+	p.returned(e)
+	h := &holding{held, p, e, make(chan struct{})}
+	go h.watch()
+	return h
+}
+
+// slack is what a program may be late by to hear that its lease is over.
+const slack = time.Second
+
+// watch notes a context that goes on after the deadline. A process that was stopped
+// wakes up with all its timers due; so it looks once more a moment later.
+func (h *holding) watch() {
+	for {
+		deadline := h.Deadline()
+		select {
+		case <-h.done:
+			return
+		case <-h.Context().Done():
+			return
+		case <-time.After(time.Until(deadline) + slack):
+		}
+		if h.Deadline().After(deadline) {
+			continue
+		}
+		select {
+		case <-h.Context().Done():
+		case <-h.done:
+		case <-time.After(slack):
+			if !h.Deadline().After(deadline) {
+				e := h.entry
+				e.At, e.Is, e.Deadline = history.Now(), history.Late, history.In(deadline)
+				h.program.journal.Note(e)
+			}
+		}
+		return
+	}
+}
+
+// save writes the state and keeps the lock.
+func (h *holding) save() {
+	p := h.program
+	e := p.called(history.Save, h.entry.Kind, h.entry.Key, h.entry.ID)
+	e.Write = p.id()
+	h.Update(history.State{Count: h.Value().Count + 1, Write: e.Write})
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	p.call(e)
+	e.Outcome, e.Err = outcomeOf(h.Save(ctx))
+	e.Deadline = history.In(h.Deadline())
+	p.returned(e)
+}
+
+// release releases, with a new state if writes is set.
+func (h *holding) release(writes bool) {
+	p := h.program
+	e := p.called(history.Release, h.entry.Kind, h.entry.Key, h.entry.ID)
+	if writes {
+		e.Write = p.id()
+		h.Update(history.State{Count: h.Value().Count + 1, Write: e.Write})
+	}
+	now := history.Now()
+	deadline := history.In(h.Deadline())
+	p.journal.Note(history.Entry{At: now, Is: history.Alive, Process: p.name, Hold: h.entry.ID, Deadline: deadline})
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	p.call(e)
+	err := h.Release(ctx)
+	close(h.done)
+	e.Outcome, e.Err = outcomeOf(err)
+	p.returned(e)
+}

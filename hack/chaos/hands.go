@@ -1,0 +1,124 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/kubelock/kubelock/hack/chaos/checks"
+	"github.com/kubelock/kubelock/hack/chaos/history"
+)
+
+// What people do by hand to locks in use.
+
+// hand does something by kubectl.
+func (r *run) hand(ctx context.Context, h checks.Hand, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	h.From, h.To = history.Now(), history.Never-late
+	r.mu.Lock()
+	i := len(r.hands)
+	r.hands = append(r.hands, h)
+	r.mu.Unlock()
+	err := do(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hands[i].To = history.Now()
+	if err != nil { // It may be done later still.
+		r.hands[i].To += int64(10 * time.Second)
+	}
+	return err
+}
+
+const late = int64(time.Minute)
+
+// someLock is a lock in use.
+func (r *run) someLock(p planned) (history.Lock, error) {
+	var held []history.Lock
+	for lock, v := range r.recorder.Newest() {
+		if v.Holder != nil {
+			held = append(held, lock)
+		}
+	}
+	if len(held) == 0 {
+		return history.Lock{}, errors.New("no lock is held")
+	}
+	return held[p.target%len(held)], nil
+}
+
+var resources = map[string]string{
+	history.DistributedLocks: "distributedlocks.kubelock.dev", history.Leases: "leases.coordination.k8s.io", history.ConfigMaps: "configmaps",
+}
+
+func kubectlDelete(ctx context.Context, r *run, p planned) (string, error) {
+	lock, err := r.someLock(p)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprint(lock), r.hand(ctx, checks.Hand{What: "delete", Kind: lock.Kind, Key: lock.Key}, func(ctx context.Context) error {
+		_, err := r.cluster.Kubectl(ctx, nil, "delete", resources[lock.Kind], lock.Key, "-n", history.Namespace, "--wait=false")
+		return err
+	})
+}
+
+func kubectlEdit(ctx context.Context, r *run, p planned) (string, error) {
+	lock, err := r.someLock(p)
+	if err != nil {
+		return "", err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	what := []string{"free", "note"}[p.dice%2]
+	return what + " " + fmt.Sprint(lock), r.hand(ctx, checks.Hand{What: "edit", Kind: lock.Kind, Key: lock.Key}, func(ctx context.Context) error {
+		_, err := r.cluster.Kubectl(ctx, []string{"KUBE_EDITOR=" + self + " --edit=" + what}, "edit", resources[lock.Kind], lock.Key, "-n", history.Namespace)
+		return err
+	})
+}
+
+func renewCRD(ctx context.Context, r *run, p planned) (string, error) {
+	err := r.hand(ctx, checks.Hand{What: "renew CRD", Kind: history.DistributedLocks}, func(ctx context.Context) error {
+		_, err := r.cluster.Kubectl(ctx, nil, "delete", "-f", crd, "--timeout=10s", "--ignore-not-found")
+		sleep(ctx, p.lasts)
+		return r.created(ctx, err)
+	})
+	return fmt.Sprintf("for %v", p.lasts), err
+}
+
+// created creates the kind again, whatever became of its deletion.
+func (r *run) created(ctx context.Context, deleted error) error {
+	err := r.again(ctx, func() error {
+		if _, err := r.cluster.Kubectl(ctx, nil, "apply", "-f", crd); err != nil {
+			return err
+		}
+		_, err := r.cluster.Kubectl(ctx, nil, "wait", "--for=condition=Established", "--timeout=5s", "crd/distributedlocks.kubelock.dev")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return deleted
+}
+
+func renewNamespace(ctx context.Context, r *run, _ planned) (string, error) {
+	return "", r.hand(ctx, checks.Hand{What: "renew namespace"}, r.renewNamespace)
+}
