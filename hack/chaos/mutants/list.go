@@ -33,9 +33,12 @@ type mutant struct {
 // mutants are faults in the code that need a real server, or real processes, to do harm.
 var mutants = []mutant{
 	{
-		name: "a holder's write without its preconditions", file: "internal/store/distributedlocks.go",
-		old: `p.test(holderPath+"/lockID", stored.Spec.Holder.LockID)
-	p.test(holderPath+"/renewTime", stored.Spec.Holder.RenewTime)`,
+		// In a ConfigMap: of a DistributedLock, the CRD's rules about tokens refuse what a write
+		// without its preconditions would do.
+		name: "a holder's write without its preconditions", file: "internal/store/configmaps.go",
+		old: `testAnnotation(p, stored.Annotations, holderAnnotation)
+	testQueue(p, stored.Annotations, to.Waiters)
+	obj`, new: `obj`,
 		faults: "late-requests",
 	},
 	{
@@ -98,10 +101,5 @@ var mutants = []mutant{
 		old: `return version + 1, nil`, new: `_ = version
 	return r.Transitions + 1, nil`,
 		faults: "kubectl-delete,renew-crd,renew-namespace",
-	},
-	{
-		name: "a deadline that counts from the answer", file: "pkg/kubelock/claim.go",
-		old: `return t.sent, true`, new: `return a.client.now(), true`,
-		faults: "slow-link,pause-client-long,pause-holder",
 	},
 }
