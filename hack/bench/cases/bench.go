@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -169,16 +170,16 @@ func (b *Bench) run(ctx context.Context, l load) (_ outcome, err error) {
 	if err := worker.Each(workers, func(_ int, p *worker.Process) error { return p.Open(b.client(l)) }); err != nil {
 		return outcome{}, fmt.Errorf("%s: %w", l.subject, err)
 	}
-	return loop(workers, l)
+	return loop(ctx, workers, l)
 }
 
-// loop lets workers that have opened their clients go through the load. It is measured
-// when each caller has gone through a cycle, or has waited for half a window and a second.
-func loop(workers []*worker.Process, l load) (outcome, error) {
-	o := outcome{load: l, answers: make([]worker.Answer, len(workers))}
+// loop lets workers that have opened their clients go through the load, and measures it
+// when they are warm.
+func loop(ctx context.Context, workers []*worker.Process, l load) (outcome, error) {
+	o := outcome{load: l, answers: make([]worker.Answer, len(workers)), started: worker.Now()}
 	err := worker.Each(workers, func(_ int, p *worker.Process) error { return p.Start(l.critical) })
 	if err == nil {
-		err = worker.Each(workers, func(_ int, p *worker.Process) error { return p.Begun(l.window/2 + time.Second) })
+		o.cold, err = warmUp(ctx, workers, l)
 	}
 	if err == nil {
 		o.begin = worker.Now().Add(20 * time.Millisecond) // When the last worker has heard of it.
@@ -192,6 +193,37 @@ func loop(workers []*worker.Process, l load) (outcome, error) {
 		return o, fmt.Errorf("%s: %w", l.subject, err)
 	}
 	return o, nil
+}
+
+// warmUp waits until each caller has gone through its first cycles. It gives up if no
+// caller has come closer to that in half a window and a second, as where some are starved,
+// and after four windows. It returns how many of these cycles are missing then.
+func warmUp(ctx context.Context, workers []*worker.Process, l load) (int, error) {
+	start := time.Now()
+	progress, least := start, math.MaxInt
+	for {
+		cold := make([]int, len(workers))
+		err := worker.Each(workers, func(i int, p *worker.Process) error {
+			answer, err := p.Cold()
+			cold[i] = answer.Cold
+			return err
+		})
+		sum := 0
+		for _, n := range cold {
+			sum += n
+		}
+		if sum < least {
+			progress, least = time.Now(), sum
+		}
+		if err != nil || sum == 0 || time.Since(progress) > l.window/2+time.Second || time.Since(start) > 4*l.window+time.Second {
+			return sum, err
+		}
+		select {
+		case <-ctx.Done():
+			return sum, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // inTurn is names in the order of a round: each begins with another one.

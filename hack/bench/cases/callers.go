@@ -83,7 +83,7 @@ func keys(ctx context.Context, b *Bench) error {
 	for range b.rounds(4) {
 		rates := map[string]float64{}
 		for i, subject := range names {
-			o, err := loop(workers[i:i+1], loads[i])
+			o, err := loop(ctx, workers[i:i+1], loads[i])
 			if err != nil {
 				return err
 			}

@@ -117,6 +117,9 @@ func (b *Bench) contended(name string, o outcome, callers int, bare, delivered f
 	b.Results.Add(name, subject, "requests", perCycle, o.each(o.counts().Requests()))
 	b.Results.Add(name, subject, "conflicts", perCycle, o.each(o.counts().Conflicts))
 	b.Results.Add(name, subject, "events", perCycle, o.each(o.counts().Events))
+	if o.cold == 0 {
+		b.Results.Add(name, subject, "until all are warm", "s", o.begin.Since(o.started).Seconds())
+	}
 	if len(o.answers) > 1 {
 		b.Results.Add(name, subject, "Jain", "", o.jain())
 	}

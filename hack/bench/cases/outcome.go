@@ -27,9 +27,10 @@ import (
 
 // outcome is what the workers of a load have told.
 type outcome struct {
-	load       load
-	begin, end worker.Instant
-	answers    []worker.Answer
+	load                load
+	started, begin, end worker.Instant
+	cold                int // cycles that were missing at begin until all callers were warm
+	answers             []worker.Answer
 }
 
 // counted are the cycles of a worker that ended within the time that is measured.

@@ -21,10 +21,15 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kubelock/kubelock/hack/bench/subjects"
 )
+
+// warm is after how many cycles a caller goes on as it would for ever: it has queued, has
+// come back, and its client has seen that.
+const warm = 3
 
 // loop is callers that repeat their cycle, each over its own locks.
 type loop struct {
@@ -36,25 +41,23 @@ type loop struct {
 // turn is what one caller has done. It is the caller's own until that has stopped.
 type turn struct {
 	cycles  []Cycle
-	waiting Instant       // since when it waited at the end
-	first   chan struct{} // closed after its first cycle
+	waiting Instant // since when it waited at the end
 	err     error
+
+	done atomic.Int64 // cycles, for others to see; warm at least when it has stopped
 }
 
 func startLoop(ctx context.Context, locks [][]subjects.Lock, critical time.Duration) *loop {
 	ctx, cancel := context.WithCancel(ctx)
 	l := &loop{turns: make([]turn, len(locks)), cancel: cancel}
 	for i := range l.turns {
-		l.turns[i].first = make(chan struct{})
 		l.callers.Go(func() { l.turns[i].run(ctx, locks[i], critical) })
 	}
 	return l
 }
 
 func (t *turn) run(ctx context.Context, locks []subjects.Lock, critical time.Duration) {
-	var once sync.Once
-	begun := func() { once.Do(func() { close(t.first) }) }
-	defer begun() // An error is told at the end.
+	defer t.done.Add(warm) // An error is told at the end.
 	for n := 0; ctx.Err() == nil; n++ {
 		c := Cycle{Asked: Now()}
 		held, err := locks[n%len(locks)].Acquire(ctx)
@@ -76,7 +79,7 @@ func (t *turn) run(ctx context.Context, locks []subjects.Lock, critical time.Dur
 		}
 		c.Done = Now()
 		t.cycles = append(t.cycles, c)
-		begun()
+		t.done.Add(1)
 	}
 }
 
@@ -90,16 +93,12 @@ func stay(ctx context.Context, d time.Duration) {
 	}
 }
 
-// begun waits until each caller has gone through a cycle, but not for longer than that.
-func (l *loop) begun(patience time.Duration) {
-	over := time.After(patience)
+// cold is how many cycles callers still have to go through until each is warm.
+func (l *loop) cold() (cycles int) {
 	for i := range l.turns {
-		select {
-		case <-l.turns[i].first:
-		case <-over:
-			return
-		}
+		cycles += max(warm-int(l.turns[i].done.Load()), 0)
 	}
+	return cycles
 }
 
 // measure counts in the window, and ends the loop with it.

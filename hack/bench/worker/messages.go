@@ -60,6 +60,7 @@ type Answer struct {
 	Error string `json:",omitempty"`
 
 	// Of a loop.
+	Cold    int             `json:",omitempty"` // cycles until all callers are warm
 	Cycles  []Cycle         `json:",omitempty"`
 	Waiting []Instant       `json:",omitempty"` // since when callers waited at the end
 	Counts  subjects.Counts // between begin and end

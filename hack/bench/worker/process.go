@@ -111,11 +111,9 @@ func (p *Process) Start(critical time.Duration) error {
 	return err
 }
 
-// Begun returns when each caller has gone through a cycle, or its patience is over.
-func (p *Process) Begun(patience time.Duration) error {
-	_, err := p.ask(ask{Op: "begun", Patience: patience})
-	return err
-}
+// Cold asks how many cycles the callers still have to go through until each goes on as it
+// would for ever.
+func (p *Process) Cold() (Answer, error) { return p.ask(ask{Op: "cold"}) }
 
 // Measure measures the callers' cycles in a window, at whose end they stop.
 func (p *Process) Measure(w Window) (Answer, error) { return p.ask(ask{Op: "measure", Window: &w}) }

@@ -85,9 +85,8 @@ func (w *serving) answer(ctx context.Context, question ask) (Answer, error) {
 	case "start":
 		w.loop = startLoop(ctx, w.locks, question.Critical)
 		return Answer{}, nil
-	case "begun":
-		w.loop.begun(question.Patience)
-		return Answer{}, nil
+	case "cold":
+		return Answer{Cold: w.loop.cold()}, nil
 	case "measure":
 		answer, err := w.loop.measure(*question.Window, w.meter)
 		w.loop = nil
