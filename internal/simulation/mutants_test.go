@@ -58,7 +58,7 @@ var mutants = []mutant{
 		`for _, t := range a.attempts {`, `for _, t := range a.attempts[max(0, len(a.attempts)-1):] {
 		return t.sent, true`},
 	{"a grant that counts from when it is seen", "pkg/kubelock/claim.go",
-		`return a.bound(), false`, `return a.client.now(), false`},
+		`return a.givenFrom(r.Holder), false`, `return a.client.now(), false`},
 	{"a grant that counts from a read which has shown it", "pkg/kubelock/contest.go",
 		`if !a.mine(r) {
 		a.without`, `{

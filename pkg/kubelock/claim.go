@@ -211,7 +211,7 @@ func (a *contest) sentFor(r protocol.Record) (sent time.Time, exact bool) {
 			return t.sent, true
 		}
 	}
-	return a.bound(), false
+	return a.givenFrom(r.Holder), false
 }
 
 // amend sends a change of the record as it was last seen.

@@ -56,9 +56,10 @@ type contest struct {
 	attempts []attempt
 	first    time.Time
 	// without is when the last read was sent that has shown the claim without the lock: if
-	// somebody gave it the lock, then later.
-	without time.Time
-	pace    pace
+	// somebody gave it the lock, then later. withoutUpper is before when it was by the
+	// server's clock; zero: nobody knows.
+	without, withoutUpper time.Time
+	pace                  pace
 	// inDoubt is set while a write may be committed, or have been, that takes or deletes
 	// the lock. Then base is the version that it was conditioned on, "" if there was none.
 	inDoubt bool
@@ -224,6 +225,27 @@ func (a *contest) bound() time.Time {
 	return a.first
 }
 
+// givenFrom is from when a lease counts that somebody else has begun for the claim. A write
+// may be under way for long: the read that has shown the lock without it may be later than
+// its stamp, from which others count. Those who know no server time count from when they
+// saw it.
+func (a *contest) givenFrom(h *protocol.Holder) time.Time {
+	from := a.bound()
+	if h.Source != protocol.Server {
+		return from
+	}
+	if a.withoutUpper.IsZero() {
+		return a.first
+	}
+	if late := a.withoutUpper.Sub(h.RenewTime); late > 0 {
+		from = from.Add(-late)
+	}
+	if from.Before(a.first) { // Whoever gives the lock has seen the claim before it takes the time.
+		return a.first
+	}
+	return from
+}
+
 // patience is how long a waiter relies on being told: about one lease. The watch
 // shows it what it is given, but not that the lock was deleted or freed by hand.
 func (a *contest) patience() time.Duration {
@@ -285,6 +307,7 @@ func (a *contest) read(ctx context.Context) error {
 	a.recalled = false
 	if !a.mine(r) {
 		a.without = sent
+		_, a.withoutUpper, _ = a.client.server.Bounds(sent)
 	}
 	// What was conditioned on another version cannot be committed any more. But where
 	// there was no object, there may be none again.

@@ -115,6 +115,52 @@ func TestReadBoundsAGrant(t *testing.T) {
 	})
 }
 
+// TestReadIsLaterThanAStamp has a waiter read while the write that gives it the lock is under
+// way. Others count from the stamp in that write, and so must the waiter, or renew first.
+func TestReadIsLaterThanAStamp(t *testing.T) {
+	t.Parallel()
+	for name, knows := range map[string]bool{"with server time": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server := kubelocktest.NewServer(t)
+				// The server's clock counts as exact: that is what the bound must do with.
+				cfg := kubelock.Config{MaxClockSkew: time.Millisecond}
+				held, err := kubelock.NewLock[string](server.NewClient(t, cfg), "k").Acquire(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				var slow atomic.Bool
+				server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+					if req.Method == http.MethodPatch && slow.CompareAndSwap(true, false) {
+						<-time.After(4 * time.Second)
+					}
+					resp, err := next.RoundTrip(req)
+					if err == nil && !knows {
+						resp.Header.Del("Date")
+					}
+					return resp, err
+				})
+				given := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, cfg), "k"))
+				synctest.Wait() // It queues.
+				slow.Store(true)
+				stamped := time.Now()
+				if err := held.Release(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				got := given.get(t)
+				const slack = time.Second // of a stamp, which is never too early
+				if end := got.Deadline(); end.After(stamped.Add(protocol.Grace+slack)) && end.Before(stamped.Add(20*time.Second)) {
+					t.Errorf("the lease ends %v after the time from which others count %v", end.Sub(stamped), protocol.Grace+slack)
+				}
+				if err := got.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 // TestIdleLockIsSeldomRead has clients wait for a lock that does not move: they read about
 // once a lease.
 func TestIdleLockIsSeldomRead(t *testing.T) {
