@@ -17,6 +17,8 @@ limitations under the License.
 package v1alpha1_test
 
 import (
+	"bytes"
+	"context"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,6 +26,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // kubectl runs kubectl. Its cache is the test's own, because that in the home folder
@@ -145,8 +149,27 @@ func TestKubectlGetShowsARenewalAheadOfItsTime(t *testing.T) {
 	}
 }
 
+// described waits until the API server describes its locks, which it does some time after
+// it serves them.
+func described(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	rest := env.Clientset(t).Discovery().RESTClient()
+	var doc []byte
+	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		var err error
+		doc, err = rest.Get().AbsPath("/openapi/v3/apis/kubelock.dev/v1alpha1").DoRaw(ctx)
+		return bytes.Contains(doc, []byte("/distributedlocks/{name}")), client.IgnoreNotFound(err)
+	})
+	if err != nil {
+		t.Fatalf("the API server does not describe its locks: %v: %s", err, doc)
+	}
+}
+
 func TestKubectlExplainDescribesTheFields(t *testing.T) {
 	t.Parallel()
+	described(t)
 	for path, want := range map[string]string{
 		"distributedlock":                   "the state that it guards",
 		"distributedlock.spec.objectExpiry": "The reaper then deletes the object",

@@ -116,7 +116,8 @@ func TestReadBoundsAGrant(t *testing.T) {
 }
 
 // TestReadIsLaterThanAStamp has a waiter read while the write that gives it the lock is under
-// way. Others count from the stamp in that write, and so must the waiter, or renew first.
+// way. Others count from the stamp in that write, and so must the waiter: whether it knows the
+// server's time half a second too late, or not at all.
 func TestReadIsLaterThanAStamp(t *testing.T) {
 	t.Parallel()
 	for name, knows := range map[string]bool{"with server time": true, "without": false} {
@@ -124,16 +125,21 @@ func TestReadIsLaterThanAStamp(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				server := kubelocktest.NewServer(t)
-				// The server's clock counts as exact: that is what the bound must do with.
-				cfg := kubelock.Config{MaxClockSkew: time.Millisecond}
+				cfg := kubelock.Config{MaxClockSkew: time.Millisecond, LockDuration: time.Hour}
+				<-time.After(990 * time.Millisecond) // A moment before the Date changes: the holder's stamps are exact.
 				held, err := kubelock.NewLock[string](server.NewClient(t, cfg), "k").Acquire(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
+				<-time.After(710 * time.Millisecond) // The waiter takes the time to be earlier by up to so much.
 				var slow atomic.Bool
+				read := make(chan time.Time, 9)
 				server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+					if req.Method == http.MethodGet && !req.URL.Query().Has("watch") {
+						read <- time.Now()
+					}
 					if req.Method == http.MethodPatch && slow.CompareAndSwap(true, false) {
-						<-time.After(4 * time.Second)
+						<-time.After(700 * time.Millisecond)
 					}
 					resp, err := next.RoundTrip(req)
 					if err == nil && !knows {
@@ -142,16 +148,24 @@ func TestReadIsLaterThanAStamp(t *testing.T) {
 					return resp, err
 				})
 				given := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, cfg), "k"))
-				synctest.Wait() // It queues.
+				<-read
+				<-time.After(1750 * time.Millisecond)
 				slow.Store(true)
 				stamped := time.Now()
 				if err := held.Release(t.Context()); err != nil {
 					t.Fatal(err)
 				}
+				at := (<-read).Sub(stamped)
+				for at <= 0 { // When it joined, it read more than once.
+					at = (<-read).Sub(stamped)
+				}
+				if at >= 700*time.Millisecond {
+					t.Fatalf("the waiter read %v after the stamp, which is not while the write was under way", at)
+				}
 				got := given.get(t)
-				const slack = time.Second // of a stamp, which is never too early
-				if end := got.Deadline(); end.After(stamped.Add(protocol.Grace+slack)) && end.Before(stamped.Add(20*time.Second)) {
-					t.Errorf("the lease ends %v after the time from which others count %v", end.Sub(stamped), protocol.Grace+slack)
+				const slack = 20 * time.Millisecond // of the stamp
+				if end := got.Deadline().Sub(stamped); end > protocol.Grace+slack {
+					t.Errorf("the lease ends %v after the stamp, from which others count %v", end, protocol.Grace)
 				}
 				if err := got.Release(t.Context()); err != nil {
 					t.Error(err)
