@@ -61,9 +61,6 @@ func (c *Client) compete(ctx context.Context, k key, w want) (h *hold, err error
 		if a, ok = c.turns.tryEnter(k.name); !ok {
 			return nil, &notAcquiredError{key: k.name, holder: c.identity}
 		}
-		if a != nil { // It was kept: what is known of the lock may be over.
-			a.known = false
-		}
 	} else {
 		var ahead int
 		if a, ahead, err = c.turns.enter(ctx, k.name, w.duration); err != nil {
@@ -73,7 +70,7 @@ func (c *Client) compete(ctx context.Context, k key, w want) (h *hold, err error
 	if a == nil {
 		a = newContest(c, k)
 	}
-	a.want, a.claim.Duration, a.expected = w, w.duration, false
+	a.want, a.claim.Duration, a.expected, a.recalled = w, w.duration, false, a.known
 	defer func() { // Also if the caller's decoding of the state panics.
 		if h != nil {
 			return

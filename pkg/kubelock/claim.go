@@ -141,6 +141,9 @@ func (a *contest) enter(ctx context.Context) (*hold, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubelock: %w", err)
 	}
+	if !exact && a.overtakes() {
+		return nil, a.refused()
+	}
 	a.given = a.given || !exact
 	needed := r.Holder.Duration / 2 // Less could end while a slow API server takes the release in.
 	if exact {

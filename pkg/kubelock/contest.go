@@ -66,7 +66,7 @@ type contest struct {
 	base    string
 	// watchesLock is set while the watch is of the lock, and not of what this client holds.
 	watchesLock bool
-	// recalled is set while the record is what an earlier release left, and may be old.
+	// recalled is set while the record is from before this caller's turn, and may be old.
 	recalled bool
 	// expected is set while no caller wants the lock, but one is likely to come soon.
 	expected bool
@@ -120,6 +120,18 @@ func (a *contest) leftOver(r protocol.Record) bool {
 	return r.Holder != nil && r.Holder.Client == a.claim.Client && r.Holder.Identity == a.claim.Identity
 }
 
+// overtakes reports whether others queue for the lock, whom a caller that does not queue
+// would overtake if it used the place that was kept for one that does.
+func (a *contest) overtakes() bool { return a.try && a.record.Contended(a.claim.Client) }
+
+// isLast reports whether no other client queues behind that place. What this client has
+// there is of calls that have ended.
+func (a *contest) isLast(place int) bool {
+	r := a.record
+	r.Waiters = r.Waiters[min(place+1, len(r.Waiters)):]
+	return !r.Contended(a.claim.Client)
+}
+
 // place is where the claim stands in the queue; the queue's length if it does not.
 func (a *contest) place() int {
 	return a.record.Place(func(lockID string) bool { return lockID == a.claim.LockID })
@@ -154,7 +166,7 @@ func (a *contest) begin(ctx context.Context) error {
 		return a.read(ctx)
 	}
 	switch {
-	case a.inDoubt:
+	case a.inDoubt, a.known && a.try: // It was kept: what is known of the lock may be over.
 		return a.read(ctx)
 	case a.known:
 		return nil
@@ -177,7 +189,7 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	switch {
 	case a.remove && !r.Exists():
 		return nil, errRemoved
-	case a.remove && a.mine(r) && len(r.Waiters) == 0:
+	case a.remove && a.mine(r) && !r.Contended(a.claim.Client):
 		return nil, a.removeObject(ctx)
 	case a.remove && a.mine(r):
 		return nil, a.removeState(ctx)
@@ -188,9 +200,12 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 		return nil, a.pass(ctx)
 	}
 	place := a.place()
+	if a.overtakes() {
+		place = len(r.Waiters)
+	}
 	available, remaining := a.client.judge().Available(r, a.seen, place)
 	switch {
-	case available && a.remove && r.Holder == nil && len(r.Waiters) <= place+1:
+	case available && a.remove && r.Holder == nil && a.isLast(place):
 		return nil, a.removeObject(ctx)
 	case available: // To delete the lock of a dead holder, too: a deletion does not say that its lease is over.
 		return nil, a.take(ctx, place)
@@ -227,8 +242,8 @@ func (a *contest) bound() time.Time {
 
 // givenFrom is from when a lease counts that somebody else has begun for the claim. A write
 // may be under way for long: the read that has shown the lock without it may be later than
-// its stamp, from which others count. Those who know no server time count from when they
-// saw it.
+// its stamp, from which others count. A stamp by a node's clock is none to count from: of
+// that, others count from when they have seen it, which is later than the read.
 func (a *contest) givenFrom(h *protocol.Holder) time.Time {
 	from := a.bound()
 	if h.Source != protocol.Server {
@@ -295,6 +310,7 @@ func (a *contest) read(ctx context.Context) error {
 	var r protocol.Record
 	var err error
 	sent := a.client.now()
+	_, upper, _ := a.client.server.Bounds(sent)
 	if a.try && !a.inDoubt { // Nothing to learn that would be worth a wait.
 		r, err = a.client.readOnce(ctx, a.key)
 	} else {
@@ -307,7 +323,7 @@ func (a *contest) read(ctx context.Context) error {
 	a.recalled = false
 	if !a.mine(r) {
 		a.without = sent
-		_, a.withoutUpper, _ = a.client.server.Bounds(sent)
+		a.withoutUpper = upper
 	}
 	// What was conditioned on another version cannot be committed any more. But where
 	// there was no object, there may be none again.

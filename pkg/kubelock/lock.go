@@ -151,7 +151,9 @@ func (l *Lock[T]) look(ctx context.Context, how func(*Client, context.Context, k
 }
 
 // Delete waits until nobody holds the lock and deletes its object, state and all. If
-// others queue behind it, it hands the lock to them without state instead.
+// other clients queue behind it, it hands the lock to them without state instead, and the
+// object stays. A client whose callers take the lock again and again may queue for the one
+// that it expects, who then need not come.
 // It queues as Acquire does, and has its errors; ErrUnknownOutcome means that ctx
 // ended while a deletion was under way. A lock without an object is deleted already.
 // Tokens go on to increase if the key is locked again.

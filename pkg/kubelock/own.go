@@ -93,7 +93,8 @@ func (c *Client) shown(r protocol.Record) {
 
 // takeBack removes what a claim that nobody needs any more has in the lock's object:
 // it hands a hold on, and leaves the queue. Until then it looks again and again for
-// what may be on its way. It gives up when the lease has ended anyway.
+// what may be on its way, but not when the client is closing. It gives up when the lease
+// has ended anyway.
 func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 	defer c.own.end(claim.LockID, 0)
 	ctx, cancel := context.WithTimeout(c.writes, max(claim.Duration, protocol.Grace)+requestTimeout)
@@ -120,7 +121,7 @@ func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 			write = func(ctx context.Context) (protocol.Record, error) { return c.store.Amend(ctx, r, next) }
 		case place < len(r.Waiters):
 			write = func(ctx context.Context) (protocol.Record, error) { return c.store.Dequeue(ctx, r, place) }
-		case c.now().Before(until) && pause(ctx, backoff, nil) == nil:
+		case c.now().Before(until) && c.ctx.Err() == nil && pause(ctx, backoff, nil) == nil:
 			ans.err = errAgain
 			continue
 		default:

@@ -197,7 +197,8 @@ func (h *hold) succession(current protocol.Record, hasTurn bool, sent time.Time,
 	if h.successor == nil {
 		duration, waits := h.client.turns.successor(h.key.name)
 		if !waits {
-			if !contended || !h.client.turns.expects(h.key.name) {
+			full := len(current.Waiters) >= protocol.MaxWaiters // Somebody may wait for room.
+			if full || !contended || !h.client.turns.expects(h.key.name) {
 				return nil
 			}
 			duration = h.claim.Duration

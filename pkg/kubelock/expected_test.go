@@ -1,0 +1,249 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/pkg/kubelock"
+	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
+)
+
+// Tests of what callers that were expected must not take from others, or believe.
+
+// TestLoopsLeaveRoom has so many clients go around that the queue is full: another one still
+// gets its turn.
+func TestLoopsLeaveRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const clients, work = protocol.MaxWaiters + 1, 100 * time.Millisecond
+		server := kubelocktest.NewServer(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for range clients {
+			l := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "full")
+			all.Go(func() {
+				for ctx.Err() == nil {
+					held, err := l.Acquire(ctx)
+					if err != nil {
+						return
+					}
+					<-time.After(work)
+					if err := held.Release(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		<-time.After(5 * clients * work) // Until each is expected to come back.
+		l := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "full")
+		wait, stop := context.WithTimeout(t.Context(), 5*clients*work)
+		defer stop()
+		held, err := l.Acquire(wait)
+		if err != nil {
+			t.Error(err)
+		} else if err := held.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		all.Wait()
+	})
+}
+
+// TestTryDoesNotOvertake has a lock be given to who was expected, while another one queues
+// behind: a caller that only tries does not take it.
+func TestTryDoesNotOvertake(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := kubelocktest.NewServer(t)
+		lock := func() *kubelock.Lock[int] {
+			return kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "loop")
+		}
+		first, second, third := lock(), lock(), lock()
+		var over atomic.Bool
+		may := make(chan struct{})
+		var other sync.WaitGroup
+		other.Go(func() {
+			for last := false; !last; {
+				held, err := second.Acquire(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				<-time.After(time.Millisecond)
+				if last = over.Load(); last {
+					<-may
+				}
+				if err := held.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		turnsOf(t, 20, first)
+		over.Store(true) // The second client has the lock, and the first one is expected.
+		behind := make(chan error, 1)
+		go func() { behind <- cycle(t.Context(), third) }()
+		<-time.After(10 * time.Millisecond) // It queues.
+		close(may)
+		other.Wait()
+		if _, err := first.TryAcquire(t.Context()); !errors.Is(err, kubelock.ErrNotAcquired) {
+			t.Errorf("who only tried was told %v, want ErrNotAcquired", err)
+		}
+		if err := <-behind; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestDeleteAfterLoop has others delete the lock and make it again while a caller is expected
+// that was told how it stood before: its deletion deletes what there is now.
+func TestDeleteAfterLoop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := kubelocktest.NewServer(t)
+		lock := func() *kubelock.Lock[int] {
+			return kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "loop")
+		}
+		first, second, third := lock(), lock(), lock()
+		ctx, leave := context.WithCancel(t.Context())
+		var other sync.WaitGroup
+		other.Go(func() {
+			for cycle(ctx, second) == nil { //nolint:revive // It leaves the queue in the end.
+			}
+		})
+		turnsOf(t, 20, first)
+		held, err := first.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(10 * time.Millisecond) // The second client queues.
+		var met atomic.Bool
+		server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if req.Method == http.MethodPatch && met.CompareAndSwap(false, true) { // The release, to who leaves right now.
+				leave()
+				<-time.After(10 * time.Millisecond)
+			}
+			return next.RoundTrip(req)
+		})
+		if err := held.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		other.Wait()
+		if err := errors.Join(third.Delete(t.Context()), cycle(t.Context(), third), first.Delete(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := third.Get(t.Context()); err != nil || s.Value != 0 {
+			t.Errorf("after the deletion: %+v, %v; want no state", s, err)
+		}
+	})
+}
+
+// TestDeleteAgain has a deletion stop waiting before its queue entry is written, which comes
+// behind that of the next deletion: nobody waits for it any more, so nothing is left.
+func TestDeleteAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := kubelocktest.NewServer(t)
+		held, err := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "k").Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		deleter := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "k")
+		const late = 2 * time.Second
+		again := make(chan error, 1)
+		ended := make(chan struct{})
+		var met atomic.Bool
+		server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if req.Method != http.MethodPatch || !met.CompareAndSwap(false, true) {
+				return next.RoundTrip(req)
+			}
+			<-time.After(late)
+			resp, err := next.RoundTrip(req)
+			if err := held.Release(t.Context()); err != nil { // Before the first deletion has left the queue.
+				t.Error(err)
+			}
+			<-ended
+			return resp, err
+		})
+		ctx, stop := context.WithTimeout(t.Context(), late/4)
+		defer stop()
+		if err := deleter.Delete(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("deleting a held lock: %v, want DeadlineExceeded", err)
+		}
+		go func() { defer close(ended); again <- deleter.Delete(t.Context()) }()
+		if err := <-again; err != nil {
+			t.Error(err)
+		}
+		locks := dynamic.NewForConfigOrDie(server.Config()).Resource(v1alpha1.GroupVersion.WithResource("distributedlocks"))
+		if got, err := locks.Namespace(kubelocktest.Namespace).Get(t.Context(), "k", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			t.Errorf("after Delete there is still %v, %v", got, err)
+		}
+	})
+}
+
+// TestCloseInDoubt has a client that queues lose the race to create the lock, whose write may
+// still come once more: Close does not wait for that.
+func TestCloseInDoubt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := kubelocktest.NewServer(t)
+		winner := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "k")
+		c := server.NewClient(t, kubelock.Config{})
+		won := make(chan *kubelock.Held[int], 1)
+		var met atomic.Bool
+		server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if req.Method == http.MethodPost && met.CompareAndSwap(false, true) {
+				held, err := winner.Acquire(req.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				won <- held
+			}
+			return next.RoundTrip(req)
+		})
+		waits := make(chan error, 1)
+		go func() { _, err := kubelock.NewLock[int](c, "k").Acquire(t.Context()); waits <- err }()
+		held := <-won
+		<-time.After(time.Second) // The other one queues.
+		start := time.Now()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("Close took %v though the API server answers", took)
+		}
+		if err := <-waits; !errors.Is(err, kubelock.ErrClosed) {
+			t.Errorf("the acquisition ended with %v, want ErrClosed", err)
+		}
+		if err := held.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
