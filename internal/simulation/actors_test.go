@@ -50,6 +50,7 @@ type plan struct {
 	hands     bool
 	crashes   bool
 	loops     bool // callers come back for the same lock right after each release
+	proxies   bool // some processes never learn the API servers' time
 }
 
 func (w *world) plan() plan {
@@ -71,6 +72,12 @@ func (w *world) plan() plan {
 	if loops := rand.New(rand.NewPCG(w.seed, 1<<20)); loops.IntN(8) == 0 {
 		p.loops, p.rounds = true, 6+loops.IntN(5)
 		p.holds = append(p.holds, time.Millisecond, time.Millisecond, time.Millisecond, time.Millisecond)
+	}
+	if proxies := rand.New(rand.NewPCG(w.seed, 1<<21)); proxies.IntN(4) == 0 {
+		p.proxies = true
+		if w.slow = proxies.IntN(2) == 0; w.slow {
+			p.lease = 10 * time.Second // Else every slow write is given up.
+		}
 	}
 	return p
 }
@@ -118,6 +125,7 @@ func (w *world) process(p plan, name string) {
 		n := &node{world: w, name: fmt.Sprintf("%s.%d", name, life)}
 		r := rand.New(rand.NewPCG(w.seed, hash(n.name)+1<<19))
 		n.clock = span(r, -3*time.Hour, 3*time.Hour)
+		n.dateless = p.proxies && w.starts(name, 1<<10).IntN(2) == 0
 		if life > 0 && p.crashes {
 			pass(span(r, time.Millisecond, 5*time.Second))
 		}

@@ -42,6 +42,8 @@ type node struct {
 	name  string
 	// clock is how far the node's clock is off.
 	clock time.Duration
+	// dateless is set where a proxy takes the time out of all answers.
+	dateless bool
 
 	mu       sync.Mutex        // protects the fields below
 	sent     map[string]uint64 // requests so far, by what they are
@@ -105,6 +107,9 @@ func (n *node) draw(req *http.Request, watch bool) fate {
 		f.retryAfter = r.IntN(3)
 		// What the server has answered with an error may have been done.
 		f.lostOut = f.lostOut || f.status == http.StatusTooManyRequests || r.IntN(2) == 0
+	}
+	if w.slow && req.Method == http.MethodPatch && level > 0 && r.IntN(3) == 0 {
+		f.out += span(r, time.Second, 4*time.Second)
 	}
 	if watch {
 		f.cut = span(r, 10*time.Second, 5*time.Minute)
@@ -217,7 +222,7 @@ func (n *node) carry(req *http.Request, body []byte, f fate, watch bool, answers
 		if resp != nil {
 			_ = resp.Body.Close()
 		}
-		resp = w.errorAnswer(req, f)
+		resp = w.errorAnswer(n, req, f)
 	} else if f.lostOut || f.lostBack {
 		if resp != nil {
 			_ = resp.Body.Close()
@@ -426,16 +431,20 @@ func (w *world) arrive(n *node, req *http.Request, body []byte, f fate) *http.Re
 	if w.verbose {
 		w.sayf("%s %s %s: %d", n.name, req.Method, strings.TrimPrefix(req.URL.RequestURI(), strings.TrimSuffix(w.folder(), w.kind.Resource().Resource+"/")), resp.StatusCode)
 	}
-	w.date(resp, f.server)
+	w.date(n, resp, f.server)
 	return resp
 }
 
 // date writes the time into an answer as that API server's clock shows it.
-func (w *world) date(resp *http.Response, server int) {
+func (w *world) date(n *node, resp *http.Response, server int) {
+	if n.dateless {
+		resp.Header.Del("Date")
+		return
+	}
 	resp.Header.Set("Date", time.Now().Add(w.clocks[server]).UTC().Format(http.TimeFormat))
 }
 
-func (w *world) errorAnswer(req *http.Request, f fate) *http.Response {
+func (w *world) errorAnswer(n *node, req *http.Request, f fate) *http.Response {
 	resp := &http.Response{StatusCode: f.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Request: req}
 	resp.Header.Set("Content-Type", "application/json")
 	if f.retryAfter > 0 {
@@ -443,6 +452,6 @@ func (w *world) errorAnswer(req *http.Request, f fate) *http.Response {
 	}
 	text := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"simulated","code":%d}`, f.status)
 	resp.Body = io.NopCloser(strings.NewReader(text))
-	w.date(resp, f.server)
+	w.date(n, resp, f.server)
 	return resp
 }

@@ -68,6 +68,7 @@ type world struct {
 	ctx     context.Context  //nolint:containedctx // The world's end.
 	end     context.CancelFunc
 	harsh   float64 // how likely faults are
+	slow    bool    // writes take seconds
 
 	serving sync.Mutex // one request at a time; protects writer
 	writer  *node      // whose request is handled; nil for somebody's hands
