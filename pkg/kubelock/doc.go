@@ -88,8 +88,14 @@ limitations under the License.
 // An acquisition is one write when this client was the last to hold the lock, else
 // one read and one write. A release is one write, which also is the next waiter's
 // acquisition. Joining the queue is one write. A waiter costs no other request, save
-// one read a lease; its client has one watch, for all of its locks, which shows only
-// what it holds. A client that never waited has no watch open.
+// reads: one a lease of a lock that does not move, and, of one that changes hands, one
+// every second or two when its turn is near, so that it may use at once what it is given.
+// Its client has one watch, for all of its locks, which shows only what it holds. A client
+// that never waited has no watch open.
+//
+// A client whose callers come back within 50 ms of each release, twice and again, while
+// others queue, puts an entry for the next one into the queue with the release itself, so
+// that a cycle is one write. If nobody comes within that time, it leaves the queue.
 //
 // What is handed on has a lease of five seconds at first, or less if that was asked
 // for: see Held.Deadline. It is renewed to the whole lease if it lasts.
