@@ -118,8 +118,9 @@ chaos-programs:
 .PHONY: bench
 bench: ## Measure beside bare updates and other locks, into bench/out (CASE=name, QUICK=1 in under 90 s).
 	@go build -C hack/bench -o ../../bin/bench .
+	@go build -o bin/ ./cmd/reaper
 	@go build -o bin/ ./hack/controlplane
-	@bin/bench --assets "$$(bin/controlplane)" --case "$(CASE)" $(if $(QUICK),--quick)
+	@bin/bench --assets "$$(bin/controlplane)" --reaper bin/reaper --case "$(CASE)" $(if $(QUICK),--quick)
 
 .PHONY: bench-reaper
 bench-reaper: ## Measure the reaper on LOCKS=10000 locks: start, memory, idle cost, and 1000 holders that expire at once.

@@ -56,6 +56,7 @@ func main() {
 
 func bench(ctx context.Context) (err error) {
 	assets := flag.String("assets", "", "folder of kube-apiserver and etcd")
+	reaper := flag.String("reaper", "", "the reaper's program")
 	only := flag.String("case", "", "run only cases whose name contains this")
 	quick := flag.Bool("quick", false, "measure once, shorter and less: in under 90 seconds")
 	out := flag.String("out", "bench/out", "folder for the results")
@@ -98,7 +99,7 @@ func bench(ctx context.Context) (err error) {
 	}
 	b := &cases.Bench{Servers: subjects.Servers{Redis: redis.Addr}, Quick: *quick, Results: results, Progress: os.Stderr}
 	for _, b.Fsync = range []bool{false, true} {
-		err = errors.Join(err, on(ctx, *assets, chosen, b, write))
+		err = errors.Join(err, on(ctx, *assets, *reaper, chosen, b, write))
 	}
 	err = errors.Join(err, results.Plot(*out, append(cases.ContentionPlots(), b.HoldsPlots()...)))
 	fmt.Fprintf(os.Stderr, "bench: %s has results.json, results.md and plots; it took %v\n", *out, time.Since(started).Round(time.Second))
@@ -107,7 +108,7 @@ func bench(ctx context.Context) (err error) {
 
 // on runs cases on a control plane of their own, and writes the results after each. One
 // that fails does not keep the others from being run.
-func on(ctx context.Context, assets string, chosen []cases.Case, b *cases.Bench, write func() error) (err error) {
+func on(ctx context.Context, assets, reaper string, chosen []cases.Case, b *cases.Bench, write func() error) (err error) {
 	var here []cases.Case
 	for _, c := range chosen {
 		if !b.Fsync || c.Durable {
@@ -123,6 +124,13 @@ func on(ctx context.Context, assets string, chosen []cases.Case, b *cases.Bench,
 	}
 	defer func() { err = errors.Join(err, plane.Stop()) }()
 	b.Servers.Kubernetes, b.Servers.Etcd = plane.Kubernetes, plane.Etcd
+	b.StartReaper = func(ctx context.Context) (func() error, error) {
+		r, err := plane.StartReaper(ctx, reaper)
+		if err != nil {
+			return nil, err
+		}
+		return r.Stop, nil
+	}
 	defer func() { err = errors.Join(err, b.Stop()) }()
 	for _, c := range here {
 		start := time.Now()

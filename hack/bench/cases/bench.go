@@ -61,6 +61,8 @@ type Bench struct {
 	Fsync    bool // whether etcd waits for its disk
 	Results  *report.Results
 	Progress io.Writer
+	// StartReaper starts a reaper where the case is run.
+	StartReaper func(ctx context.Context) (stop func() error, err error)
 
 	pool []*worker.Process
 	keys int

@@ -28,10 +28,33 @@ import (
 )
 
 // crash kills the process of a holder, and measures how long after the end of its lease
-// somebody who waits has the lock. All subjects wait at the same time.
-func crash(ctx context.Context, b *Bench) error {
-	name := b.name("crash")
-	names, err := b.runnable(name, without(locks, subjects.Naive)...) // Which has no leases.
+// somebody who waits has the lock; then the process of the first who waits, and measures
+// how long after the release the next one has it. All subjects wait at the same time. Both
+// are done again where a reaper runs, which concerns kubelock alone.
+func crash(ctx context.Context, b *Bench) (err error) {
+	own := locks[:3]
+	if err := b.crashes(ctx, b.name("crash"), without(locks, subjects.Naive), b.crashOfHolder); err != nil { // The naive race has no leases.
+		return err
+	}
+	if err := b.crashes(ctx, b.name("crash-of-next"), own, b.crashOfNext); err != nil {
+		return err
+	}
+	stop, err := b.StartReaper(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	if err := b.crashes(ctx, b.name("crash-reaper"), own, b.crashOfHolder); err != nil {
+		return err
+	}
+	return b.crashes(ctx, b.name("crash-of-next-reaper"), own, b.crashOfNext)
+}
+
+// crashScene lets a subject's client crash, and returns how late another one has the lock.
+type crashScene func(ctx context.Context, subject string, waiter *worker.Process, key string) (metric string, late time.Duration, err error)
+
+func (b *Bench) crashes(ctx context.Context, name string, wanted []string, scene crashScene) error {
+	names, err := b.runnable(name, wanted...)
 	if err != nil {
 		return err
 	}
@@ -40,11 +63,11 @@ func crash(ctx context.Context, b *Bench) error {
 		return err
 	}
 	for range b.rounds(3) {
-		late, errs := make([]time.Duration, len(names)), make([]error, len(names))
+		late, metrics, errs := make([]time.Duration, len(names)), make([]string, len(names)), make([]error, len(names))
 		var all sync.WaitGroup
 		for i, subject := range names {
 			all.Go(func() {
-				if late[i], errs[i] = b.crashOf(ctx, subject, workers[i], fmt.Sprintf("crash-%d-%d", b.keys, i)); errs[i] != nil {
+				if metrics[i], late[i], errs[i] = scene(ctx, subject, workers[i], fmt.Sprintf("crash-%d-%d", b.keys, i)); errs[i] != nil {
 					errs[i] = fmt.Errorf("%s: %w", subject, errs[i])
 				}
 			})
@@ -54,9 +77,12 @@ func crash(ctx context.Context, b *Bench) error {
 		if err := errors.Join(errs...); err != nil {
 			return err
 		}
-		reference := late[indexOf(names, subjects.Elector)].Seconds()
+		reference := 0.0 // None.
+		if i := indexOf(names, subjects.Elector); i >= 0 {
+			reference = late[i].Seconds()
+		}
 		for i, subject := range names {
-			b.Results.Against(name, subject, "after the lease's end", "s", late[i].Seconds(), subjects.Elector, reference)
+			b.Results.Against(name, subject, metrics[i], "s", late[i].Seconds(), subjects.Elector, reference)
 		}
 	}
 	return nil
@@ -71,66 +97,117 @@ func indexOf(names []string, name string) int {
 	return -1
 }
 
-func (b *Bench) crashOf(ctx context.Context, subject string, waiter *worker.Process, key string) (late time.Duration, err error) {
-	const lease, patience = 3 * time.Second, time.Minute
-	holder, err := worker.Start()
+const (
+	crashLease    = 3 * time.Second
+	crashPatience = time.Minute
+)
+
+func (b *Bench) crashOfHolder(ctx context.Context, subject string, waiter *worker.Process, key string) (_ string, late time.Duration, err error) {
+	client := worker.Client{Subject: subject, Servers: b.Servers, Keys: []string{key}, Options: subjects.Options{Lease: crashLease, Renew: true}}
+	holder, stop, err := mortal(client)
 	if err != nil {
-		return 0, err
+		return "", 0, err
 	}
-	killed := false
-	defer func() {
-		if !killed {
-			err = errors.Join(err, holder.Kill())
-		}
-	}()
-	client := worker.Client{Subject: subject, Servers: b.Servers, Keys: []string{key}, Options: subjects.Options{Lease: lease, Renew: true}}
-	if err := errors.Join(holder.Open(client), waiter.Open(client)); err != nil {
-		return 0, err
+	defer func() { err = errors.Join(err, stop()) }()
+	if err := waiter.Open(client); err != nil {
+		return "", 0, err
 	}
 	defer func() { err = errors.Join(err, waiter.Close()) }()
-	if _, err := holder.Acquire(patience); err != nil {
-		return 0, err
+	if _, err := holder.Acquire(crashPatience); err != nil {
+		return "", 0, err
 	}
-	if err := waiting(ctx, []*worker.Process{waiter}, patience); err != nil {
-		return 0, err
+	if err := waiting(ctx, []*worker.Process{waiter}, crashPatience); err != nil {
+		return "", 0, err
 	}
 	end, err := holder.End()
 	if err != nil {
-		return 0, err
+		return "", 0, err
 	}
-	killed = true
-	if err := holder.Kill(); err != nil {
-		return 0, err
+	if err := stop(); err != nil {
+		return "", 0, err
 	}
 	next, err := waiter.Await()
 	if err != nil {
-		return 0, err
+		return "", 0, err
 	}
-	return next.Acquired.Since(end.End), waiter.Release()
+	return "after the lease's end", next.Acquired.Since(end.End), waiter.Release()
+}
+
+func (b *Bench) crashOfNext(ctx context.Context, subject string, waiter *worker.Process, key string) (_ string, late time.Duration, err error) {
+	client := worker.Client{Subject: subject, Servers: b.Servers, Keys: []string{key}, Options: subjects.Options{Lease: 30 * time.Second, Renew: true}} // More than the grace.
+	holder, stopHolder, err := mortal(client)
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() { err = errors.Join(err, stopHolder()) }()
+	first, stopFirst, err := mortal(client)
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() { err = errors.Join(err, stopFirst()) }()
+	if err := waiter.Open(client); err != nil {
+		return "", 0, err
+	}
+	defer func() { err = errors.Join(err, waiter.Close()) }()
+	if _, err := holder.Acquire(crashPatience); err != nil {
+		return "", 0, err
+	}
+	for _, p := range []*worker.Process{first, waiter} {
+		if err := begin(ctx, p, crashPatience, func(c subjects.Counts) int64 { return c.Writes }); err != nil { // Its place in the queue.
+			return "", 0, err
+		}
+	}
+	if err := stopFirst(); err != nil {
+		return "", 0, err
+	}
+	released := worker.Now()
+	if err := holder.Release(); err != nil {
+		return "", 0, err
+	}
+	next, err := waiter.Await()
+	if err != nil {
+		return "", 0, err
+	}
+	return "after the release", next.Acquired.Since(released), waiter.Release()
+}
+
+// mortal starts a process that can be killed, and opens a client in it.
+func mortal(c worker.Client) (p *worker.Process, kill func() error, err error) {
+	if p, err = worker.Start(); err != nil {
+		return nil, nil, err
+	}
+	kill = sync.OnceValue(p.Kill)
+	if err := p.Open(c); err != nil {
+		return nil, nil, errors.Join(err, kill())
+	}
+	return p, kill, nil
 }
 
 // waiting lets workers begin to wait, and returns when each has asked its server.
 func waiting(ctx context.Context, workers []*worker.Process, patience time.Duration) error {
-	return worker.Each(workers, func(_ int, p *worker.Process) error {
-		before, err := p.Counts()
-		if err != nil {
+	return worker.Each(workers, func(_ int, p *worker.Process) error { return begin(ctx, p, patience, subjects.Counts.Requests) })
+}
+
+// begin lets a worker begin to wait, and returns when it has sent more of what counts.
+func begin(ctx context.Context, p *worker.Process, patience time.Duration, of func(subjects.Counts) int64) error {
+	before, err := p.Counts()
+	if err != nil {
+		return err
+	}
+	if err := p.Wait(patience); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		now, err := p.Counts()
+		if err != nil || of(now.Counts) > of(before.Counts) {
 			return err
 		}
-		if err := p.Wait(patience); err != nil {
-			return err
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		ticker := time.NewTicker(10 * time.Millisecond)
-		defer ticker.Stop()
-		for {
-			now, err := p.Counts()
-			if err != nil || now.Counts.Requests() > before.Counts.Requests() {
-				return err
-			}
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-	})
+	}
 }

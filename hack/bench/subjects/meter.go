@@ -74,7 +74,8 @@ type counter struct {
 // RoundTrip implements http.RoundTripper.
 func (c *counter) RoundTrip(req *http.Request) (*http.Response, error) {
 	m, watch := c.meter, req.URL.Query().Get("watch") != ""
-	switch {
+	resp, err := c.next.RoundTrip(req)
+	switch { // When it is answered: what was asked for is done then.
 	case watch:
 		m.watches.Add(1)
 	case req.Method == http.MethodGet:
@@ -82,7 +83,6 @@ func (c *counter) RoundTrip(req *http.Request) (*http.Response, error) {
 	default:
 		m.writes.Add(1)
 	}
-	resp, err := c.next.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
