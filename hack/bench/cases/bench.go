@@ -125,6 +125,12 @@ func (b *Bench) Stop() error {
 	return errors.Join(errs...)
 }
 
+// brief are the subjects of a quick run, which has all of them only in the cases whole.
+var (
+	brief = []string{subjects.FloorOf(subjects.DistributedLocks), subjects.KubelockOn(subjects.DistributedLocks), subjects.EtcdMutex}
+	whole = []string{"uncontended", contentionCase(8, false), "crash"}
+)
+
 // runnable are those of the named subjects that can be run here; of the others it notes
 // for the case why not.
 func (b *Bench) runnable(name string, names ...string) ([]string, error) {
@@ -134,11 +140,14 @@ func (b *Bench) runnable(name string, names ...string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.NeedsRedis && b.Servers.Redis == "" {
+		switch {
+		case b.Quick && !slices.Contains(whole, name) && !slices.Contains(brief, n):
+			b.Results.NotRun(name, n, "left out of the quick run")
+		case s.NeedsRedis && b.Servers.Redis == "":
 			b.Results.NotRun(name, n, "redis-server is not installed")
-			continue
+		default:
+			out = append(out, n)
 		}
-		out = append(out, n)
 	}
 	return out, nil
 }

@@ -45,7 +45,10 @@ func contentionCase(clients int, busy bool) string {
 // contention measures clients in separate processes that all want one key.
 func contention(ctx context.Context, b *Bench) error {
 	sizes, modes := []int{2, 8, 32, 100}, []bool{false, true}
-	if b.Fsync {
+	switch {
+	case b.Fsync && b.Quick:
+		sizes, modes = []int{8}, []bool{false}
+	case b.Fsync:
 		sizes, modes = []int{8, 32}, []bool{false}
 	}
 	for round := range b.rounds(2) {
@@ -66,9 +69,6 @@ func contention(ctx context.Context, b *Bench) error {
 func contend(ctx context.Context, b *Bench, round, clients int, busy bool) error {
 	name := b.name("%s", contentionCase(clients, busy))
 	wanted := locks
-	if b.Quick && clients > 8 { // The rest at the next smaller number.
-		wanted = []string{subjects.KubelockOn(subjects.DistributedLocks), subjects.Naive, subjects.Elector, subjects.EtcdMutex}
-	}
 	if clients == 100 { // The other kinds differ by what the uncontended case shows.
 		wanted = without(wanted, subjects.KubelockOn(subjects.Leases), subjects.KubelockOn(subjects.ConfigMaps))
 	}

@@ -36,16 +36,20 @@ func crash(ctx context.Context, b *Bench) (err error) {
 	if err := b.crashes(ctx, b.name("crash"), without(locks, subjects.Naive), b.crashOfHolder); err != nil { // The naive race has no leases.
 		return err
 	}
-	if err := b.crashes(ctx, b.name("crash-of-next"), own, b.crashOfNext); err != nil {
-		return err
+	if !b.Quick {
+		if err := b.crashes(ctx, b.name("crash-of-next"), own, b.crashOfNext); err != nil {
+			return err
+		}
 	}
 	stop, err := b.StartReaper(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	if err := b.crashes(ctx, b.name("crash-reaper"), own, b.crashOfHolder); err != nil {
-		return err
+	if !b.Quick {
+		if err := b.crashes(ctx, b.name("crash-reaper"), own, b.crashOfHolder); err != nil {
+			return err
+		}
 	}
 	return b.crashes(ctx, b.name("crash-of-next-reaper"), own, b.crashOfNext)
 }
