@@ -277,11 +277,11 @@ func (w *world) checkQueue(old, now protocol.Record) {
 	stay = append(stay, old.Waiters[granted+1:]...)
 	left := now.Waiters
 	if numbered { // Entries of the one that has had the lock may be among them, old and new.
-		given := func(text string) bool { // Of what the network delivered twice, either may be what the writer has read.
+		done := func(text string) bool { // Of what the network delivered twice, either may be what the writer has read.
 			waiter, ok := protocol.ParseWaiter(text)
-			return ok && waiter.LockID == now.Holder.LockID
+			return ok && (waiter.LockID == now.Holder.LockID || old.Holder != nil && waiter.Client() == old.Holder.Client)
 		}
-		stay, left = slices.DeleteFunc(stay, given), slices.DeleteFunc(slices.Clone(left), given)
+		stay, left = slices.DeleteFunc(stay, done), slices.DeleteFunc(slices.Clone(left), done)
 		left = common(stay, left)
 	}
 	if len(left) < len(stay) || !slices.Equal(stay, left[:len(stay)]) {
