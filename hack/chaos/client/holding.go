@@ -126,11 +126,14 @@ func (h *holding) save() {
 	p := h.program
 	e := p.called(history.Save, h.entry.Kind, h.entry.Key, h.entry.ID)
 	e.Write = p.id()
-	h.Update(history.State{Count: h.Value().Count + 1, Write: e.Write})
+	before := h.Value()
+	h.Update(history.State{Count: before.Count + 1, Write: e.Write})
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	p.call(e)
-	e.Outcome, e.Err = outcomeOf(h.Save(ctx))
+	if e.Outcome, e.Err = outcomeOf(h.Save(ctx)); e.Outcome == history.Failed {
+		h.Update(before) // As when an API server that was just started knows no roles yet: the next write is on top of this one.
+	}
 	e.Deadline = history.In(h.Deadline())
 	p.returned(e)
 }
