@@ -178,7 +178,7 @@ func TestDeleteAgain(t *testing.T) {
 		deleter := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "k")
 		const late = 2 * time.Second
 		again := make(chan error, 1)
-		ended := make(chan struct{})
+		ended, released := make(chan struct{}), make(chan struct{})
 		var met atomic.Bool
 		server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
 			if req.Method != http.MethodPatch || !met.CompareAndSwap(false, true) {
@@ -189,6 +189,7 @@ func TestDeleteAgain(t *testing.T) {
 			if err := held.Release(t.Context()); err != nil { // Before the first deletion has left the queue.
 				t.Error(err)
 			}
+			close(released)
 			<-ended
 			return resp, err
 		})
@@ -201,6 +202,7 @@ func TestDeleteAgain(t *testing.T) {
 		if err := <-again; err != nil {
 			t.Error(err)
 		}
+		<-released
 		locks := dynamic.NewForConfigOrDie(server.Config()).Resource(v1alpha1.GroupVersion.WithResource("distributedlocks"))
 		if got, err := locks.Namespace(kubelocktest.Namespace).Get(t.Context(), "k", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("after Delete there is still %v, %v", got, err)
