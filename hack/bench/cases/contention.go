@@ -48,15 +48,14 @@ func contention(ctx context.Context, b *Bench) error {
 	switch {
 	case b.Fsync && b.Quick:
 		sizes, modes = []int{8}, []bool{false}
+	case b.Quick:
+		sizes, modes = []int{8, 32, 100}, []bool{false}
 	case b.Fsync:
 		sizes, modes = []int{8, 32}, []bool{false}
 	}
 	for round := range b.rounds(2) {
 		for _, busy := range modes {
 			for _, clients := range sizes {
-				if b.Quick && busy && clients != 8 {
-					continue
-				}
 				if err := contend(ctx, b, round, clients, busy); err != nil {
 					return err
 				}
