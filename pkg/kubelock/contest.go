@@ -124,14 +124,6 @@ func (a *contest) leftOver(r protocol.Record) bool {
 // would overtake if it used the place that was kept for one that does.
 func (a *contest) overtakes() bool { return a.try && a.record.Contended(a.claim.Client) }
 
-// isLast reports whether no other client queues behind that place. What this client has
-// there is of calls that have ended.
-func (a *contest) isLast(place int) bool {
-	r := a.record
-	r.Waiters = r.Waiters[min(place+1, len(r.Waiters)):]
-	return !r.Contended(a.claim.Client)
-}
-
 // place is where the claim stands in the queue; the queue's length if it does not.
 func (a *contest) place() int {
 	return a.record.Place(func(lockID string) bool { return lockID == a.claim.LockID })
@@ -205,7 +197,7 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	}
 	available, remaining := a.client.judge().Available(r, a.seen, place)
 	switch {
-	case available && a.remove && r.Holder == nil && a.isLast(place):
+	case available && a.remove && r.Holder == nil && len(r.Waiters) <= place+1:
 		return nil, a.removeObject(ctx)
 	case available: // To delete the lock of a dead holder, too: a deletion does not say that its lease is over.
 		return nil, a.take(ctx, place)

@@ -19,6 +19,7 @@ package kubelock_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
@@ -77,49 +79,139 @@ func TestLoopsLeaveRoom(t *testing.T) {
 	})
 }
 
-// TestTryDoesNotOvertake has a lock be given to who was expected, while another one queues
-// behind: a caller that only tries does not take it.
+// whileExpected lets two clients go around the lock "loop" until a caller of the first is
+// expected, and queues, while the second has the lock. leave lets the second release it, and
+// returns when it has.
+func whileExpected(t *testing.T, server *kubelocktest.Server) (first *kubelock.Lock[int], leave func() error) {
+	t.Helper()
+	first = kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "loop")
+	second := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "loop")
+	var over atomic.Bool
+	may, left := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			held, err := second.Acquire(t.Context())
+			if err != nil {
+				left <- err
+				return
+			}
+			<-time.After(time.Millisecond)
+			last := over.Load()
+			if last {
+				<-may
+			}
+			if err := held.Release(t.Context()); err != nil || last {
+				left <- err
+				return
+			}
+		}
+	}()
+	turnsOf(t, 20, first)
+	over.Store(true)
+	<-time.After(5 * time.Millisecond)
+	return first, func() error {
+		close(may)
+		return <-left
+	}
+}
+
+// TestTryDoesNotOvertake has a lock be given to who was expected, or be free, while another
+// one queues behind: a caller that only tries does not take it.
 func TestTryDoesNotOvertake(t *testing.T) {
+	t.Parallel()
+	for _, freed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("freed by hand %v", freed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server := kubelocktest.NewServer(t)
+				first, leave := whileExpected(t, server)
+				behind := make(chan error, 1)
+				go func() {
+					behind <- cycle(t.Context(), kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "loop"))
+				}()
+				<-time.After(10 * time.Millisecond) // It queues.
+				if freed {
+					free(t, server)
+				} else if err := leave(); err != nil {
+					t.Error(err)
+				}
+				if _, err := first.TryAcquire(t.Context()); !errors.Is(err, kubelock.ErrNotAcquired) {
+					t.Errorf("who only tried was told %v, want ErrNotAcquired", err)
+				}
+				if err := <-behind; err != nil {
+					t.Error(err)
+				}
+				if freed {
+					if err := leave(); !errors.Is(err, kubelock.ErrLost) {
+						t.Errorf("whose lock was freed by hand was told %v, want ErrLost", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestTryLooksAgain has the lock be freed by hand while a caller is expected, and nobody else
+// queues: one that only tries gets it, whatever its client knew of the lock before.
+func TestTryLooksAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server := kubelocktest.NewServer(t)
-		lock := func() *kubelock.Lock[int] {
-			return kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "loop")
+		first, leave := whileExpected(t, server)
+		free(t, server)
+		held, err := first.TryAcquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-		first, second, third := lock(), lock(), lock()
-		var over atomic.Bool
-		may := make(chan struct{})
-		var other sync.WaitGroup
-		other.Go(func() {
-			for last := false; !last; {
-				held, err := second.Acquire(t.Context())
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				<-time.After(time.Millisecond)
-				if last = over.Load(); last {
-					<-may
-				}
-				if err := held.Release(t.Context()); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-		turnsOf(t, 20, first)
-		over.Store(true) // The second client has the lock, and the first one is expected.
-		behind := make(chan error, 1)
-		go func() { behind <- cycle(t.Context(), third) }()
-		<-time.After(10 * time.Millisecond) // It queues.
-		close(may)
-		other.Wait()
-		if _, err := first.TryAcquire(t.Context()); !errors.Is(err, kubelock.ErrNotAcquired) {
-			t.Errorf("who only tried was told %v, want ErrNotAcquired", err)
+		if err := leave(); !errors.Is(err, kubelock.ErrLost) {
+			t.Errorf("whose lock was freed by hand was told %v, want ErrLost", err)
 		}
-		if err := <-behind; err != nil {
+		if err := held.Release(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// TestDeleteBeforeExpected has somebody delete the lock while a caller is expected behind: the
+// state goes, and the object stays.
+func TestDeleteBeforeExpected(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := kubelocktest.NewServer(t)
+		deleter := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "loop")
+		first := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "loop")
+		turnsOf(t, 3, first)
+		held, err := first.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		deleted := make(chan error, 1)
+		go func() { deleted <- deleter.Delete(t.Context()) }()
+		<-time.After(time.Second) // It queues.
+		if err := errors.Join(held.Release(t.Context()), <-deleted); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := objects(server).Get(t.Context(), "loop", metav1.GetOptions{}); err != nil {
+			t.Errorf("the object is gone though somebody was behind: %v", err)
+		}
+		if s, err := deleter.Get(t.Context()); err != nil || s.Exists {
+			t.Errorf("after the deletion: %+v, %v; want no state", s, err)
+		}
+	})
+}
+
+// free takes the holder out of the lock by hand.
+func free(t *testing.T, server *kubelocktest.Server) {
+	t.Helper()
+	patch := []byte(`{"metadata":{"labels":{"` + v1alpha1.HolderLabel + `":null}},"spec":{"holder":null}}`)
+	if _, err := objects(server).Patch(t.Context(), "loop", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// objects are the locks of a server.
+func objects(server *kubelocktest.Server) dynamic.ResourceInterface {
+	return dynamic.NewForConfigOrDie(server.Config()).Resource(v1alpha1.GroupVersion.WithResource("distributedlocks")).Namespace(kubelocktest.Namespace)
 }
 
 // TestDeleteAfterLoop has others delete the lock and make it again while a caller is expected
@@ -203,49 +295,8 @@ func TestDeleteAgain(t *testing.T) {
 			t.Error(err)
 		}
 		<-released
-		locks := dynamic.NewForConfigOrDie(server.Config()).Resource(v1alpha1.GroupVersion.WithResource("distributedlocks"))
-		if got, err := locks.Namespace(kubelocktest.Namespace).Get(t.Context(), "k", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		if got, err := objects(server).Get(t.Context(), "k", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("after Delete there is still %v, %v", got, err)
-		}
-	})
-}
-
-// TestCloseInDoubt has a client that queues lose the race to create the lock, whose write may
-// still come once more: Close does not wait for that.
-func TestCloseInDoubt(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		server := kubelocktest.NewServer(t)
-		winner := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "k")
-		c := server.NewClient(t, kubelock.Config{})
-		won := make(chan *kubelock.Held[int], 1)
-		var met atomic.Bool
-		server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
-			if req.Method == http.MethodPost && met.CompareAndSwap(false, true) {
-				held, err := winner.Acquire(req.Context())
-				if err != nil {
-					t.Error(err)
-				}
-				won <- held
-			}
-			return next.RoundTrip(req)
-		})
-		waits := make(chan error, 1)
-		go func() { _, err := kubelock.NewLock[int](c, "k").Acquire(t.Context()); waits <- err }()
-		held := <-won
-		<-time.After(time.Second) // The other one queues.
-		start := time.Now()
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-		if took := time.Since(start); took > time.Second {
-			t.Errorf("Close took %v though the API server answers", took)
-		}
-		if err := <-waits; !errors.Is(err, kubelock.ErrClosed) {
-			t.Errorf("the acquisition ended with %v, want ErrClosed", err)
-		}
-		if err := held.Release(t.Context()); err != nil {
-			t.Error(err)
 		}
 	})
 }

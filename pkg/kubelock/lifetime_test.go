@@ -25,10 +25,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kubelock/kubelock/pkg/kubelock"
+	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
 
 // TestAutoRenew checks that a renewed hold outlives its duration by far, and is not
@@ -217,4 +220,44 @@ func TestLocalCallersAreServedInOrder(t *testing.T) {
 	if !slices.IsSorted(order) || len(order) != n {
 		t.Errorf("served in the order %v", order)
 	}
+}
+
+// TestCloseInDoubt has a client that queues lose the race to create the lock, whose write may
+// still come once more: Close does not wait for that.
+func TestCloseInDoubt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := kubelocktest.NewServer(t)
+		winner := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "k")
+		c := server.NewClient(t, kubelock.Config{})
+		won := make(chan *kubelock.Held[int], 1)
+		var met atomic.Bool
+		server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if req.Method == http.MethodPost && met.CompareAndSwap(false, true) {
+				held, err := winner.Acquire(req.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				won <- held
+			}
+			return next.RoundTrip(req)
+		})
+		waits := make(chan error, 1)
+		go func() { _, err := kubelock.NewLock[int](c, "k").Acquire(t.Context()); waits <- err }()
+		held := <-won
+		<-time.After(time.Second) // The other one queues.
+		start := time.Now()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("Close took %v though the API server answers", took)
+		}
+		if err := <-waits; !errors.Is(err, kubelock.ErrClosed) {
+			t.Errorf("the acquisition ended with %v, want ErrClosed", err)
+		}
+		if err := held.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
