@@ -196,12 +196,15 @@ func (s *objects[T, L]) Amend(ctx context.Context, from, to protocol.Record) (pr
 	return s.patch(ctx, stored, p)
 }
 
-func (s *objects[T, L]) Enqueue(ctx context.Context, r protocol.Record, text string) (protocol.Record, error) {
+func (s *objects[T, L]) Enqueue(ctx context.Context, r protocol.Record, text string, exact bool) (protocol.Record, error) {
 	stored, ok := r.Stored.(T)
 	if !ok {
 		return protocol.Record{}, fmt.Errorf("queueing for %s: its object was not read", r.Name)
 	}
 	var p patch
+	if exact {
+		p.test("/metadata/resourceVersion", r.ResourceVersion)
+	}
 	s.kind.enqueue(&p, stored, text)
 	return s.patch(ctx, stored, p)
 }

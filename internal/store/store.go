@@ -98,8 +98,8 @@ type Store interface {
 	// and others may have changed what to does not.
 	Amend(ctx context.Context, from, to protocol.Record) (protocol.Record, error)
 	// Enqueue appends an entry to the queue of r's object, however that has changed
-	// since r.
-	Enqueue(ctx context.Context, r protocol.Record, entry string) (protocol.Record, error)
+	// since r; with exact only if it has not.
+	Enqueue(ctx context.Context, r protocol.Record, entry string, exact bool) (protocol.Record, error)
 	// Dequeue removes the entry at that place of r's queue, if it still is there.
 	Dequeue(ctx context.Context, r protocol.Record, place int) (protocol.Record, error)
 	// Delete removes the object of r, if it still is at r's UID and ResourceVersion. What

@@ -70,7 +70,7 @@ func (c *Client) compete(ctx context.Context, k key, w want) (h *hold, err error
 	if a == nil {
 		a = newContest(c, k)
 	}
-	a.want, a.claim.Duration, a.expected, a.recalled = w, w.duration, false, a.known
+	a.want, a.claim.Duration, a.expected, a.recalled, a.joining = w, w.duration, false, a.known, joining{}
 	defer func() { // Also if the caller's decoding of the state panics.
 		if h != nil {
 			return

@@ -21,76 +21,17 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
-
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
 // The writes with which a contest claims the lock, and what becomes of them.
 
-const (
-	// spreadPerWaiter is by how much the entries of clients are spread that join a queue,
-	// for each that is in it; less than a lock takes to be handed on.
-	spreadPerWaiter = 2 * time.Millisecond
-	maxSpread       = time.Second
-)
-
 // attempt is a write that was sent. Together with the lock ID, the stamp that it
 // wrote tells it from every other.
 type attempt struct {
 	stamp time.Time
 	sent  time.Time // before it was sent: deadlines count from here
-}
-
-// enqueue puts the claim at the end of the queue.
-func (a *contest) enqueue(ctx context.Context) error {
-	if err := a.listen(); err != nil {
-		return a.failed(ctx, err)
-	}
-	if err := a.spread(ctx); err != nil {
-		return err
-	}
-	if sent := a.client.now(); a.first.IsZero() {
-		a.first = sent
-	}
-	a.client.metrics.queue.Observe(float64(len(a.record.Waiters)))
-	target, entry := a.record, a.claim.Waiter().String()
-	err := a.send(ctx, "patch", false, func(ctx context.Context) (protocol.Record, error) {
-		return a.client.store.Enqueue(ctx, target, entry)
-	})
-	if !store.QueueFull(err) {
-		return err
-	}
-	if pause(ctx, a.backoff, nil) != nil {
-		return a.failed(ctx, nil)
-	}
-	if err := a.read(ctx); err != nil {
-		return err
-	}
-	return errAgain
-}
-
-// spread waits for a moment before the client joins a queue in which it would wait for
-// longer anyway. Many clients that begin at once would otherwise all write at once,
-// and the API server would do the work of most of them again and again: for a hundred
-// of them it took many seconds.
-func (a *contest) spread(ctx context.Context) error {
-	most := time.Duration(len(a.record.Waiters)) * spreadPerWaiter
-	if a.refusedAt > 0 { // Others were faster. The longer it took to hear that, the more of them there are.
-		most = max(most, min(a.refusedAt, maxSpread))
-	}
-	if most == 0 {
-		return nil
-	}
-	timer := time.NewTimer(wait.Jitter(most, 1) - most)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return a.failed(ctx, nil)
-	}
 }
 
 // take writes the claim into the lock, which is available.
@@ -268,7 +209,7 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 		}
 	case store.Stale: // The read tells how the lock stands, and whether a copy of this very write was committed.
 		doubt()
-		a.refusedAt = c.now().Sub(a.asked)
+		a.joining.refused = true
 	}
 	if err := a.read(ctx); err != nil {
 		return err

@@ -71,10 +71,8 @@ type contest struct {
 	// expected is set while no caller wants the lock, but one is likely to come soon.
 	expected bool
 	// given is set when somebody else has given the lock to the claim.
-	given bool
-	// refusedAt is how long the caller had waited when a write was refused because others
-	// were faster.
-	refusedAt time.Duration
+	given   bool
+	joining joining
 	// inFlight delivers the answer to the last write, if the caller could not wait for
 	// it.
 	inFlight <-chan answer
@@ -313,6 +311,7 @@ func (a *contest) read(ctx context.Context) error {
 	}
 	a.see(r)
 	a.recalled = false
+	a.joining.looked = a.client.now().Sub(sent)
 	if !a.mine(r) {
 		a.without = sent
 		a.withoutUpper = upper

@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -505,7 +506,19 @@ func TestQueueEntryDeliveredTwice(t *testing.T) {
 	held := acquire(t, lockOf(t, ns, "twice"))
 	var rec recorder
 	twice := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns}), "twice")
-	rec.on(once("patch", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+	var joins atomic.Int64
+	rec.on(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if verbOf(req) != "patch" {
+			return next.RoundTrip(req)
+		}
+		switch joins.Add(1) {
+		case 1: // Somebody is faster: the next time it joins whatever version there is.
+			patchLock(t, ns, "twice", `{"metadata":{"annotations":{"faster":"yes"}}}`)
+			return next.RoundTrip(req)
+		case 2:
+		default:
+			return next.RoundTrip(req)
+		}
 		body, err := req.GetBody()
 		if err != nil {
 			return nil, err
@@ -521,7 +534,7 @@ func TestQueueEntryDeliveredTwice(t *testing.T) {
 			_ = copied.Body.Close()
 		}
 		return resp, err
-	}))
+	})
 	first := startAcquire(within(t), twice)
 	queued(history, "twice", 2)
 	second := startAcquire(within(t), lockOf(t, ns, "twice"))

@@ -1,0 +1,124 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/store"
+)
+
+// How a client joins a queue that many others may join at the same time.
+//
+// An entry that is appended whatever has become of the lock is sure to get in. But for
+// every write that comes first the API server does its work again: of a hundred clients
+// that join at once each causes the work of all that come before it, and the holder's
+// hand-off waits among them, for seconds. So at first a client joins only the version
+// that it has seen, which the API server refuses soon. If it is refused, it looks again
+// before it joins whatever version there is: where it takes long to look there is a crowd,
+// and it lets that go first, for some random time.
+
+const (
+	// crowded is how long a read takes at least where there is a crowd. Where one takes
+	// less, a few clients go around, whose writes are quick.
+	crowded = 25 * time.Millisecond
+	// maxLooks is how often a client gives way to a crowd.
+	maxLooks = 8
+	// spreadPerLook is over how many times that of the read a client waits first; after
+	// that over twice the time before.
+	spreadPerLook = 8
+	maxSpread     = time.Second
+	// spreadPerWaiter is by how much the entries of clients are spread that come back to a
+	// queue, for each that is in it; less than a lock takes to be handed on.
+	spreadPerWaiter = 2 * time.Millisecond
+)
+
+// joining is how a caller gets into the queue.
+type joining struct {
+	refused bool          // a write, because others were faster
+	looked  time.Duration // how long the last read took
+	looks   int
+	spread  time.Duration
+}
+
+// givesWay reports whether the caller lets others go first, for at most j.spread.
+func (j *joining) givesWay() bool {
+	if !j.refused || j.looked < crowded || j.looks == maxLooks {
+		return false
+	}
+	j.looks++
+	j.spread = min(max(2*j.spread, spreadPerLook*j.looked), maxSpread)
+	return true
+}
+
+// enqueue puts the claim at the end of the queue.
+func (a *contest) enqueue(ctx context.Context) error {
+	if err := a.listen(); err != nil {
+		return a.failed(ctx, err)
+	}
+	switch {
+	case a.recalled: // It does not even know the version. As a holder that comes back it is one at a time.
+		if err := a.spread(ctx, time.Duration(len(a.record.Waiters))*spreadPerWaiter); err != nil {
+			return err
+		}
+	case a.joining.givesWay():
+		if err := a.spread(ctx, a.joining.spread); err != nil {
+			return err
+		}
+		if err := a.read(ctx); err != nil {
+			return err
+		}
+		return errAgain
+	}
+	if sent := a.client.now(); a.first.IsZero() {
+		a.first = sent
+	}
+	a.client.metrics.queue.Observe(float64(len(a.record.Waiters)))
+	target, entry, exact := a.record, a.claim.Waiter().String(), !a.recalled && !a.joining.refused
+	err := a.send(ctx, "patch", false, func(ctx context.Context) (protocol.Record, error) {
+		return a.client.store.Enqueue(ctx, target, entry, exact)
+	})
+	if !store.QueueFull(err) {
+		return err
+	}
+	if pause(ctx, a.backoff, nil) != nil {
+		return a.failed(ctx, nil)
+	}
+	if err := a.read(ctx); err != nil {
+		return err
+	}
+	return errAgain
+}
+
+// spread waits for a random time, at most so long.
+func (a *contest) spread(ctx context.Context, most time.Duration) error {
+	if most == 0 {
+		return nil
+	}
+	timer := time.NewTimer(wait.Jitter(most, 1) - most)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return a.failed(ctx, nil)
+	}
+}
