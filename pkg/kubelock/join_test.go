@@ -1,0 +1,178 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock_test
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kubelock/kubelock/pkg/kubelock"
+	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
+)
+
+// joins tells what a request does to a queue: append to it, and to one version only.
+func joins(t *testing.T, req *http.Request) (joins, exact bool) {
+	t.Helper()
+	if req.Method != http.MethodPatch {
+		return false, false
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		t.Error(err)
+		return false, false
+	}
+	patch, err := io.ReadAll(body)
+	if err != nil {
+		t.Error(err)
+	}
+	return !bytes.Contains(patch, []byte("/spec/holder")), bytes.Contains(patch, []byte("/metadata/resourceVersion"))
+}
+
+// slowly lets the server answer after a time that grows with what it has to do. join is
+// called for each request that joins a queue, and what it returns when that is answered.
+func slowly(t *testing.T, server *kubelocktest.Server, each time.Duration, join func(exact bool) (answered func(ok bool))) {
+	t.Helper()
+	var busy atomic.Int64
+	server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if req.URL.Query().Has("watch") {
+			return next.RoundTrip(req)
+		}
+		answered := func(bool) {}
+		if joins, exact := joins(t, req); joins {
+			answered = join(exact)
+		}
+		<-time.After(time.Duration(busy.Add(1)) * each)
+		defer busy.Add(-1)
+		resp, err := next.RoundTrip(req)
+		answered(err == nil && resp.StatusCode == http.StatusOK)
+		return resp, err
+	})
+}
+
+// TestCrowdGivesWay has many clients join a queue at once, on an API server that takes the
+// longer the more it has to do. It would do the work of those entries that are appended to
+// any version again for each other: so there are few of them at a time.
+func TestCrowdGivesWay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const clients, atATime = 80, 10
+		server := kubelocktest.NewServer(t)
+		holder, err := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{LockDuration: time.Hour}), "k").Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var queued, joining, most atomic.Int64
+		slowly(t, server, 3*time.Millisecond, func(exact bool) func(bool) {
+			if !exact {
+				most.Store(max(most.Load(), joining.Add(1)))
+			}
+			return func(ok bool) {
+				if !exact {
+					joining.Add(-1)
+				}
+				if ok {
+					queued.Add(1)
+				}
+			}
+		})
+		start := time.Now()
+		all := make([]*waiting, 0, clients)
+		for range clients {
+			all = append(all, startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k")))
+		}
+		for queued.Load() < clients && time.Since(start) < time.Minute {
+			<-time.After(10 * time.Millisecond)
+		}
+		t.Logf("%d of %d clients queued after %v, %d at a time", queued.Load(), clients, time.Since(start), most.Load())
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("it took %v until %d of %d clients queued", took, queued.Load(), clients)
+		}
+		if n := most.Load(); n > atATime {
+			t.Errorf("%d of %d clients joined any version at a time, want %d at most", n, clients, atATime)
+		}
+		server.Intercept(nil)
+		if err := holder.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		var others sync.WaitGroup
+		for _, w := range all {
+			others.Go(func() {
+				if err := w.get(t).Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		others.Wait()
+	})
+}
+
+// TestJoinBesideALoop has a client join where each write finds the lock changed. Where
+// answers are quick it is in with its second write; where they are slow it has given way for
+// a bounded time then.
+func TestJoinBesideALoop(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ answer, least, most time.Duration }{
+		"quick": {2 * time.Millisecond, 0, 20 * time.Millisecond},
+		"slow":  {100 * time.Millisecond, 300 * time.Millisecond, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server := kubelocktest.NewServer(t)
+				holder, err := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{LockDuration: time.Hour}), "k").Acquire(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				var tries []bool
+				queued := make(chan struct{})
+				slowly(t, server, c.answer, func(exact bool) func(bool) {
+					tries = append(tries, exact)
+					if err := holder.Renew(t.Context()); err != nil { // It is faster.
+						t.Error(err)
+					}
+					return func(ok bool) {
+						if ok {
+							close(queued)
+						}
+					}
+				})
+				start := time.Now()
+				w := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"))
+				<-queued
+				if took := time.Since(start); took < c.least || took > c.most {
+					t.Errorf("it queued after %v, want %v to %v", took, c.least, c.most)
+				}
+				if want := []bool{true, false}; !slices.Equal(tries, want) {
+					t.Errorf("it joined its version only: %v, want %v", tries, want)
+				}
+				if err := holder.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if err := w.get(t).Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
