@@ -144,5 +144,5 @@ func on(ctx context.Context, assets, reaper string, chosen []cases.Case, b *case
 		}
 		fmt.Fprintf(b.Progress, "bench: %s (fsync %v) took %v\n", c.Name, b.Fsync, time.Since(start).Round(time.Second))
 	}
-	return nil
+	return err
 }

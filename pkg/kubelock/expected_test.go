@@ -300,3 +300,59 @@ func TestDeleteAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestLongQueueExpectsSooner has a client come back to a lock right after its release. Where
+// many others wait, it queues with its next release already; where few do, only after it
+// has come back once more.
+func TestLongQueueExpectsSooner(t *testing.T) {
+	t.Parallel()
+	for others, want := range map[int]int64{2: 1, 20: 0} {
+		t.Run(fmt.Sprint(others), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server := kubelocktest.NewServer(t)
+				lock := func() *kubelock.Lock[int] {
+					return kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "long")
+				}
+				var all sync.WaitGroup
+				queue := func() {
+					for range others {
+						l := lock()
+						all.Go(func() {
+							if err := cycle(t.Context(), l); err != nil {
+								t.Error(err)
+							}
+						})
+						<-time.After(5 * time.Millisecond)
+					}
+				}
+				l := lock()
+				var joined atomic.Int64
+				for range 2 {
+					held, err := l.Acquire(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					queue()
+					joined.Store(0)
+					server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+						if joins, _ := joins(t, req); joins {
+							joined.Add(1)
+						}
+						return next.RoundTrip(req)
+					})
+					if err := held.Release(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := cycle(t.Context(), l); err != nil {
+					t.Fatal(err)
+				}
+				if n := joined.Load(); n != want {
+					t.Errorf("with %d others it took %d writes to queue for the third time, want %d", others, n, want)
+				}
+				all.Wait()
+			})
+		})
+	}
+}

@@ -198,7 +198,7 @@ func (h *hold) succession(current protocol.Record, hasTurn bool, sent time.Time,
 		duration, waits := h.client.turns.successor(h.key.name)
 		if !waits {
 			full := len(current.Waiters) >= protocol.MaxWaiters // Somebody may wait for room.
-			if full || !contended || !h.client.turns.expects(h.key.name) {
+			if full || !contended || !h.client.turns.expects(h.key.name, len(current.Waiters)) {
 				return nil
 			}
 			duration = h.claim.Duration

@@ -29,7 +29,9 @@ const (
 	// soon is how soon after its release a caller comes back that goes around a loop.
 	soon = 50 * time.Millisecond
 	// sure is how often in a row that must have been so for the next time to be expected.
-	sure = 2
+	// Once is enough where so many others wait that nobody waits for who does not come: the
+	// place in the queue is taken back before its turn.
+	sure, many = 2, 16
 	// maxHabits is of how many keys the habits are known at most.
 	maxHabits = 1024
 )
@@ -152,12 +154,17 @@ func (t *turns) cameLocked(name string) {
 	}
 }
 
-// expects reports whether a caller is likely to come soon after the turn is left.
-func (t *turns) expects(name string) bool {
+// expects reports whether a caller is likely to come soon after the turn is left, for a lock
+// that so many others wait for.
+func (t *turns) expects(name string, waiters int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v, ok := t.habits.Get(name)
-	return ok && v.(*habit).quick >= sure
+	if !ok {
+		return false
+	}
+	quick := v.(*habit).quick
+	return quick >= sure || quick > 0 && waiters >= many
 }
 
 // keep keeps a for a caller that is expected to take the turn, and calls one of the two
