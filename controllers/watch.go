@@ -47,7 +47,7 @@ func (w watching) Start(ctx context.Context) error {
 	resource := w.kind.Resource().Resource
 	var reflectors []*toolscache.Reflector
 	for _, ns := range w.namespaces() {
-		locks, err := w.kind.Open(w.mgr.GetConfig(), w.mgr.GetHTTPClient(), ns, FieldManager)
+		locks, err := w.kind.Open(w.mgr.GetConfig(), w.mgr.GetHTTPClient(), ns)
 		if err != nil {
 			return fmt.Errorf("watching %s: %w", resource, err)
 		}

@@ -63,11 +63,13 @@ func get(t testing.TB, namespace, name string) *unstructured.Unstructured {
 // newStore returns what the library writes its objects with.
 func newStore(t testing.TB, namespace string) store.Store {
 	t.Helper()
-	client, err := rest.HTTPClientFor(env.Config)
+	config := rest.CopyConfig(env.Config)
+	config.UserAgent = "kubelock/test" // Which is where the field manager comes from.
+	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.DistributedLocks.Open(env.Config, client, namespace, "kubelock")
+	s, err := store.DistributedLocks.Open(config, client, namespace)
 	if err != nil {
 		t.Fatal(err)
 	}

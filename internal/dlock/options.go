@@ -36,7 +36,8 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// fieldManager is that of writes which the library does not do.
+// fieldManager is that of writes which the library does not do. It is their user agent, too,
+// which the API server takes it from where it is not named.
 const fieldManager = "kubectl-dlock"
 
 // backends are the kinds of object that locks are kept in, by the name of the library's
@@ -174,7 +175,7 @@ func (o *options) reader(all bool) (*reader, error) {
 }
 
 func (r *reader) open(kind store.Kind) (store.Store, error) {
-	return kind.Open(r.config, r.http, r.namespace, fieldManager)
+	return kind.Open(r.config, r.http, r.namespace)
 }
 
 // now is the server's time, as far as it is known: what times of records are shown by.

@@ -77,6 +77,8 @@ var mutants = []mutant{
 	{"a reaper in a hurry", "controllers/reaper.go",
 		`expired, wait := r.judge().Expired(lock, seen)`, `expired, wait := r.judge().Expired(lock, seen)
 		expired = expired || wait < lock.Holder.Duration/2`},
+	{"ending what was handed on, used or not", "pkg/kubelock/handoff.go",
+		`if !expired {`, `if !expired && r.Holder == nil {`},
 	{"a token from a counter", "internal/protocol/token.go",
 		`return version + 1, nil`, `_ = version
 	return r.Transitions + 1, nil`},

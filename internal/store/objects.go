@@ -111,7 +111,7 @@ func (k *kind[T, L]) Remains(r protocol.Record) (Object, bool) {
 	return left, true
 }
 
-func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace, manager string) (Store, error) {
+func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace string) (Store, error) {
 	scheme := runtime.NewScheme()
 	version := k.resource.GroupVersion()
 	if err := k.addToScheme(scheme); err != nil {
@@ -136,15 +136,13 @@ func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace, m
 		kind: k,
 		client: gentype.NewClientWithList(k.resource.Resource, rest.Interface(once{restClient}), runtime.NewParameterCodec(scheme),
 			namespace, k.newObject, k.newList),
-		manager: manager,
 	}, nil
 }
 
 // objects is a store in the objects of one kind and namespace.
 type objects[T Object, L runtime.Object] struct {
-	kind    *kind[T, L]
-	client  *gentype.ClientWithList[T, L]
-	manager string
+	kind   *kind[T, L]
+	client *gentype.ClientWithList[T, L]
 }
 
 // once is a REST client that sends each write one time only. client-go would send
@@ -170,11 +168,11 @@ func (s *objects[T, L]) Get(ctx context.Context, name string) (protocol.Record, 
 }
 
 func (s *objects[T, L]) Create(ctx context.Context, r protocol.Record) (protocol.Record, error) {
-	return s.answer(s.client.Create(ctx, s.kind.object(r), metav1.CreateOptions{FieldManager: s.manager}))
+	return s.answer(s.client.Create(ctx, s.kind.object(r), metav1.CreateOptions{}))
 }
 
 func (s *objects[T, L]) Update(ctx context.Context, r protocol.Record) (protocol.Record, error) {
-	return s.answer(s.client.Update(ctx, s.kind.object(r), metav1.UpdateOptions{FieldManager: s.manager}))
+	return s.answer(s.client.Update(ctx, s.kind.object(r), metav1.UpdateOptions{}))
 }
 
 func (s *objects[T, L]) Amend(ctx context.Context, from, to protocol.Record) (protocol.Record, error) {
@@ -221,7 +219,7 @@ func (s *objects[T, L]) Dequeue(ctx context.Context, r protocol.Record, place in
 
 func (s *objects[T, L]) Delete(ctx context.Context, r protocol.Record) error {
 	if left, ok := s.kind.Remains(r); ok {
-		_, err := s.client.Update(ctx, left.(T), metav1.UpdateOptions{FieldManager: s.manager}) //nolint:forcetypeassert // Its kind's.
+		_, err := s.client.Update(ctx, left.(T), metav1.UpdateOptions{}) //nolint:forcetypeassert // Its kind's.
 		return err
 	}
 	return s.client.Delete(ctx, r.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{
@@ -235,7 +233,7 @@ func (s *objects[T, L]) patch(ctx context.Context, stored T, p patch) (protocol.
 	if err != nil {
 		return protocol.Record{}, fmt.Errorf("encoding a patch of %s: %w", stored.GetName(), err)
 	}
-	return s.answer(s.client.Patch(ctx, stored.GetName(), types.JSONPatchType, data, metav1.PatchOptions{FieldManager: s.manager}))
+	return s.answer(s.client.Patch(ctx, stored.GetName(), types.JSONPatchType, data, metav1.PatchOptions{}))
 }
 
 func (s *objects[T, L]) answer(obj T, err error) (protocol.Record, error) {

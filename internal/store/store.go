@@ -57,9 +57,9 @@ type Kind interface {
 	// that is nothing that others would miss.
 	Remains(r protocol.Record) (left Object, ok bool)
 	// Open returns a store in the objects of a namespace; of all, to read only, if its name
-	// is empty. manager is the field manager
-	// of its writes. config's requests are sent through client.
-	Open(config *rest.Config, client *http.Client, namespace, manager string) (Store, error)
+	// is empty. config's requests are sent through client. Writes name no field manager: it
+	// is the beginning of the client's user agent, up to the first slash.
+	Open(config *rest.Config, client *http.Client, namespace string) (Store, error)
 }
 
 // Limit is how much state an object takes.

@@ -68,8 +68,10 @@ type Client struct {
 	turns   *turns
 	watches *watches
 	own     *ownLocks
-	known   *lru.Cache // key → remembered
-	metrics *metrics
+	// handOffs are the locks that this client has handed on just now.
+	handOffs *handOffs
+	known    *lru.Cache // key → remembered
+	metrics  *metrics
 
 	ctx    context.Context // ends when Close is called; no call stores its own
 	cancel context.CancelFunc
@@ -114,7 +116,7 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 	if err != nil {
 		return nil, err
 	}
-	st, err := s.kind.Open(conns.config, conns.http, s.namespace, fieldManager)
+	st, err := s.kind.Open(conns.config, conns.http, s.namespace)
 	if err != nil {
 		return nil, fmt.Errorf("kubelock: the API server's configuration: %w", err)
 	}
@@ -131,6 +133,7 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 		now:      now,
 		turns:    newTurns(now),
 		own:      newOwnLocks(),
+		handOffs: newHandOffs(),
 		known:    lru.New(maxRemembered),
 		metrics:  m,
 	}
@@ -159,6 +162,7 @@ func (c *Client) Close() error {
 	c.cancel()
 	bound := time.AfterFunc(closeTimeout, c.end)
 	c.turns.close()
+	c.handOffs.close()
 	c.calls.Wait() // After the bound they are quick.
 	bound.Stop()
 	c.end()

@@ -42,6 +42,7 @@ func (o *observer) see(r protocol.Record) {
 		return
 	}
 	o.known = true
+	o.client.handOffs.moved(o.key, r, o.client.now())
 	o.record = r
 	o.seen = o.seen.Observe(r, o.client.now())
 }

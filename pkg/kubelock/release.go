@@ -227,6 +227,7 @@ func (h *hold) doubtSuccessor() {
 
 // left takes in the record that the release left.
 func (h *hold) left(r protocol.Record) {
+	h.client.lookAfter(h.key, r)
 	if h.successor != nil {
 		h.successor.see(r)
 		return

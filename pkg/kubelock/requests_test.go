@@ -151,3 +151,25 @@ func TestNoRateLimit(t *testing.T) {
 		t.Errorf("user agent %q, want the library's own", agent)
 	}
 }
+
+// TestFieldManager checks that managed fields say who writes locks, by whichever verb.
+func TestFieldManager(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	l := lockOf(t, ns, "managed")
+	held := acquire(t, l)                           // Created.
+	if err := held.Renew(t.Context()); err != nil { // Patched.
+		t.Fatal(err)
+	}
+	release(t, held)
+	release(t, acquire(t, l)) // Updated.
+	obj := object(t, ns, "managed")
+	if len(obj.ManagedFields) == 0 {
+		t.Error("no managed fields")
+	}
+	for _, f := range obj.ManagedFields {
+		if f.Manager != "kubelock" {
+			t.Errorf("%s has written %s", f.Manager, f.FieldsV1.GetRawString())
+		}
+	}
+}

@@ -50,5 +50,5 @@ func (k Kubernetes) store(meter *Meter, kind store.Kind) (store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return kind.Open(config, client, Namespace, "bench")
+	return kind.Open(config, client, Namespace)
 }

@@ -1,0 +1,122 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package kubelock_test
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/pkg/kubelock"
+	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
+)
+
+// deadWaiters puts entries of clients that are dead into the queue for "k".
+func deadWaiters(t *testing.T, server *kubelocktest.Server, entries string) {
+	t.Helper()
+	patch := []byte(`{"spec":{"waiters":[` + entries + `]}}`)
+	if _, err := objects(server).Patch(t.Context(), "k", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDeadWaitersCostAGraceEach has the heads of the queue be dead. Who has handed the lock
+// on sees to it that each of them costs the grace and no more, though no reaper runs, and
+// the one who waits behind does not look for as long as the lease that it has seen.
+func TestDeadWaitersCostAGraceEach(t *testing.T) {
+	t.Parallel()
+	for entries, dead := range map[string]int{`"dead-1 30s a"`: 1, `"dead-1 30s a","gone-1 30s b"`: 2} {
+		t.Run(entries, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server := kubelocktest.NewServer(t)
+				l := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k")
+				held, err := l.Acquire(t.Context(), kubelock.WithDuration(time.Hour))
+				if err != nil {
+					t.Fatal(err)
+				}
+				deadWaiters(t, server, entries)
+				w := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"), kubelock.WithDuration(time.Second))
+				<-time.After(time.Minute) // It knows that the lock does not change hands.
+				if err := held.Release(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				next := w.get(t)
+				least := time.Duration(dead) * protocol.Grace
+				if took := time.Since(start); took < least || took > least+100*time.Millisecond {
+					t.Errorf("the lock went to who is alive after %v, want %v", took, least)
+				}
+				if err := next.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestHandOffCostsOneLook counts what it costs to look after a lock that was handed on to
+// somebody who is alive: a read when the grace is over, and nothing if the client has seen
+// before what has become of it. A hold that is used goes on.
+func TestHandOffCostsOneLook(t *testing.T) {
+	t.Parallel()
+	// Where the first comes back it is the second whose hand-off is looked after.
+	for name, comesBack := range map[string]bool{"leaves": false, "comes back": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server := kubelocktest.NewServer(t)
+				l := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k")
+				held, err := l.Acquire(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				w := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"))
+				<-time.After(time.Second)
+				if err := held.Release(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				next := w.get(t)
+				if comesBack {
+					again := startAcquire(t.Context(), l)
+					<-time.After(time.Second)
+					if err := next.Release(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					next = again.get(t)
+				}
+				var reads, writes atomic.Int64
+				count(server, &reads, &writes)
+				<-time.After(3 * protocol.Grace)
+				if r := reads.Load(); r != 1 {
+					t.Errorf("%d reads, want one", r)
+				}
+				if err := next.Context().Err(); err != nil {
+					t.Error(err)
+				}
+				if err := next.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
