@@ -78,7 +78,7 @@ var mutants = []mutant{
 		`expired, wait := r.judge().Expired(lock, seen)`, `expired, wait := r.judge().Expired(lock, seen)
 		expired = expired || wait < lock.Holder.Duration/2`},
 	{"ending what was handed on, used or not", "pkg/kubelock/handoff.go",
-		`if !expired {`, `if !expired && r.Holder == nil {`},
+		`if !expired || seen.Observe(r, c.now()) != seen {`, `if !expired && r.Holder == nil {`},
 	{"a token from a counter", "internal/protocol/token.go",
 		`return version + 1, nil`, `_ = version
 	return r.Transitions + 1, nil`},
@@ -102,7 +102,7 @@ var mutants = []mutant{
 	{"a release read from another object", "pkg/kubelock/release.go",
 		`sameObject := r.UID == h.record.UID`, `sameObject := true`},
 	{"no safety re-read", "pkg/kubelock/contest.go",
-		`return nil, a.await(ctx, min(remaining, a.patience(), a.refresh(place)))`, `return nil, a.await(ctx, time.Hour)`},
+		`wait := min(remaining, a.patience(), a.refresh(place))`, `wait := time.Hour`},
 }
 
 // TestMutants checks that the simulation finds each mutant within the seeds that make

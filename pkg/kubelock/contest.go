@@ -19,6 +19,7 @@ package kubelock
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -32,6 +33,13 @@ var errAgain = errors.New("the lock has to be looked at again")
 // overflowWait is how long a client waits, more or less, before it looks again for
 // room in a queue that was full.
 const overflowWait = time.Second
+
+// lookout is for how long somebody is the first in the queue before it watches the lock
+// itself: for less than a holder with a usual lease takes to renew it, and for much longer
+// than a busy lock takes to be handed on.
+const lookout = time.Second
+
+const never = time.Duration(math.MaxInt64)
 
 // want is what one caller wants of a contest.
 type want struct {
@@ -66,6 +74,9 @@ type contest struct {
 	base    string
 	// watchesLock is set while the watch is of the lock, and not of what this client holds.
 	watchesLock bool
+	// firstSince is since when the caller is known to be the first in the queue for a lock that is
+	// held; zero: it is not.
+	firstSince time.Time
 	// recalled is set while the record is from before this caller's turn, and may be old.
 	recalled bool
 	// expected is set while no caller wants the lock, but one is likely to come soon.
@@ -207,7 +218,28 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	default:
 		remaining = min(remaining, wait.Jitter(overflowWait, 1))
 	}
-	return nil, a.await(ctx, min(remaining, a.patience(), a.refresh(place)))
+	wait := min(remaining, a.patience(), a.refresh(place))
+	if look := a.lookoutIn(place); look < wait {
+		return nil, a.await(ctx, look, false)
+	}
+	return nil, a.await(ctx, wait, true)
+}
+
+// lookoutIn is how long the caller relies on the watch of what this client holds, if it is
+// the first in the queue. That does not show that the holder renews its lease, and who looks
+// only now and then has no start to count the lease of a holder from that has died since.
+func (a *contest) lookoutIn(place int) time.Duration {
+	now := a.client.now()
+	switch {
+	case place > 0 || a.record.Holder == nil:
+		a.firstSince = time.Time{}
+	case a.firstSince.IsZero():
+		a.firstSince = now
+		return lookout
+	case now.Sub(a.firstSince) < lookout:
+		return lookout - now.Sub(a.firstSince)
+	}
+	return never
 }
 
 // refresh is how long the claim may wait before it looks how the lock stands, so that
@@ -260,9 +292,9 @@ func (a *contest) patience() time.Duration {
 	return protocol.Grace
 }
 
-// await waits until the lock is given to this client, or d is over and a read has
-// shown how it stands. It returns errAgain, or an error that ends the contest.
-func (a *contest) await(ctx context.Context, d time.Duration) error {
+// await waits until the lock is given to this client, or d is over and, if so asked, a read
+// has shown how it stands. It returns errAgain, or an error that ends the contest.
+func (a *contest) await(ctx context.Context, d time.Duration, read bool) error {
 	if err := a.listen(); err != nil {
 		return a.failed(ctx, err)
 	}
@@ -273,7 +305,7 @@ func (a *contest) await(ctx context.Context, d time.Duration) error {
 	for _, r := range versions {
 		a.see(r)
 	}
-	if len(versions) > 0 && !reread {
+	if (len(versions) > 0 || !read) && !reread {
 		return errAgain
 	}
 	if err := a.read(ctx); err != nil {
@@ -283,14 +315,16 @@ func (a *contest) await(ctx context.Context, d time.Duration) error {
 }
 
 // listen makes the client's watch show what the claim is given. A holder that is no
-// kubelock client gives it nothing: then it is the lock that is watched.
+// kubelock client gives it nothing: then it is the lock that is watched, and so it is by
+// whoever has been the first in the queue for a while.
 func (a *contest) listen() error {
 	foreign := a.record.Holder != nil && a.record.Holder.Foreign()
-	if a.watchesLock != foreign {
+	first := !a.firstSince.IsZero() && a.client.now().Sub(a.firstSince) >= lookout
+	if watch := foreign || first; a.watchesLock != watch {
 		a.stop()
-		a.watchesLock = foreign
+		a.watchesLock = watch
 	}
-	if foreign {
+	if a.watchesLock {
 		return a.follow(a.client.watches.subscribe)
 	}
 	return a.follow(a.client.watches.own)

@@ -68,9 +68,9 @@ func (c *Client) lookAfter(k key, r protocol.Record) {
 	c.handOffs.last[k.name] = o
 }
 
-// endUnused hands the lock on if the hold is still there that was seen to be unchanged for
-// its own duration. Like any observer of it the client may fail to: who waits has the
-// safety re-read.
+// endUnused hands the lock on if the hold is still there that was seen, unchanged for its own
+// duration. Any other is not for this client to end, and may be its own by now. What fails
+// is not tried again: who waits has the safety re-read.
 func (c *Client) endUnused(k key, seen protocol.Observation) {
 	ctx, cancel := context.WithTimeout(c.ctx, requestTimeout)
 	defer cancel()
@@ -79,8 +79,8 @@ func (c *Client) endUnused(k key, seen protocol.Observation) {
 		c.log.V(1).Info("Could not see what became of a lock that was handed on", "key", k.name, "err", err)
 		return
 	}
-	expired, _ := c.judge().Expired(r, seen.Observe(r, c.now()))
-	if !expired {
+	expired, _ := c.judge().Expired(r, seen)
+	if !expired || seen.Observe(r, c.now()) != seen {
 		return
 	}
 	next, err := protocol.Expire(r, nil, c.stamp())

@@ -17,6 +17,7 @@ limitations under the License.
 package kubelock_test
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -114,6 +115,50 @@ func TestHandOffCostsOneLook(t *testing.T) {
 					t.Error(err)
 				}
 				if err := next.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestRenewedHolderDies has a holder die that has renewed its lease for a while, and no
+// reaper: who has waited since before has the lock soon after the lease's end.
+func TestRenewedHolderDies(t *testing.T) {
+	t.Parallel()
+	for _, after := range []time.Duration{25, 27, 29, 31, 33, 35} {
+		t.Run(fmt.Sprint(int(after)), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server := kubelocktest.NewServer(t)
+				holder := server.NewClient(t, kubelock.Config{})
+				held, err := kubelock.NewLock[string](holder, "k").Acquire(t.Context(), kubelock.WithDuration(9*time.Second), kubelock.WithAutoRenew())
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(time.Second)
+				w := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"))
+				<-time.After(after * time.Second)
+				end := held.Deadline()
+				if err := holder.Close(); err != nil { // It renews no more.
+					t.Fatal(err)
+				}
+				next := w.get(t)
+				if late := time.Since(end); late < 0 || late > 100*time.Millisecond {
+					t.Errorf("who waited has the lock %v after the lease's end", late)
+				}
+				// It knows from its watch who has queued since, and so the release is one write.
+				last := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"))
+				<-time.After(500 * time.Millisecond)
+				var reads, writes atomic.Int64
+				count(server, &reads, &writes)
+				if err := next.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if r, w := reads.Load(), writes.Load(); r != 0 || w != 1 {
+					t.Errorf("the release took %d reads and %d writes, want one write", r, w)
+				}
+				if err := last.get(t).Release(t.Context()); err != nil {
 					t.Error(err)
 				}
 			})

@@ -149,7 +149,7 @@ func TestReadIsLaterThanAStamp(t *testing.T) {
 				})
 				given := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, cfg), "k"))
 				<-read
-				<-time.After(1750 * time.Millisecond)
+				<-time.After(750 * time.Millisecond) // It is about to watch the lock, and reads then.
 				slow.Store(true)
 				stamped := time.Now()
 				if err := held.Release(t.Context()); err != nil {

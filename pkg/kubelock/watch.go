@@ -164,11 +164,14 @@ func (w *watches) own(k key) (s *subscription, stop func(), err error) {
 	}, nil
 }
 
-// newest returns the newest version of k's object that the informer of the client's
-// own locks has seen, if it has.
+// newest returns the newest version of k's object that an informer has seen, if one has:
+// that of the client's own locks, or that of the object.
 func (w *watches) newest(k key) (protocol.Record, bool) {
 	w.mu.Lock()
 	kw := w.byName[ownName]
+	if kw == nil {
+		kw = w.byName[k.object]
+	}
 	w.mu.Unlock()
 	if kw == nil {
 		return protocol.Record{}, false
