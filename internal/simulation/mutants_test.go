@@ -102,7 +102,7 @@ var mutants = []mutant{
 	{"a release read from another object", "pkg/kubelock/release.go",
 		`sameObject := r.UID == h.record.UID`, `sameObject := true`},
 	{"no safety re-read", "pkg/kubelock/contest.go",
-		`wait := min(remaining, a.patience(), a.refresh(place))`, `wait := time.Hour`},
+		`most := min(remaining, a.patience(), a.refresh(place))`, `most := time.Hour`},
 }
 
 // TestMutants checks that the simulation finds each mutant within the seeds that make

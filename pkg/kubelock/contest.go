@@ -218,11 +218,17 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	default:
 		remaining = min(remaining, wait.Jitter(overflowWait, 1))
 	}
-	wait := min(remaining, a.patience(), a.refresh(place))
-	if look := a.lookoutIn(place); look < wait {
-		return nil, a.await(ctx, look, false)
+	return nil, a.stay(ctx, place, remaining)
+}
+
+// stay waits at that place of the queue, for a lock that nobody can take before remaining
+// is over.
+func (a *contest) stay(ctx context.Context, place int, remaining time.Duration) error {
+	most := min(remaining, a.patience(), a.refresh(place))
+	if look := a.lookoutIn(place); look < most {
+		return a.await(ctx, look, false)
 	}
-	return nil, a.await(ctx, wait, true)
+	return a.await(ctx, most, true)
 }
 
 // lookoutIn is how long the caller relies on the watch of what this client holds, if it is

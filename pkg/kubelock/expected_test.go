@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -307,7 +308,7 @@ func TestDeleteAgain(t *testing.T) {
 func TestLongQueueExpectsSooner(t *testing.T) {
 	t.Parallel()
 	for others, want := range map[int]int64{2: 1, 20: 0} {
-		t.Run(fmt.Sprint(others), func(t *testing.T) {
+		t.Run(strconv.Itoa(others), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				server := kubelocktest.NewServer(t)

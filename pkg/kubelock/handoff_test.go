@@ -17,7 +17,7 @@ limitations under the License.
 package kubelock_test
 
 import (
-	"fmt"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -126,8 +126,8 @@ func TestHandOffCostsOneLook(t *testing.T) {
 // reaper: who has waited since before has the lock soon after the lease's end.
 func TestRenewedHolderDies(t *testing.T) {
 	t.Parallel()
-	for _, after := range []time.Duration{25, 27, 29, 31, 33, 35} {
-		t.Run(fmt.Sprint(int(after)), func(t *testing.T) {
+	for _, seconds := range []int{25, 27, 29, 31, 33, 35} {
+		t.Run(strconv.Itoa(seconds), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				server := kubelocktest.NewServer(t)
@@ -138,7 +138,7 @@ func TestRenewedHolderDies(t *testing.T) {
 				}
 				<-time.After(time.Second)
 				w := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"))
-				<-time.After(after * time.Second)
+				<-time.After(time.Duration(seconds) * time.Second)
 				end := held.Deadline()
 				if err := holder.Close(); err != nil { // It renews no more.
 					t.Fatal(err)
