@@ -70,10 +70,12 @@ limitations under the License.
 // monotonic clocks run at about the same rate, and that the clocks of the API
 // servers are apart by no more than Config.MaxClockSkew.
 //
-// Somebody who has waited since before a holder died has the lock when its lease
-// ends, if the reaper runs or the holder has not renewed since; otherwise, and for
-// somebody who comes later, it is at most about MaxClockSkew and two seconds after
-// that, and at once when the lease ended longer ago.
+// Somebody who has waited since before a holder died has the lock when its lease ends, if
+// the reaper runs, or the holder has not renewed since, or the waiter had been the first in
+// the queue for a second; otherwise, and for somebody who comes later, it is at most about
+// MaxClockSkew and two seconds after that, and at once when the lease ended longer ago. A
+// waiter that is dead itself costs the next five seconds, if the reaper runs or the client
+// that has handed the lock on; otherwise the next learns of it by its own reads.
 //
 // # Choosing a duration
 //
@@ -87,14 +89,17 @@ limitations under the License.
 //
 // An acquisition is one write when this client was the last to hold the lock, else
 // one read and one write. A release is one write, which also is the next waiter's
-// acquisition. Joining the queue is one write. A waiter costs no other request, save
+// acquisition. Joining the queue is one write; where others are faster, it is refused once,
+// and from then on waits for a crowd to go first. A waiter costs no other request, save
 // reads: one a lease of a lock that does not move, and, of one that changes hands, one
 // every second or two when its turn is near, so that it may use at once what it is given.
-// Its client has one watch, for all of its locks, which shows only what it holds. A client
-// that never waited has no watch open.
+// Its client has one watch, for all of its locks, which shows only what it holds; but the
+// first in a queue watches the lock itself after a second. A client that never waited has no
+// watch open. Who has handed a lock on reads it once, five seconds later, unless it has
+// seen before what became of it.
 //
 // A client whose callers come back within 50 ms of each release, twice and again, while
-// others queue, puts an entry for the next one into the queue with the release itself, so
+// others queue (once, while sixteen do), puts an entry for the next one into the queue with the release itself, so
 // that a cycle is one write. If nobody comes within that time, it leaves the queue.
 //
 // What is handed on has a lease of five seconds at first, or less if that was asked

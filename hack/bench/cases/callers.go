@@ -53,7 +53,7 @@ func callers(ctx context.Context, b *Bench) error {
 func keys(ctx context.Context, b *Bench) error {
 	n := 1000
 	if b.Quick {
-		n = 200
+		n = 50
 	}
 	name := b.name("keys-%d", n)
 	names := []string{subjects.FloorOf(subjects.DistributedLocks), subjects.KubelockOn(subjects.DistributedLocks)}

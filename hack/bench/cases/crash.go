@@ -99,6 +99,7 @@ func indexOf(names []string, name string) int {
 
 const (
 	crashLease    = 3 * time.Second
+	crashAfter    = crashLease * 5 / 6 // So long the holder has renewed its lease.
 	crashPatience = time.Minute
 )
 
@@ -119,6 +120,7 @@ func (b *Bench) crashOfHolder(ctx context.Context, subject string, waiter *worke
 	if err := waiting(ctx, []*worker.Process{waiter}, crashPatience); err != nil {
 		return "", 0, err
 	}
+	stay(ctx, crashAfter)
 	end, err := holder.End()
 	if err != nil {
 		return "", 0, err

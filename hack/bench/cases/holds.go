@@ -38,7 +38,7 @@ type keeper struct {
 func (b *Bench) keepers() []keeper {
 	many := 1000
 	if b.Quick {
-		many = 200
+		many = 150
 	}
 	all := []keeper{{subjects.DistributedLocks, 1}, {subjects.DistributedLocks, 10}, {subjects.DistributedLocks, 100}, {subjects.DistributedLocks, many}}
 	if !b.Quick {
@@ -52,7 +52,7 @@ func (b *Bench) keepers() []keeper {
 func holds(ctx context.Context, b *Bench) (err error) {
 	lease := 30 * time.Second // The library's default.
 	if b.Quick {
-		lease = 8 * time.Second
+		lease = 5 * time.Second
 	}
 	keepers := b.keepers()
 	workers := make([]*worker.Process, len(keepers))

@@ -29,7 +29,10 @@ import (
 // idle measures what 100 clients cost that do nothing but wait for a lock that somebody
 // keeps and renews.
 func idle(ctx context.Context, b *Bench) error {
-	const waiters = 100
+	waiters := 100
+	if b.Quick {
+		waiters = 20
+	}
 	name := b.name("idle-%d", waiters)
 	names, err := b.runnable(name, without(locks, subjects.KubelockOn(subjects.Leases), subjects.KubelockOn(subjects.ConfigMaps))...)
 	if err != nil {

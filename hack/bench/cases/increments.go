@@ -26,8 +26,11 @@ import (
 // increments measures 32 writers, in separate processes, that each add to one number:
 // by Do, and by a read-modify-write that is repeated at a conflict.
 func increments(ctx context.Context, b *Bench) error {
-	const writers = 32
-	name := b.name("do-32")
+	writers := 32
+	if b.Quick {
+		writers = 8
+	}
+	name := b.name("do-%d", writers)
 	names := []string{subjects.RetryOnConflict, subjects.KubelockDo}
 	for round := range b.rounds(3) {
 		outcomes := map[string]outcome{}

@@ -30,6 +30,9 @@ func state(ctx context.Context, b *Bench) error {
 		bytes  int
 		window time.Duration
 	}{{"1KB", 1_000, 400 * time.Millisecond}, {"100KB", 100_000, 600 * time.Millisecond}, {"1MB", 1_000_000, 1500 * time.Millisecond}} {
+		if b.Quick && size.bytes > 100_000 {
+			continue
+		}
 		name := b.name("state-%s", size.name)
 		names, err := b.runnable(name, append(append([]string{}, floors...), without(locks, subjects.Elector, subjects.Naive)...)...)
 		if err != nil {
