@@ -169,7 +169,7 @@ func (a *contest) amend(ctx context.Context, next protocol.Record, takes bool) e
 // send sends one write and takes its answer in. takes is whether the write takes or
 // deletes the lock. It returns errAgain, or an error that ends the contest.
 func (a *contest) send(ctx context.Context, verb string, takes bool, write func(ctx context.Context) (protocol.Record, error)) error {
-	c, base := a.client, a.record.ResourceVersion
+	c, base, sent := a.client, a.record.ResourceVersion, a.client.now()
 	doubt := func() {
 		if takes {
 			a.inDoubt, a.base = true, base
@@ -209,7 +209,7 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 		}
 	case store.Stale: // The read tells how the lock stands, and whether a copy of this very write was committed.
 		doubt()
-		a.joining.refused = true
+		a.joining.late(c.now().Sub(sent))
 	}
 	if err := a.read(ctx); err != nil {
 		return err

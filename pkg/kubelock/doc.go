@@ -90,7 +90,7 @@ limitations under the License.
 // An acquisition is one write when this client was the last to hold the lock, else
 // one read and one write. A release is one write, which also is the next waiter's
 // acquisition. Joining the queue is one write; where others are faster, it is refused once,
-// and from then on waits for a crowd to go first. A waiter costs no other request, save
+// and then lets them go first for a moment, or longer if the API server is busy. A waiter costs no other request, save
 // reads: one a lease of a lock that does not move, and, of one that changes hands, one
 // every second or two when its turn is near, so that it may use at once what it is given.
 // Its client has one watch, for all of its locks, which shows only what it holds; but the

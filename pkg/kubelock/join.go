@@ -32,9 +32,9 @@ import (
 // every write that comes first the API server does its work again: of a hundred clients
 // that join at once each causes the work of all that come before it, and the holder's
 // hand-off waits among them, for seconds. So at first a client joins only the version
-// that it has seen, which the API server refuses soon. If it is refused, it looks again
-// before it joins whatever version there is: where it takes long to look there is a crowd,
-// and it lets that go first, for some random time.
+// that it has seen, which the API server refuses soon. If it is refused, it waits for some
+// random time and looks again before it joins whatever version there is. Where it takes long
+// to look there is a crowd, and it lets that go first, for longer and longer times.
 
 const (
 	// crowded is how long a read takes at least where there is a crowd. Where one takes
@@ -42,10 +42,10 @@ const (
 	crowded = 25 * time.Millisecond
 	// maxLooks is how often a client gives way to a crowd.
 	maxLooks = 8
-	// spreadPerLook is over how many times that of the read a client waits first; after
-	// that over twice the time before.
-	spreadPerLook = 8
-	maxSpread     = time.Second
+	// spreadPerAnswer is over how many times that of an answer a client waits; or over twice
+	// the time before, if that is longer.
+	spreadPerAnswer = 8
+	maxSpread       = time.Second
 	// spreadPerWaiter is by how much the entries of clients are spread that come back to a
 	// queue, for each that is in it; less than a lock takes to be handed on.
 	spreadPerWaiter = 2 * time.Millisecond
@@ -53,19 +53,23 @@ const (
 
 // joining is how a caller gets into the queue.
 type joining struct {
-	refused bool          // a write, because others were faster
+	refused bool          // a write was, because others were faster
+	took    time.Duration // to refuse it
 	looked  time.Duration // how long the last read took
 	looks   int
 	spread  time.Duration
 }
 
+// late notes that a write was refused, and how long that took.
+func (j *joining) late(took time.Duration) { j.refused, j.took = true, took }
+
 // givesWay reports whether the caller lets others go first, for at most j.spread.
 func (j *joining) givesWay() bool {
-	if !j.refused || j.looked < crowded || j.looks == maxLooks {
+	if !j.refused || j.looks > 0 && j.looked < crowded || j.looks == maxLooks {
 		return false
 	}
 	j.looks++
-	j.spread = min(max(2*j.spread, spreadPerLook*j.looked), maxSpread)
+	j.spread = min(max(2*j.spread, spreadPerAnswer*max(j.took, j.looked)), maxSpread)
 	return true
 }
 

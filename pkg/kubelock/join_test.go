@@ -51,12 +51,16 @@ func joins(t *testing.T, req *http.Request) (joins, exact bool) {
 
 // slowly lets the server answer after a time that grows with what it has to do. join is
 // called for each request that joins a queue, and what it returns when that is answered.
-func slowly(t *testing.T, server *kubelocktest.Server, each time.Duration, join func(exact bool) (answered func(ok bool))) {
+func slowly(t *testing.T, server *kubelocktest.Server, each time.Duration, join func(exact bool) (answered func(ok bool))) (reads *atomic.Int64) {
 	t.Helper()
 	var busy atomic.Int64
+	reads = &atomic.Int64{}
 	server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
 		if req.URL.Query().Has("watch") {
 			return next.RoundTrip(req)
+		}
+		if req.Method == http.MethodGet {
+			reads.Add(1)
 		}
 		answered := func(bool) {}
 		if joins, exact := joins(t, req); joins {
@@ -68,6 +72,7 @@ func slowly(t *testing.T, server *kubelocktest.Server, each time.Duration, join 
 		answered(err == nil && resp.StatusCode == http.StatusOK)
 		return resp, err
 	})
+	return reads
 }
 
 // TestCrowdGivesWay has many clients join a queue at once, on an API server that takes the
@@ -133,7 +138,7 @@ func TestCrowdGivesWay(t *testing.T) {
 func TestJoinBesideALoop(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ answer, least, most time.Duration }{
-		"quick": {2 * time.Millisecond, 0, 20 * time.Millisecond},
+		"quick": {2 * time.Millisecond, 0, 100 * time.Millisecond},
 		"slow":  {100 * time.Millisecond, 300 * time.Millisecond, 10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,7 +151,7 @@ func TestJoinBesideALoop(t *testing.T) {
 				}
 				var tries []bool
 				queued := make(chan struct{})
-				slowly(t, server, c.answer, func(exact bool) func(bool) {
+				reads := slowly(t, server, c.answer, func(exact bool) func(bool) {
 					tries = append(tries, exact)
 					if err := holder.Renew(t.Context()); err != nil { // It is faster.
 						t.Error(err)
@@ -162,6 +167,10 @@ func TestJoinBesideALoop(t *testing.T) {
 				<-queued
 				if took := time.Since(start); took < c.least || took > c.most {
 					t.Errorf("it queued after %v, want %v to %v", took, c.least, c.most)
+				}
+				// At first, when it was refused, and after the time that it waits then in any case.
+				if n := reads.Load(); n < 3 || name == "quick" && n > 3 {
+					t.Errorf("it read %d times", n)
 				}
 				if want := []bool{true, false}; !slices.Equal(tries, want) {
 					t.Errorf("it joined its version only: %v, want %v", tries, want)

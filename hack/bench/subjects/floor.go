@@ -125,7 +125,7 @@ type floor struct {
 }
 
 func (f *floor) Acquire(ctx context.Context) (Hold, error) {
-	err := f.update(ctx, false)
+	err := f.update(context.WithoutCancel(ctx), false) // Without its answer the next one would be refused.
 	return f, err
 }
 
