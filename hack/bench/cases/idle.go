@@ -84,7 +84,7 @@ func (b *Bench) idleOf(ctx context.Context, name, subject string, n int) (err er
 		return err
 	}
 	during := b.lasts(6 * time.Second)
-	stay(ctx, time.Second) // What follows the first request is not idling.
+	stay(ctx, during) // Until all of them wait: a crowd takes seconds to queue.
 	start, err := sum(waiters, (*worker.Process).Counts)
 	if err != nil {
 		return err
