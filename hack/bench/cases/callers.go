@@ -31,7 +31,7 @@ func callers(ctx context.Context, b *Bench) error {
 	if err != nil {
 		return err
 	}
-	for round := range b.rounds(3) {
+	for round := range b.rounds(2) {
 		for _, subject := range inTurn(names, round) {
 			floor := floorUnder(subject)
 			bare, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), window: b.lasts(300 * time.Millisecond)})
@@ -80,7 +80,7 @@ func keys(ctx context.Context, b *Bench) error {
 			return err
 		}
 	}
-	for range b.rounds(4) {
+	for range b.rounds(2) {
 		rates := map[string]float64{}
 		for i, subject := range names {
 			o, err := loop(ctx, workers[i:i+1], loads[i])

@@ -53,12 +53,13 @@ func contention(ctx context.Context, b *Bench) error {
 	case b.Fsync:
 		sizes, modes = []int{8, 32}, []bool{false}
 	}
-	for round := range b.rounds(2) {
-		for _, busy := range modes {
-			for _, clients := range sizes {
-				if err := contend(ctx, b, round, clients, busy); err != nil {
-					return err
-				}
+	for _, busy := range modes {
+		for i, clients := range sizes {
+			if busy && clients == 100 { // As without: most subjects starve most of their clients.
+				continue
+			}
+			if err := contend(ctx, b, i, clients, busy); err != nil {
+				return err
 			}
 		}
 	}

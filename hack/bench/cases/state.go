@@ -44,7 +44,7 @@ func state(ctx context.Context, b *Bench) error {
 				names = without(names, subjects.KubelockOn(kind), subjects.FloorOf(kind))
 			}
 		}
-		for round := range b.rounds(3) {
+		for round := range b.rounds(2) {
 			outcomes := map[string]outcome{}
 			for _, subject := range inTurn(names, round) {
 				outcomes[subject], err = b.run(ctx, load{
