@@ -97,6 +97,28 @@ func (r Record) Contended(client string) bool {
 	return ok
 }
 
+// Newcomers is how many clients queue that did not hold the lock nor queue for it when it
+// was as before.
+func (r Record) Newcomers(before Record) int {
+	known := map[string]bool{}
+	if before.Holder != nil {
+		known[before.Holder.Client] = true
+	}
+	for _, text := range before.Waiters {
+		if w, ok := ParseWaiter(text); ok {
+			known[w.Client()] = true
+		}
+	}
+	count := 0
+	for _, text := range r.Waiters {
+		if w, ok := ParseWaiter(text); ok && !known[w.Client()] {
+			known[w.Client()] = true
+			count++
+		}
+	}
+	return count
+}
+
 // grant is the hold that w is given. Its lease is short until w extends it.
 func (w Waiter) grant(token int64, at Stamp) *Holder {
 	return &Holder{

@@ -159,6 +159,29 @@ func TestPlace(t *testing.T) {
 }
 
 // TestHoldsOfOneLockID is why a token belongs to a hold's identity.
+func TestNewcomers(t *testing.T) {
+	t.Parallel()
+	entry := func(client string, number uint64) string {
+		return Waiter{LockID(client, number), time.Minute, "host-" + client}.String()
+	}
+	before := Record{Holder: &Holder{Client: "a", LockID: LockID("a", 1)}, Waiters: []string{entry("b", 1), entry("c", 1)}}
+	for name, c := range map[string]struct {
+		waiters []string
+		want    int
+	}{
+		"nobody waits":              {nil, 0},
+		"the same as before":        {before.Waiters, 0},
+		"the holder has come back":  {[]string{entry("c", 1), entry("a", 2)}, 0},
+		"a waiter with a new entry": {[]string{entry("c", 2)}, 0},
+		"two, one of them twice":    {[]string{entry("c", 1), entry("d", 1), entry("e", 1), entry("e", 2)}, 2},
+		"what nobody can read":      {[]string{"?", entry("d", 1)}, 1},
+	} {
+		if got := (Record{Waiters: c.waiters}).Newcomers(before); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}
+
 func TestHoldsOfOneLockID(t *testing.T) {
 	r := heldWith()
 	for _, tc := range []struct {

@@ -349,9 +349,9 @@ func (a *contest) read(ctx context.Context) error {
 	if err != nil {
 		return a.failed(ctx, err)
 	}
+	a.joining.look(a.client.now().Sub(sent), a.record, r)
 	a.see(r)
 	a.recalled = false
-	a.joining.looked = a.client.now().Sub(sent)
 	if !a.mine(r) {
 		a.without = sent
 		a.withoutUpper = upper

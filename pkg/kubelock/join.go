@@ -32,20 +32,24 @@ import (
 // every write that comes first the API server does its work again: of a hundred clients
 // that join at once each causes the work of all that come before it, and the holder's
 // hand-off waits among them, for seconds. So at first a client joins only the version
-// that it has seen, which the API server refuses soon. If it is refused, it waits for some
-// random time and looks again before it joins whatever version there is. Where it takes long
-// to look there is a crowd, and it lets that go first, for longer and longer times.
+// that it has seen, which the API server refuses soon: the later, the more do the same. A
+// client that was refused waits for a random time, in proportion to that, and looks again
+// before it joins whatever version there is. Where it takes long to look and others have
+// joined meanwhile there is a crowd, and it lets that go first, for longer and longer times.
 
 const (
 	// crowded is how long a read takes at least where there is a crowd. Where one takes
 	// less, a few clients go around, whose writes are quick.
 	crowded = 25 * time.Millisecond
+	// crowd is how many others join meanwhile where there is one. Where nobody does it is the
+	// line that is slow, and the holder that refuses.
+	crowd = 2
 	// maxLooks is how often a client gives way to a crowd.
-	maxLooks = 8
+	maxLooks = 4
 	// spreadPerAnswer is over how many times that of an answer a client waits; or over twice
 	// the time before, if that is longer.
 	spreadPerAnswer = 8
-	maxSpread       = time.Second
+	maxSpread       = 8 * time.Second
 	// spreadPerWaiter is by how much the entries of clients are spread that come back to a
 	// queue, for each that is in it; less than a lock takes to be handed on.
 	spreadPerWaiter = 2 * time.Millisecond
@@ -56,6 +60,7 @@ type joining struct {
 	refused bool          // a write was, because others were faster
 	took    time.Duration // to refuse it
 	looked  time.Duration // how long the last read took
+	others  int           // how many have joined between the last two
 	looks   int
 	spread  time.Duration
 }
@@ -63,9 +68,17 @@ type joining struct {
 // late notes that a write was refused, and how long that took.
 func (j *joining) late(took time.Duration) { j.refused, j.took = true, took }
 
+// look notes a read that took so long, and who has come meanwhile.
+func (j *joining) look(took time.Duration, before, after protocol.Record) {
+	if j.refused {
+		j.looked, j.others = took, after.Newcomers(before)
+	}
+}
+
 // givesWay reports whether the caller lets others go first, for at most j.spread.
 func (j *joining) givesWay() bool {
-	if !j.refused || j.looks > 0 && j.looked < crowded || j.looks == maxLooks {
+	quiet := j.looked < crowded || j.others < crowd
+	if !j.refused || j.looks > 0 && quiet || j.looks == maxLooks {
 		return false
 	}
 	j.looks++

@@ -132,15 +132,11 @@ func TestCrowdGivesWay(t *testing.T) {
 	})
 }
 
-// TestJoinBesideALoop has a client join where each write finds the lock changed. Where
-// answers are quick it is in with its second write; where they are slow it has given way for
-// a bounded time then.
+// TestJoinBesideALoop has a client join where each write finds the lock changed, by its
+// holder: there is no crowd. It is in with its second write, however slow the answers are.
 func TestJoinBesideALoop(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ answer, least, most time.Duration }{
-		"quick": {2 * time.Millisecond, 0, 100 * time.Millisecond},
-		"slow":  {100 * time.Millisecond, 300 * time.Millisecond, 10 * time.Second},
-	} {
+	for name, answer := range map[string]time.Duration{"quick": 2 * time.Millisecond, "slow": 100 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -151,7 +147,7 @@ func TestJoinBesideALoop(t *testing.T) {
 				}
 				var tries []bool
 				queued := make(chan struct{})
-				reads := slowly(t, server, c.answer, func(exact bool) func(bool) {
+				reads := slowly(t, server, answer, func(exact bool) func(bool) {
 					tries = append(tries, exact)
 					if err := holder.Renew(t.Context()); err != nil { // It is faster.
 						t.Error(err)
@@ -165,11 +161,10 @@ func TestJoinBesideALoop(t *testing.T) {
 				start := time.Now()
 				w := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"))
 				<-queued
-				if took := time.Since(start); took < c.least || took > c.most {
-					t.Errorf("it queued after %v, want %v to %v", took, c.least, c.most)
+				if took, most := time.Since(start), 26*answer; took > most { // Five answers, up to eight times one that it waits, and all of it twice for the renewals beside.
+					t.Errorf("it queued after %v, want %v at most", took, most)
 				}
-				// At first, when it was refused, and after the time that it waits then in any case.
-				if n := reads.Load(); n < 3 || name == "quick" && n > 3 {
+				if n := reads.Load(); n != 3 { // At first, when it was refused, and after the wait.
 					t.Errorf("it read %d times", n)
 				}
 				if want := []bool{true, false}; !slices.Equal(tries, want) {
