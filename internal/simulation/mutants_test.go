@@ -101,7 +101,7 @@ var mutants = []mutant{
 		if successor`},
 	{"a release read from another object", "pkg/kubelock/release.go",
 		`sameObject := r.UID == h.record.UID`, `sameObject := true`},
-	{"no safety re-read", "pkg/kubelock/contest.go",
+	{"no safety re-read", "pkg/kubelock/queued.go",
 		`most := min(remaining, a.patience(), a.refresh(place))`, `most := time.Hour`},
 }
 

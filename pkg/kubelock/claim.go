@@ -162,7 +162,7 @@ func (a *contest) sentFor(r protocol.Record) (sent time.Time, exact bool) {
 func (a *contest) amend(ctx context.Context, next protocol.Record, takes bool) error {
 	from := a.record
 	return a.send(ctx, "patch", takes, func(ctx context.Context) (protocol.Record, error) {
-		return a.client.store.Amend(ctx, from, next)
+		return a.client.amend(ctx, a.key, from, next)
 	})
 }
 

@@ -19,7 +19,6 @@ package kubelock
 import (
 	"context"
 	"errors"
-	"math"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -33,13 +32,6 @@ var errAgain = errors.New("the lock has to be looked at again")
 // overflowWait is how long a client waits, more or less, before it looks again for
 // room in a queue that was full.
 const overflowWait = time.Second
-
-// lookout is for how long somebody is the first in the queue before it watches the lock
-// itself: for less than a holder with a usual lease takes to renew it, and for much longer
-// than a busy lock takes to be handed on.
-const lookout = time.Second
-
-const never = time.Duration(math.MaxInt64)
 
 // want is what one caller wants of a contest.
 type want struct {
@@ -221,45 +213,6 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	return nil, a.stay(ctx, place, remaining)
 }
 
-// stay waits at that place of the queue, for a lock that nobody can take before remaining
-// is over.
-func (a *contest) stay(ctx context.Context, place int, remaining time.Duration) error {
-	most := min(remaining, a.patience(), a.refresh(place))
-	if look := a.lookoutIn(place); look < most {
-		return a.await(ctx, look, false)
-	}
-	return a.await(ctx, most, true)
-}
-
-// lookoutIn is how long the caller relies on the watch of what this client holds, if it is
-// the first in the queue. That does not show that the holder renews its lease, and who looks
-// only now and then has no start to count the lease of a holder from that has died since.
-func (a *contest) lookoutIn(place int) time.Duration {
-	now := a.client.now()
-	switch {
-	case place > 0 || a.record.Holder == nil:
-		a.firstSince = time.Time{}
-	case a.firstSince.IsZero():
-		a.firstSince = now
-		return lookout
-	case now.Sub(a.firstSince) < lookout:
-		return lookout - now.Sub(a.firstSince)
-	}
-	return never
-}
-
-// refresh is how long the claim may wait before it looks how the lock stands, so that
-// what it is given can be used at once.
-func (a *contest) refresh(place int) time.Duration {
-	now := a.client.now()
-	a.pace.see(a.record, now)
-	if a.claim.Duration < protocol.Grace { // Those who wait for short holds would read all the time.
-		return a.patience()
-	}
-	const margin = protocol.Grace / 20 // From the hold's begin to its use.
-	return a.pace.rereadIn(place, a.bound(), protocol.Grace/2-margin, a.patience(), now)
-}
-
 // bound is before whatever has given the lock to the claim.
 func (a *contest) bound() time.Time {
 	if a.without.After(a.first) {
@@ -287,53 +240,6 @@ func (a *contest) givenFrom(h *protocol.Holder) time.Time {
 		return a.first
 	}
 	return from
-}
-
-// patience is how long a waiter relies on being told: about one lease. The watch
-// shows it what it is given, but not that the lock was deleted or freed by hand.
-func (a *contest) patience() time.Duration {
-	if h := a.record.Holder; h != nil {
-		return max(h.Duration, time.Second)
-	}
-	return protocol.Grace
-}
-
-// await waits until the lock is given to this client, or d is over and, if so asked, a read
-// has shown how it stands. It returns errAgain, or an error that ends the contest.
-func (a *contest) await(ctx context.Context, d time.Duration, read bool) error {
-	if err := a.listen(); err != nil {
-		return a.failed(ctx, err)
-	}
-	versions, reread, err := a.next(ctx, d)
-	if err != nil {
-		return a.failed(ctx, err)
-	}
-	for _, r := range versions {
-		a.see(r)
-	}
-	if (len(versions) > 0 || !read) && !reread {
-		return errAgain
-	}
-	if err := a.read(ctx); err != nil {
-		return err
-	}
-	return errAgain
-}
-
-// listen makes the client's watch show what the claim is given. A holder that is no
-// kubelock client gives it nothing: then it is the lock that is watched, and so it is by
-// whoever has been the first in the queue for a while.
-func (a *contest) listen() error {
-	foreign := a.record.Holder != nil && a.record.Holder.Foreign()
-	first := !a.firstSince.IsZero() && a.client.now().Sub(a.firstSince) >= lookout
-	if watch := foreign || first; a.watchesLock != watch {
-		a.stop()
-		a.watchesLock = watch
-	}
-	if a.watchesLock {
-		return a.follow(a.client.watches.subscribe)
-	}
-	return a.follow(a.client.watches.own)
 }
 
 func (a *contest) read(ctx context.Context) error {

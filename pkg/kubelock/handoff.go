@@ -43,6 +43,16 @@ type handOff struct {
 
 func newHandOffs() *handOffs { return &handOffs{last: map[string]*handOff{}} }
 
+// amend writes a change of the lock as it was seen from, and looks after whom that has
+// handed it on to.
+func (c *Client) amend(ctx context.Context, k key, from, next protocol.Record) (protocol.Record, error) {
+	r, err := c.store.Amend(ctx, from, next)
+	if err == nil {
+		c.lookAfter(k, r)
+	}
+	return r, err
+}
+
 // lookAfter has the client look at the lock again when the hold ends that it has begun for
 // somebody else. r is what the hand-off left.
 func (c *Client) lookAfter(k key, r protocol.Record) {
@@ -88,12 +98,10 @@ func (c *Client) endUnused(k key, seen protocol.Observation) {
 		c.log.Error(err, "Could not hand on a lock whose holder does not use it", "key", k.name)
 		return
 	}
-	ans := c.write(requestTimeout, func(ctx context.Context) (protocol.Record, error) { return c.store.Amend(ctx, r, next) })
+	ans := c.write(requestTimeout, func(ctx context.Context) (protocol.Record, error) { return c.amend(ctx, k, r, next) })
 	if ans.err != nil {
 		c.log.V(1).Info("Could not hand on a lock whose holder does not use it", "key", k.name, "err", ans.err)
-		return
 	}
-	c.lookAfter(k, ans.record)
 }
 
 // moved takes in a version of the lock that the client sees anyway: if it shows that the

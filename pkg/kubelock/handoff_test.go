@@ -17,13 +17,17 @@ limitations under the License.
 package kubelock_test
 
 import (
+	"errors"
+	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubelock/kubelock/internal/protocol"
@@ -70,6 +74,86 @@ func TestDeadWaitersCostAGraceEach(t *testing.T) {
 				if err := next.Release(t.Context()); err != nil {
 					t.Error(err)
 				}
+			})
+		})
+	}
+}
+
+// TestWhoeverHandsOnLooksAfterIt has the lock go on to a client that is dead in other ways
+// than by a release which is answered: by a Delete, by one that does not want it with this
+// state, and by a release whose answer is lost.
+func TestWhoeverHandsOnLooksAfterIt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		waits    func(t *testing.T, c *kubelock.Client) // is given the lock first; nil: the dead one is
+		loseAnOk bool
+	}{
+		"delete": {waits: func(t *testing.T, c *kubelock.Client) {
+			if err := kubelock.NewLock[string](c, "k").Delete(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}},
+		"unwanted state": {waits: func(t *testing.T, c *kubelock.Client) {
+			if _, err := kubelock.NewLock[int](c, "k").Acquire(t.Context()); err == nil {
+				t.Error("a string was read as an int")
+			}
+		}},
+		"no answer": {loseAnOk: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server := kubelocktest.NewServer(t)
+				held, err := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k").Acquire(t.Context(), kubelock.WithDuration(time.Hour))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var all sync.WaitGroup
+				if c.waits != nil {
+					client := server.NewClient(t, kubelock.Config{})
+					all.Go(func() { c.waits(t, client) })
+				}
+				synctest.Wait() // It queues.
+				<-time.After(time.Second)
+				lock, err := objects(server).Get(t.Context(), "k", metav1.GetOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				entries, _, err := unstructured.NestedStringSlice(lock.Object, "spec", "waiters")
+				if err != nil || (len(entries) == 1) != (c.waits != nil) {
+					t.Fatalf("%v, %v wait", err, entries)
+				}
+				queue := `"dead-1 30s a"`
+				for _, entry := range entries {
+					queue = `"` + entry + `",` + queue
+				}
+				deadWaiters(t, server, queue)
+				w := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"), kubelock.WithDuration(time.Second))
+				<-time.After(time.Minute) // It knows that the lock does not change hands.
+				if c.loseAnOk {
+					server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+						if req.Method != http.MethodPatch { // It has not heard of those who wait.
+							return next.RoundTrip(req)
+						}
+						server.Intercept(nil)
+						if resp, err := next.RoundTrip(req); err == nil {
+							_ = resp.Body.Close()
+						}
+						return nil, errors.New("the answer is lost")
+					})
+				}
+				start := time.Now()
+				if err := held.Update("state").Release(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				next := w.get(t)
+				if took := time.Since(start); took < protocol.Grace || took > protocol.Grace+time.Second {
+					t.Errorf("the lock went to who is alive after %v, want %v", took, protocol.Grace)
+				}
+				if err := next.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+				all.Wait()
 			})
 		})
 	}

@@ -118,7 +118,7 @@ func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 				c.log.Error(err, "Could not give a lock back, its lease will end", "key", k.name, "lockID", claim.LockID)
 				return
 			}
-			write = func(ctx context.Context) (protocol.Record, error) { return c.store.Amend(ctx, r, next) }
+			write = func(ctx context.Context) (protocol.Record, error) { return c.amend(ctx, k, r, next) }
 		case place < len(r.Waiters):
 			write = func(ctx context.Context) (protocol.Record, error) { return c.store.Dequeue(ctx, r, place) }
 		case c.now().Before(until) && c.ctx.Err() == nil && pause(ctx, backoff, nil) == nil:

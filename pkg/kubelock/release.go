@@ -136,6 +136,7 @@ func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revi
 	current, known := h.record, len(h.releases) == 0
 	for {
 		if known && !h.isHeldIn(current) {
+			c.lookAfter(h.key, current) // The attempt whose answer was lost may have handed it on.
 			return h.outcome(current)
 		}
 		if known {
@@ -182,7 +183,7 @@ func (h *hold) sendRelease(current protocol.Record, deadline time.Time, from pha
 	}
 	h.releases = append(h.releases, releaseAttempt{stamp: stamp.Time, late: late, base: current.ResourceVersion})
 	return c.write(max(min(h.claim.Duration, left)/attemptsPerHold, time.Second), func(ctx context.Context) (protocol.Record, error) {
-		return c.store.Amend(ctx, current, next)
+		return c.amend(ctx, h.key, current, next)
 	}), nil
 }
 
@@ -227,7 +228,6 @@ func (h *hold) doubtSuccessor() {
 
 // left takes in the record that the release left.
 func (h *hold) left(r protocol.Record) {
-	h.client.lookAfter(h.key, r)
 	if h.successor != nil {
 		h.successor.see(r)
 		return
