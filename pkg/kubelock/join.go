@@ -35,7 +35,9 @@ import (
 // that it has seen, which the API server refuses soon: the later, the more do the same. A
 // client that was refused waits for a random time, in proportion to that, and looks again
 // before it joins whatever version there is. Where it takes long to look and others have
-// joined meanwhile there is a crowd, and it lets that go first, for longer and longer times.
+// joined meanwhile there is a crowd, and it tries once more to join the version that it has
+// seen, and then gives way for longer. So the work that a crowd causes does not grow faster
+// than the crowd.
 
 const (
 	// crowded is how long a read takes at least where there is a crowd. Where one takes
@@ -45,7 +47,7 @@ const (
 	// line that is slow, and the holder that refuses.
 	crowd = 2
 	// maxLooks is how often a client gives way to a crowd.
-	maxLooks = 4
+	maxLooks = 8
 	// spreadPerAnswer is over how many times that of an answer a client waits; or over twice
 	// the time before, if that is longer.
 	spreadPerAnswer = 8
@@ -57,11 +59,11 @@ const (
 
 // joining is how a caller gets into the queue.
 type joining struct {
-	refused bool          // a write was, because others were faster
+	refused bool          // the last attempt was, because others were faster
 	took    time.Duration // to refuse it
+	looks   int           // how often it has given way
 	looked  time.Duration // how long the last read took
 	others  int           // how many have joined between the last two
-	looks   int
 	spread  time.Duration
 }
 
@@ -70,20 +72,23 @@ func (j *joining) late(took time.Duration) { j.refused, j.took = true, took }
 
 // look notes a read that took so long, and who has come meanwhile.
 func (j *joining) look(took time.Duration, before, after protocol.Record) {
-	if j.refused {
+	if j.looks > 0 {
 		j.looked, j.others = took, after.Newcomers(before)
 	}
 }
 
-// givesWay reports whether the caller lets others go first, for at most j.spread.
-func (j *joining) givesWay() bool {
-	quiet := j.looked < crowded || j.others < crowd
-	if !j.refused || j.looks > 0 && quiet || j.looks == maxLooks {
-		return false
-	}
+// giveWay returns for how long at most the caller lets others go first.
+func (j *joining) giveWay() time.Duration {
+	j.refused = false
 	j.looks++
 	j.spread = min(max(2*j.spread, spreadPerAnswer*max(j.took, j.looked)), maxSpread)
-	return true
+	return j.spread
+}
+
+// exact reports whether the next attempt shall be of the version that is known, and no other.
+func (j *joining) exact() bool {
+	inCrowd := j.looked >= crowded && j.others >= crowd
+	return j.looks == 0 || inCrowd && j.looks < maxLooks
 }
 
 // enqueue puts the claim at the end of the queue.
@@ -96,8 +101,8 @@ func (a *contest) enqueue(ctx context.Context) error {
 		if err := a.spread(ctx, time.Duration(len(a.record.Waiters))*spreadPerWaiter); err != nil {
 			return err
 		}
-	case a.joining.givesWay():
-		if err := a.spread(ctx, a.joining.spread); err != nil {
+	case a.joining.refused:
+		if err := a.spread(ctx, a.joining.giveWay()); err != nil {
 			return err
 		}
 		if err := a.read(ctx); err != nil {
@@ -109,7 +114,7 @@ func (a *contest) enqueue(ctx context.Context) error {
 		a.first = sent
 	}
 	a.client.metrics.queue.Observe(float64(len(a.record.Waiters)))
-	target, entry, exact := a.record, a.claim.Waiter().String(), !a.recalled && !a.joining.refused
+	target, entry, exact := a.record, a.claim.Waiter().String(), !a.recalled && a.joining.exact()
 	err := a.send(ctx, "patch", false, func(ctx context.Context) (protocol.Record, error) {
 		return a.client.store.Enqueue(ctx, target, entry, exact)
 	})
