@@ -158,7 +158,6 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// TestHoldsOfOneLockID is why a token belongs to a hold's identity.
 func TestNewcomers(t *testing.T) {
 	t.Parallel()
 	entry := func(client string, number uint64) string {
@@ -182,6 +181,7 @@ func TestNewcomers(t *testing.T) {
 	}
 }
 
+// TestHoldsOfOneLockID is why a token belongs to a hold's identity.
 func TestHoldsOfOneLockID(t *testing.T) {
 	r := heldWith()
 	for _, tc := range []struct {

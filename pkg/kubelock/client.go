@@ -57,7 +57,7 @@ const (
 //
 // A Client has its own connections to the API server. It has no goroutine and no
 // watch while nobody waits for a lock and no hold is renewed in the background, but for a
-// read some seconds after a release that has handed a lock on.
+// read some seconds after it has handed a lock on.
 type Client struct {
 	settings
 	id      string        // of this instance

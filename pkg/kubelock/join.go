@@ -46,8 +46,8 @@ const (
 	// crowd is how many others join meanwhile where there is one. Where nobody does it is the
 	// line that is slow, and the holder that refuses.
 	crowd = 2
-	// maxLooks is how often a client gives way to a crowd.
-	maxLooks = 8
+	// maxLooks is how often a client gives way before it joins any version, crowd or not.
+	maxLooks = 5
 	// spreadPerAnswer is over how many times that of an answer a client waits; or over twice
 	// the time before, if that is longer.
 	spreadPerAnswer = 8
@@ -113,10 +113,13 @@ func (a *contest) enqueue(ctx context.Context) error {
 	if sent := a.client.now(); a.first.IsZero() {
 		a.first = sent
 	}
-	a.client.metrics.queue.Observe(float64(len(a.record.Waiters)))
 	target, entry, exact := a.record, a.claim.Waiter().String(), !a.recalled && a.joining.exact()
 	err := a.send(ctx, "patch", false, func(ctx context.Context) (protocol.Record, error) {
-		return a.client.store.Enqueue(ctx, target, entry, exact)
+		r, err := a.client.store.Enqueue(ctx, target, entry, exact)
+		if err == nil {
+			a.client.metrics.queue.Observe(float64(len(r.Waiters) - 1))
+		}
+		return r, err
 	})
 	if !store.QueueFull(err) {
 		return err

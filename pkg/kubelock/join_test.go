@@ -18,14 +18,19 @@ package kubelock_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
@@ -34,7 +39,7 @@ import (
 // joins tells what a request does to a queue: append to it, and to one version only.
 func joins(t *testing.T, req *http.Request) (joins, exact bool) {
 	t.Helper()
-	if req.Method != http.MethodPatch {
+	if req.Header.Get("Content-Type") != string(types.JSONPatchType) {
 		return false, false
 	}
 	body, err := req.GetBody()
@@ -179,4 +184,54 @@ func TestJoinBesideALoop(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestJoinBesideACrowd has a client join on a slow API server where others are faster each
+// time. It tries its version only, again and again, but not for ever.
+func TestJoinBesideACrowd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := kubelocktest.NewServer(t)
+		held, err := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{LockDuration: time.Hour}), "k").Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tries []bool
+		var others []string
+		queued := make(chan struct{})
+		server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			joins, exact := joins(t, req)
+			if req.URL.Query().Has("watch") || req.Method != http.MethodGet && !joins {
+				return next.RoundTrip(req)
+			}
+			n := strconv.Itoa(len(others))
+			others = append(others, `"a`+n+`-1 30s a","b`+n+`-1 30s b"`)
+			deadWaiters(t, server, strings.Join(others, ","))
+			<-time.After(50 * time.Millisecond)
+			resp, err := next.RoundTrip(req)
+			if joins {
+				tries = append(tries, exact)
+				if err == nil && resp.StatusCode == http.StatusOK {
+					close(queued)
+				}
+			}
+			return resp, err
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		w := startAcquire(ctx, kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"))
+		start := time.Now()
+		<-queued
+		if took := time.Since(start); took > 14*time.Second {
+			t.Errorf("it queued after %v", took)
+		}
+		if want := []bool{true, true, true, true, true, false}; !slices.Equal(tries, want) {
+			t.Errorf("it joined its version only: %v, want %v", tries, want)
+		}
+		server.Intercept(nil)
+		cancel()
+		<-w.done
+		if err := held.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }

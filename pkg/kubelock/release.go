@@ -136,8 +136,11 @@ func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revi
 	current, known := h.record, len(h.releases) == 0
 	for {
 		if known && !h.isHeldIn(current) {
-			c.lookAfter(h.key, current) // The attempt whose answer was lost may have handed it on.
-			return h.outcome(current)
+			err, resolved := h.outcome(current)
+			if resolved && err == nil { // The attempt whose answer was lost has handed it on.
+				c.lookAfter(h.key, current)
+			}
+			return err, resolved
 		}
 		if known {
 			ans, err := h.sendRelease(current, deadline, from)
