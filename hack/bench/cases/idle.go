@@ -84,8 +84,7 @@ func (b *Bench) idleOf(ctx context.Context, name, subject string, n int) (err er
 		return err
 	}
 	during := b.lasts(6 * time.Second)
-	stay(ctx, during) // Until all of them wait: a crowd takes seconds to queue.
-	start, err := sum(waiters, (*worker.Process).Counts)
+	start, err := queued(ctx, waiters, during)
 	if err != nil {
 		return err
 	}
@@ -129,4 +128,22 @@ func stay(ctx context.Context, d time.Duration) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+}
+
+// queued waits until none of those who wait has written anything for so long, or for four
+// times that: a crowd takes seconds to queue, and some poll by writing. It returns what they
+// have counted then.
+func queued(ctx context.Context, waiters []*worker.Process, quiet time.Duration) (worker.Answer, error) {
+	now, err := sum(waiters, (*worker.Process).Counts)
+	for range 4 {
+		if err != nil {
+			break
+		}
+		before := now
+		stay(ctx, quiet)
+		if now, err = sum(waiters, (*worker.Process).Counts); now.Counts.Writes == before.Counts.Writes {
+			break
+		}
+	}
+	return now, err
 }
