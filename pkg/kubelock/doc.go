@@ -75,7 +75,7 @@ limitations under the License.
 // that it is the first in the queue; otherwise, and for somebody who comes later, it is at most about
 // MaxClockSkew and two seconds after that, and at once when the lease ended longer ago. A
 // waiter that is dead itself costs the next five seconds, if the reaper runs or the client
-// whose release has handed the lock on; otherwise the next learns of it by its own reads.
+// that has handed it the lock; otherwise the next learns of it by its own reads.
 //
 // # Choosing a duration
 //
@@ -89,8 +89,9 @@ limitations under the License.
 //
 // An acquisition is one write when this client was the last to hold the lock, else
 // one read and one write. A release is one write, which also is the next waiter's
-// acquisition. Joining the queue is one write; where others are faster, it is refused once,
-// and then lets them go first for a moment, or longer if the API server is busy. A waiter costs no other request, save
+// acquisition. Joining the queue is one write; where others are faster, it is refused,
+// and then lets them go first for a moment, reads and tries again: once, or up to five times
+// if the API server is slow and more and more others come. A waiter costs no other request, save
 // reads: one a lease of a lock that does not move, and, of one that changes hands, one
 // every second or two when its turn is near, so that it may use at once what it is given.
 // Its client has one watch, for all of its locks, which shows only what it holds; but the

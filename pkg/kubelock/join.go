@@ -31,12 +31,12 @@ import (
 // An entry that is appended whatever has become of the lock is sure to get in. But for
 // every write that comes first the API server does its work again: of a hundred clients
 // that join at once each causes the work of all that come before it, and the holder's
-// hand-off waits among them, for seconds. So at first a client joins only the version
+// hand-off waits among them, for seconds. So at first a client takes the lock or joins only in the version
 // that it has seen, which the API server refuses soon: the later, the more do the same. A
 // client that was refused waits for a random time, in proportion to that, and looks again
 // before it joins whatever version there is. Where it takes long to look and others have
-// joined meanwhile there is a crowd, and it tries once more to join the version that it has
-// seen, and then gives way for longer. So the work that a crowd causes does not grow faster
+// joined meanwhile there is a crowd: it tries again to join the version that it has seen, and
+// then gives way for longer. So the work that a crowd causes does not grow faster
 // than the crowd.
 
 const (

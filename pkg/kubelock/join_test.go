@@ -30,6 +30,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubelock/kubelock/pkg/kubelock"
@@ -218,14 +219,25 @@ func TestJoinBesideACrowd(t *testing.T) {
 			return resp, err
 		})
 		ctx, cancel := context.WithCancel(t.Context())
-		w := startAcquire(ctx, kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"))
+		registry := prometheus.NewRegistry()
+		w := startAcquire(ctx, kubelock.NewLock[string](server.NewClient(t, kubelock.Config{Metrics: registry}), "k"))
 		start := time.Now()
 		<-queued
+		synctest.Wait()
 		if took := time.Since(start); took > 14*time.Second {
 			t.Errorf("it queued after %v", took)
 		}
 		if want := []bool{true, true, true, true, true, false}; !slices.Equal(tries, want) {
 			t.Errorf("it joined its version only: %v, want %v", tries, want)
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if h := f.GetMetric()[0].GetHistogram(); f.GetName() == "kubelock_queue_length" && (h.GetSampleCount() != 1 || h.GetSampleSum() != float64(2*len(others))) {
+				t.Errorf("%d queues of %v clients altogether were noted, want one of %d", h.GetSampleCount(), h.GetSampleSum(), 2*len(others))
+			}
 		}
 		server.Intercept(nil)
 		cancel()
