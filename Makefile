@@ -80,11 +80,11 @@ sim: ## Simulate library and reaper from SEEDS=2000 seeds on, FIRST=1; TRANSCRIP
 
 .PHONY: sim-short
 sim-short:
-	@SEEDS=2000 FIRST=1 hack/simulate.sh mutants
+	@SEEDS=2000 FIRST=1 hack/simulate.sh test
 
 .PHONY: sim-mutants
 sim-mutants: ## Plant each fault in the code and let the simulation find it.
-	go test ./internal/simulation -count=1 -timeout 30m -run TestMutants -within 2000 -v
+	@SEEDS=2000 hack/simulate.sh mutants
 
 MINUTES ?= 20
 LENGTH  ?= $(MINUTES)m

@@ -1,19 +1,30 @@
 #!/usr/bin/env bash
 # Runs the simulation of SEEDS seeds from FIRST on, in one process for each processor;
-# with the argument "mutants", also the test that it finds faults.
+# with the argument "test", also the tests that a seed replays and that the simulation
+# finds faults; with the argument "mutants", only the latter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../internal/simulation"
 
 dir="$(mktemp -d)"
 trap 'rm -rf "$dir"' EXIT
-go test -c -o "$dir/simulation.test" .
+overlay="$(go run ../../hack/seededruntime "$dir")"
+go test -c -overlay "$overlay" -o "$dir/simulation.test" .
+
+tests() {
+	"$dir/simulation.test" -test.timeout 38m -test.run "$1" -within "$SEEDS" -seeded "$overlay" -test.v | grep -v -e '^=== RUN' -e '^ *--- PASS: TestReplay/'
+}
+
+if [ "${1-}" = mutants ]; then
+	tests TestMutants
+	exit
+fi
 
 shares="$(nproc)"
 pids=()
 for ((i = 0; i < shares; i++)); do
 	from=$((FIRST + SEEDS * i / shares))
 	count=$((FIRST + SEEDS * (i + 1) / shares - from))
-	"$dir/simulation.test" -test.timeout 24h -test.run TestSimulation -test.v \
+	"$dir/simulation.test" -test.timeout 24h -test.run 'TestSimulation$' -test.v \
 		-first "$from" -seeds "$count" ${TRANSCRIPT:+-transcript} >"$dir/$i" 2>&1 &
 	pids+=($!)
 done
@@ -23,6 +34,6 @@ for ((i = 0; i < shares; i++)); do
 	grep -v -e '^=== RUN' -e '^ *--- PASS: TestSimulation/' "$dir/$i" || true
 done
 [ "$failed" = 0 ] || exit 1
-if [ "${1-}" = mutants ]; then
-	"$dir/simulation.test" -test.timeout 30m -test.run "TestMutants|TestReplay" -within "$SEEDS" -test.v | grep -v '^=== RUN'
+if [ "${1-}" = test ]; then
+	tests "TestReplay|TestMutants"
 fi

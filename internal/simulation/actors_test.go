@@ -65,12 +65,13 @@ func (w *world) plan() plan {
 		hands:     w.harsh > 0 && r.IntN(4) == 0,
 		crashes:   w.harsh > 0 && r.IntN(2) == 0,
 	}
+	p.rounds = p.atMost(14, 2, p.rounds)
 	p.holds = []time.Duration{time.Millisecond, 50 * time.Millisecond, p.lease / 3, p.lease * 6 / 5}
 	if r.IntN(3) == 0 {
 		p.expiry = 20 * time.Second
 	}
 	if loops := rand.New(rand.NewPCG(w.seed, 1<<20)); loops.IntN(8) == 0 {
-		p.loops, p.rounds = true, 6+loops.IntN(5)
+		p.loops, p.rounds = true, p.atMost(24, 4, 6+loops.IntN(5))
 		p.holds = append(p.holds, time.Millisecond, time.Millisecond, time.Millisecond, time.Millisecond)
 	}
 	if proxies := rand.New(rand.NewPCG(w.seed, 1<<21)); proxies.IntN(4) == 0 {
@@ -80,6 +81,13 @@ func (w *world) plan() plan {
 		}
 	}
 	return p
+}
+
+// atMost is how many rounds each caller has if it wants so many, for all to have no more
+// than total, but each at least least: of two short worlds more is learned than of one
+// that is twice as long.
+func (p plan) atMost(total, least, rounds int) int {
+	return min(rounds, max(least, total/(p.processes*p.callers)))
 }
 
 // run lets a plan happen, and returns when everything is over.

@@ -20,5 +20,7 @@ limitations under the License.
 // of it follows from a seed. At every version of a lock's object and at every step of
 // a client it checks the protocol's invariants.
 //
-// It consists of tests. See TestSimulation for how to run one seed or many.
+// It consists of tests. See TestSimulation for how to run one seed or many. A seed gives the
+// same transcript each time if the test was built by hack/simulate.sh, as by make sim;
+// by go test alone, what happens at the same instant may come in another order.
 package simulation

@@ -120,6 +120,11 @@ func TestMutants(t *testing.T) {
 	}
 }
 
+// overlay is what go build's -overlay reads.
+type overlay struct {
+	Replace map[string]string `json:"Replace"`
+}
+
 var found = regexp.MustCompile(`seed (\d+): (.*)`)
 
 func (m mutant) mustBeFound(t *testing.T, root string) {
@@ -141,11 +146,22 @@ func (m mutant) mustBeFound(t *testing.T, root string) {
 		}
 	}
 	write(changed, []byte(strings.Replace(string(source), m.old, m.new, 1)))
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
+	overlay := overlay{Replace: map[string]string{}}
+	if *seeded != "" {
+		data, err := os.ReadFile(*seeded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(data, &overlay); err != nil {
+			t.Fatal(err)
+		}
+	}
+	overlay.Replace[path] = changed
+	data, err := json.Marshal(overlay)
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(filepath.Join(dir, "overlay.json"), overlay)
+	write(filepath.Join(dir, "overlay.json"), data)
 
 	binary := filepath.Join(dir, "simulation.test")
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)

@@ -49,6 +49,7 @@ var (
 	first   = flag.Uint64("first", 1, "the first seed")
 	seeds   = flag.Uint64("seeds", 50, "how many seeds to run")
 	within  = flag.Uint64("within", 0, "within how many seeds each mutant must be found; 0 does not try")
+	seeded  = flag.String("seeded", "", "the overlay of hack/seededruntime, if this was built with it")
 	verbose = flag.Bool("transcript", false, "print the transcript of each seed, requests included")
 )
 
@@ -63,10 +64,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestSimulation runs many seeds. A seed that fails is printed with its transcript;
-// run it alone with
+// TestSimulation runs many seeds. A seed that fails is printed with its transcript. Run
+// it alone, with the same transcript and the requests, with
 //
-//	go test ./internal/simulation -run TestSimulation -first SEED -seeds 1 -transcript
+//	make sim FIRST=SEED SEEDS=1 TRANSCRIPT=1
 func TestSimulation(t *testing.T) {
 	holds, start := 0, time.Now()
 	for seed := *first; seed < *first+*seeds; seed++ {
@@ -84,35 +85,32 @@ func TestSimulation(t *testing.T) {
 	t.Logf("%d seeds with %d holds in %v", *seeds, holds, time.Since(start).Round(time.Millisecond))
 }
 
-// TestReplay checks that a seed gives the same transcript each time. It does, except
-// that of goroutines which are woken at the very same instant of virtual time the
-// scheduler chooses the first: about one seed in a hundred differs in that.
+// TestReplay checks that a seed gives the same transcript each time, whatever was
+// simulated before it.
 func TestReplay(t *testing.T) {
-	if *within == 0 {
-		t.Skip("needs the order of goroutines that there is without the race detector: run it by make test")
+	if *seeded == "" {
+		t.Skip("Go's own runtime chooses by chance what is first of what happens at the same instant: run it by make test")
 	}
-	const n, mayDiffer = 30, 5
-	different := 0
+	const n = 60
+	var before [n][]string
 	for seed := range uint64(n) {
-		a, b := simulate(t, seed).transcript, simulate(t, seed).transcript
-		if slices.Equal(a, b) {
-			continue
-		}
-		different++
-		if different <= mayDiffer {
-			continue
-		}
-		for i := range a {
-			if i >= len(b) || a[i] != b[i] {
-				other := "nothing"
-				if i < len(b) {
-					other = b[i]
-				}
-				t.Errorf("seed %d differs in line %d:\n%s\n%s\n%s", seed, i, strings.Join(a[max(0, i-8):i], "\n"), a[i], other)
-				break
+		before[seed] = simulate(t, seed).transcript
+	}
+	for seed, a := range slices.Backward(before[:]) {
+		b := simulate(t, uint64(seed)).transcript //nolint:gosec // Not negative.
+		for i := range max(len(a), len(b)) {
+			if i < len(a) && i < len(b) && a[i] == b[i] {
+				continue
 			}
+			from := max(0, i-8)
+			t.Errorf("seed %d differs from line %d on:\n%s\n--- and then\n%s", seed, i, lines(a, from, i+1), lines(b, from, i+1))
+			break
 		}
 	}
+}
+
+func lines(all []string, from, to int) string {
+	return strings.Join(all[min(from, len(all)):min(to, len(all))], "\n")
 }
 
 // simulate runs one seed in virtual time.

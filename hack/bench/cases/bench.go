@@ -143,6 +143,8 @@ func (b *Bench) runnable(name string, names ...string) ([]string, error) {
 		switch {
 		case b.Quick && !slices.Contains(whole, name) && !slices.Contains(brief, n):
 			b.Results.NotRun(name, n, "left out of the quick run")
+		case s.NeedsRedis && b.Fsync:
+			b.Results.NotRun(name, n, "has nothing to do with etcd's disk")
 		case s.NeedsRedis && b.Servers.Redis == "":
 			b.Results.NotRun(name, n, "redis-server is not installed")
 		default:
@@ -206,12 +208,13 @@ func loop(ctx context.Context, workers []*worker.Process, l load) (outcome, erro
 	return o, nil
 }
 
-// warmUp waits until each caller has gone through its first cycles. It gives up if no
-// caller has come closer to that in half a window and a second, as where some are starved,
-// and after four windows. It returns how many of these cycles are missing then.
+// warmUp waits until each caller has gone through its first cycles. It gives up where some
+// are starved: if no caller has come closer to that in half a window and a second, if most of
+// these cycles are missing after two windows, and after four. It returns how many are
+// missing then.
 func warmUp(ctx context.Context, workers []*worker.Process, l load) (int, error) {
 	start := time.Now()
-	progress, least := start, math.MaxInt
+	progress, least, all := start, math.MaxInt, 0
 	for {
 		cold := make([]int, len(workers))
 		err := worker.Each(workers, func(i int, p *worker.Process) error {
@@ -223,10 +226,15 @@ func warmUp(ctx context.Context, workers []*worker.Process, l load) (int, error)
 		for _, n := range cold {
 			sum += n
 		}
+		all = max(all, sum)
 		if sum < least {
 			progress, least = time.Now(), sum
 		}
-		if err != nil || sum == 0 || time.Since(progress) > l.window/2+time.Second || time.Since(start) > 4*l.window+time.Second {
+		limit := 4*l.window + time.Second
+		if sum > all*3/4 {
+			limit /= 2
+		}
+		if err != nil || sum == 0 || time.Since(progress) > l.window/2+time.Second || time.Since(start) > limit {
 			return sum, err
 		}
 		select {

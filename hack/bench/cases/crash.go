@@ -62,7 +62,7 @@ func (b *Bench) crashes(ctx context.Context, name string, wanted []string, scene
 	if err != nil {
 		return err
 	}
-	for range b.rounds(3) {
+	for range b.rounds(2) {
 		late, metrics, errs := make([]time.Duration, len(names)), make([]string, len(names)), make([]error, len(names))
 		var all sync.WaitGroup
 		for i, subject := range names {

@@ -19,6 +19,7 @@ package cases
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -130,20 +131,24 @@ func stay(ctx context.Context, d time.Duration) {
 	}
 }
 
-// queued waits until none of those who wait has written anything for so long, or for four
-// times that: a crowd takes seconds to queue, and some poll by writing. It returns what they
-// have counted then.
+// queued waits until none of those who wait has written anything for so long, or they
+// write no less than before, as some poll by writing, or for four times that: a crowd takes
+// seconds to queue. It returns what they have counted then.
 func queued(ctx context.Context, waiters []*worker.Process, quiet time.Duration) (worker.Answer, error) {
 	now, err := sum(waiters, (*worker.Process).Counts)
+	last := int64(math.MaxInt64)
 	for range 4 {
 		if err != nil {
 			break
 		}
-		before := now
+		before := now.Counts.Writes
 		stay(ctx, quiet)
-		if now, err = sum(waiters, (*worker.Process).Counts); now.Counts.Writes == before.Counts.Writes {
+		now, err = sum(waiters, (*worker.Process).Counts)
+		written := now.Counts.Writes - before
+		if written == 0 || written >= last {
 			break
 		}
+		last = written
 	}
 	return now, err
 }

@@ -32,7 +32,7 @@ func increments(ctx context.Context, b *Bench) error {
 	}
 	name := b.name("do-%d", writers)
 	names := []string{subjects.RetryOnConflict, subjects.KubelockDo}
-	for round := range b.rounds(3) {
+	for round := range b.rounds(2) {
 		outcomes := map[string]outcome{}
 		for _, subject := range inTurn(names, round) {
 			o, err := b.run(ctx, load{

@@ -64,7 +64,7 @@ func uncontended(ctx context.Context, b *Bench) error {
 	if err != nil {
 		return err
 	}
-	for round := range b.rounds(4) {
+	for round := range b.rounds(3) {
 		outcomes := map[string]outcome{}
 		for _, subject := range inTurn(names, round) {
 			outcomes[subject], err = b.run(ctx, load{
