@@ -65,7 +65,8 @@ func (a *contest) removeState(ctx context.Context) error {
 		return fmt.Errorf("kubelock: %w", err)
 	}
 	err = a.amend(ctx, next, true)
-	if last := a.record.LastRelease; errors.Is(err, errAgain) && last != nil && last.LockID == a.claim.LockID && last.Reason.ByHolder() {
+	if errors.Is(err, errAgain) && a.record.LastReleasedBy(a.claim.LockID) {
+		a.client.lookAfter(a.key, a.record) // The answer may have been lost.
 		return errRemoved
 	}
 	return err

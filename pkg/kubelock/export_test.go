@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/kubelock/kubelock/internal/protocol"
 )
 
 // NewClientAt is NewClient for a node with a clock of its own.
@@ -35,4 +37,13 @@ func (c *Client) Queued(key string) int {
 		return len(l.waiting) + 1
 	}
 	return 0
+}
+
+// LookAfter has the client look after the lock as a version of it shows it.
+func (c *Client) LookAfter(name string, r protocol.Record) error {
+	k, err := newKey(name)
+	if err == nil {
+		c.lookAfter(k, r)
+	}
+	return err
 }

@@ -54,7 +54,8 @@ func (c *Client) amend(ctx context.Context, k key, from, next protocol.Record) (
 }
 
 // lookAfter has the client look at the lock again when the hold ends that it has begun for
-// somebody else. r is what the hand-off left.
+// somebody else. r is what the hand-off left. Of an older version there is nothing to see, and
+// of one that is looked after already nothing more.
 func (c *Client) lookAfter(k key, r protocol.Record) {
 	h := r.Holder
 	if h == nil || h.Client == c.id {
@@ -66,10 +67,10 @@ func (c *Client) lookAfter(k key, r protocol.Record) {
 	}
 	c.handOffs.mu.Lock()
 	defer c.handOffs.mu.Unlock()
-	c.handOffs.stopLocked(k.name)
-	if c.handOffs.closed {
+	if last := c.handOffs.last[k.name]; c.handOffs.closed || last != nil && !protocol.Newer(r, last.left) {
 		return
 	}
+	c.handOffs.stopLocked(k.name)
 	o.timer = time.AfterFunc(h.Duration, func() {
 		if c.handOffs.take(k.name, o) {
 			c.start(func() { c.endUnused(k, o.seen) })

@@ -28,9 +28,12 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
@@ -84,21 +87,25 @@ func TestDeadWaitersCostAGraceEach(t *testing.T) {
 // state, and by a release whose answer is lost.
 func TestWhoeverHandsOnLooksAfterIt(t *testing.T) {
 	t.Parallel()
+	deletes := func(t *testing.T, c *kubelock.Client) {
+		if err := kubelock.NewLock[string](c, "k").Delete(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	refuses := func(t *testing.T, c *kubelock.Client) {
+		if _, err := kubelock.NewLock[int](c, "k").Acquire(t.Context()); err == nil {
+			t.Error("a string was read as an int")
+		}
+	}
 	for name, c := range map[string]struct {
-		waits    func(t *testing.T, c *kubelock.Client) // is given the lock first; nil: the dead one is
-		loseAnOk bool
+		waits func(t *testing.T, c *kubelock.Client) // is given the lock first; nil: the dead one is
+		lost  int32                                  // of which hand-off the answer is; 0: of none
 	}{
-		"delete": {waits: func(t *testing.T, c *kubelock.Client) {
-			if err := kubelock.NewLock[string](c, "k").Delete(t.Context()); err != nil {
-				t.Error(err)
-			}
-		}},
-		"unwanted state": {waits: func(t *testing.T, c *kubelock.Client) {
-			if _, err := kubelock.NewLock[int](c, "k").Acquire(t.Context()); err == nil {
-				t.Error("a string was read as an int")
-			}
-		}},
-		"no answer": {loseAnOk: true},
+		"delete":                    {waits: deletes},
+		"delete, no answer":         {waits: deletes, lost: 2},
+		"unwanted state":            {waits: refuses},
+		"unwanted state, no answer": {waits: refuses, lost: 2},
+		"no answer":                 {lost: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -130,18 +137,15 @@ func TestWhoeverHandsOnLooksAfterIt(t *testing.T) {
 				deadWaiters(t, server, queue)
 				w := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"), kubelock.WithDuration(time.Second))
 				<-time.After(time.Minute) // It knows that the lock does not change hands.
-				if c.loseAnOk {
-					server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
-						if req.Method != http.MethodPatch { // It has not heard of those who wait.
-							return next.RoundTrip(req)
-						}
-						server.Intercept(nil)
-						if resp, err := next.RoundTrip(req); err == nil {
-							_ = resp.Body.Close()
-						}
+				var patches atomic.Int32  // An update before the first has not heard of those who wait.
+				server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+					resp, err := next.RoundTrip(req)
+					if req.Method == http.MethodPatch && patches.Add(1) == c.lost && err == nil {
+						_ = resp.Body.Close()
 						return nil, errors.New("the answer is lost")
-					})
-				}
+					}
+					return resp, err
+				})
 				start := time.Now()
 				if err := held.Update("state").Release(t.Context()); err != nil {
 					t.Fatal(err)
@@ -157,6 +161,55 @@ func TestWhoeverHandsOnLooksAfterIt(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestOlderHandOffIsNotLookedAfter has the answer of an earlier hand-off come after that of
+// a later one, as of two goroutines of a client: it is the later that is looked after.
+func TestOlderHandOffIsNotLookedAfter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := kubelocktest.NewServer(t)
+		client := server.NewClient(t, kubelock.Config{})
+		version := func() protocol.Record {
+			t.Helper()
+			obj, err := objects(server).Get(t.Context(), "k", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			lock := &v1alpha1.DistributedLock{}
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, lock); err != nil {
+				t.Fatal(err)
+			}
+			r, err := store.DistributedLocks.Decode(lock)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		l := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k")
+		var versions []protocol.Record
+		for range 2 {
+			held, err := l.Acquire(t.Context(), kubelock.WithDuration(protocol.Grace))
+			if err != nil {
+				t.Fatal(err)
+			}
+			versions = append(versions, version())
+			if len(versions) == 1 {
+				if err := held.Release(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for _, r := range []protocol.Record{versions[1], versions[0]} {
+			if err := client.LookAfter("k", r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(protocol.Grace + time.Second)
+		if r := version(); r.Holder != nil || r.LastRelease.Reason != protocol.Expired {
+			t.Errorf("held by %+v, last %+v", r.Holder, r.LastRelease)
+		}
+	})
 }
 
 // TestHandOffCostsOneLook counts what it costs to look after a lock that was handed on to

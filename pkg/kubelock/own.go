@@ -109,6 +109,9 @@ func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 				return
 			}
 		}
+		if r.LastReleasedBy(claim.LockID) { // The answer may have been lost.
+			c.lookAfter(k, r)
+		}
 		var write func(ctx context.Context) (protocol.Record, error)
 		place := r.Place(func(lockID string) bool { return lockID == claim.LockID })
 		switch {

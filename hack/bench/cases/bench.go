@@ -210,8 +210,8 @@ func loop(ctx context.Context, workers []*worker.Process, l load) (outcome, erro
 
 // warmUp waits until each caller has gone through its first cycles. It gives up where some
 // are starved: if no caller has come closer to that in half a window and a second, if most of
-// these cycles are missing after two windows, and after four. It returns how many are
-// missing then.
+// these cycles are missing after more than one window, and after four. It returns how many
+// are missing then.
 func warmUp(ctx context.Context, workers []*worker.Process, l load) (int, error) {
 	start := time.Now()
 	progress, least, all := start, math.MaxInt, 0
@@ -232,7 +232,7 @@ func warmUp(ctx context.Context, workers []*worker.Process, l load) (int, error)
 		}
 		limit := 4*l.window + time.Second
 		if sum > all*3/4 {
-			limit /= 2
+			limit /= 3
 		}
 		if err != nil || sum == 0 || time.Since(progress) > l.window/2+time.Second || time.Since(start) > limit {
 			return sum, err

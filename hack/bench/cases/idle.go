@@ -85,7 +85,7 @@ func (b *Bench) idleOf(ctx context.Context, name, subject string, n int) (err er
 		return err
 	}
 	during := b.lasts(6 * time.Second)
-	start, err := queued(ctx, waiters, during)
+	start, err := queued(ctx, waiters, during*2/3)
 	if err != nil {
 		return err
 	}

@@ -44,25 +44,23 @@ func state(ctx context.Context, b *Bench) error {
 				names = without(names, subjects.KubelockOn(kind), subjects.FloorOf(kind))
 			}
 		}
-		for round := range b.rounds(2) {
-			outcomes := map[string]outcome{}
-			for _, subject := range inTurn(names, round) {
-				outcomes[subject], err = b.run(ctx, load{
-					subject: subject, clients: 1, callers: 1, keys: b.keysFor(1), options: subjects.Options{Size: size.bytes},
-					window: b.lasts(size.window),
-				})
-				if err != nil {
-					return err
-				}
+		outcomes := map[string]outcome{}
+		for _, subject := range names {
+			outcomes[subject], err = b.run(ctx, load{
+				subject: subject, clients: 1, callers: 1, keys: b.keysFor(1), options: subjects.Options{Size: size.bytes},
+				window: b.lasts(size.window),
+			})
+			if err != nil {
+				return err
 			}
-			for _, subject := range names {
-				floor := outcomes[floorUnder(subject)]
-				if outcomes[subject].rate() == 0 {
-					continue // Too slow for the window: there is no figure.
-				}
-				b.Results.Against(name, subject, latency, "ms", quantile(outcomes[subject].latencies(), 0.5), twoUpdates, quantile(floor.latencies(), 0.5))
-				b.Results.Add(name, subject, "p99", "ms", quantile(outcomes[subject].latencies(), 0.99))
+		}
+		for _, subject := range names {
+			floor := outcomes[floorUnder(subject)]
+			if outcomes[subject].rate() == 0 {
+				continue // Too slow for the window: there is no figure.
 			}
+			b.Results.Against(name, subject, latency, "ms", quantile(outcomes[subject].latencies(), 0.5), twoUpdates, quantile(floor.latencies(), 0.5))
+			b.Results.Add(name, subject, "p99", "ms", quantile(outcomes[subject].latencies(), 0.99))
 		}
 	}
 	return nil

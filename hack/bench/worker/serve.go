@@ -147,16 +147,34 @@ func (w *serving) open(ctx context.Context, c Client) error {
 	}
 	callers := max(c.Callers, 1)
 	w.locks = make([][]subjects.Lock, callers)
-	for i := range max(len(c.Keys), callers) {
-		key := c.Keys[0]
-		if len(c.Keys) >= callers {
-			key = c.Keys[i]
+	if len(c.Keys) < callers { // All want one.
+		for i := range callers {
+			if err := w.openFor(ctx, i, c.Keys[:1]); err != nil {
+				return err
+			}
 		}
+		return nil
+	}
+	var all sync.WaitGroup
+	errs, keys := make([]error, callers), make([][]string, callers)
+	for i, key := range c.Keys {
+		keys[i%callers] = append(keys[i%callers], key)
+	}
+	for i := range callers {
+		all.Go(func() { errs[i] = w.openFor(ctx, i, keys[i]) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// openFor opens the locks of one caller.
+func (w *serving) openFor(ctx context.Context, caller int, keys []string) error {
+	for _, key := range keys {
 		lock, err := w.client.Lock(ctx, key)
 		if err != nil {
 			return err
 		}
-		w.locks[i%callers] = append(w.locks[i%callers], lock)
+		w.locks[caller] = append(w.locks[caller], lock)
 	}
 	return nil
 }
