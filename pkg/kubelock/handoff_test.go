@@ -88,11 +88,13 @@ func TestDeadWaitersCostAGraceEach(t *testing.T) {
 func TestWhoeverHandsOnLooksAfterIt(t *testing.T) {
 	t.Parallel()
 	deletes := func(t *testing.T, c *kubelock.Client) {
+		t.Helper()
 		if err := kubelock.NewLock[string](c, "k").Delete(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
 	refuses := func(t *testing.T, c *kubelock.Client) {
+		t.Helper()
 		if _, err := kubelock.NewLock[int](c, "k").Acquire(t.Context()); err == nil {
 			t.Error("a string was read as an int")
 		}
@@ -187,7 +189,7 @@ func TestOlderHandOffIsNotLookedAfter(t *testing.T) {
 			return r
 		}
 		l := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k")
-		var versions []protocol.Record
+		versions := make([]protocol.Record, 0, 2)
 		for range 2 {
 			held, err := l.Acquire(t.Context(), kubelock.WithDuration(protocol.Grace))
 			if err != nil {
