@@ -38,7 +38,7 @@ func callers(ctx context.Context, b *Bench) error {
 				continue // Only this figure has a bound to keep.
 			}
 			floor := floorUnder(subject)
-			bare, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), window: b.lasts(300 * time.Millisecond)})
+			bare, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), window: b.lasts(time.Second)})
 			if err != nil {
 				return err
 			}

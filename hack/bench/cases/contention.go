@@ -85,7 +85,7 @@ func contend(ctx context.Context, b *Bench, round, clients int, busy bool) error
 	bare := map[string]float64{}
 	for _, subject := range inTurn(names, round) {
 		floor := floorUnder(subject)
-		o, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), window: b.lasts(300 * time.Millisecond)})
+		o, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), window: b.lasts(600 * time.Millisecond)})
 		if err != nil {
 			return err
 		}
