@@ -19,8 +19,11 @@ limitations under the License.
 // chooses at random which of several channels that are ready a select takes, where a
 // range over a map begins, and which of two timers that are due at the same instant
 // fires first, and it cannot be told a seed; and it takes the processor from a goroutine
-// after some milliseconds of real time. In a bubble, all these follow here from numbers
-// that are the same each time. Elsewhere nothing changes.
+// after some milliseconds of real time. In a bubble, all these follow here from its time,
+// and how maps hash is the same in each process; a goroutine is let go on for a minute.
+// That is for tests: elsewhere, who knows how maps hash can make them slow.
+//
+// What remains is the order of large maps whose keys are pointers.
 //
 // It takes a folder, writes there, and prints the path of the file for -overlay.
 package main
@@ -37,8 +40,7 @@ import (
 	"strings"
 )
 
-// change is what is different in one file of Go's package runtime: each text stands
-// there once.
+// change is what is different in one file of Go's source: each text stands there once.
 type change struct {
 	file  string
 	texts []text
@@ -47,10 +49,12 @@ type change struct {
 type text struct{ old, new string }
 
 var changes = []change{
-	{"synctest.go", []text{
+	{"runtime/synctest.go", []text{
 		{"type synctestBubble struct {", `// draw returns a number that follows from the bubble's time and from how many were drawn
 // since the time has changed, so that one more or less, as of what is done once in a
 // process, changes little; or chance outside of any bubble.
+//
+//go:nosplit
 func (gp *g) draw() uint32 {
 	b := gp.bubble
 	if b == nil {
@@ -70,16 +74,35 @@ type synctestBubble struct {
 	drawn   uint32 // never 0, once anything was drawn
 	drawnAt int64`},
 	}},
-	{"select.go", []text{{"cheaprandn(uint32(norder + 1))", "getg().draw() % uint32(norder+1)"}}},
-	{"time.go", []text{{"t.rand = cheaprand()", "t.rand = getg().draw()"}}},
-	{"rand.go", []text{
+	{"runtime/select.go", []text{{"cheaprandn(uint32(norder + 1))", "getg().draw() % uint32(norder+1)"}}},
+	{"runtime/time.go", []text{{"t.rand = cheaprand()", "t.rand = getg().draw()"}}},
+	// Where a range begins is drawn. The seed of a new map's hash is not: how many are made
+	// can depend on what sync.Pools have kept.
+	{"internal/runtime/maps/runtime.go", []text{{"func rand() uint64", `func rand() uint64
+
+//go:linkname iterRand
+func iterRand() uint64`}}},
+	{"internal/runtime/maps/table.go", []text{
+		{"it.entryOffset = rand()", "it.entryOffset = iterRand()"},
+		{"it.dirOffset = rand()", "it.dirOffset = iterRand()"},
+	}},
+	{"runtime/rand.go", []text{
 		{"func maps_rand() uint64 {", `func maps_rand() uint64 {
+	if b := getg().bubble; b != nil {
+		return uint64(b.now) * 0x9e3779b97f4a7c15
+	}`},
+		{"// mrandinit initializes", `//go:linkname maps_iterRand internal/runtime/maps.iterRand
+func maps_iterRand() uint64 {
 	if gp := getg(); gp.bubble != nil {
 		return uint64(gp.draw())<<32 | uint64(gp.draw())
-	}`},
+	}
+	return rand()
+}
+
+// mrandinit initializes`},
 		{"globalRand.state.Init(*seed)", "globalRand.state.Init([32]byte{})"}, // From this comes how maps hash.
 	}},
-	{"proc.go", []text{{"const forcePreemptNS = 10 * 1000 * 1000", "const forcePreemptNS = 3600 * 1000 * 1000 * 1000"}}},
+	{"runtime/proc.go", []text{{"const forcePreemptNS = 10 * 1000 * 1000", "const forcePreemptNS = 60 * 1000 * 1000 * 1000"}}},
 }
 
 func main() {
@@ -106,7 +129,7 @@ func write(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("go env GOROOT: %w", err)
 	}
-	source := filepath.Join(strings.TrimSpace(string(root)), "src", "runtime")
+	source := filepath.Join(strings.TrimSpace(string(root)), "src")
 	replace := map[string]string{}
 	for _, c := range changes {
 		original := filepath.Join(source, c.file)
@@ -114,7 +137,7 @@ func write(dir string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		replace[original] = filepath.Join(dir, c.file)
+		replace[original] = filepath.Join(dir, strings.ReplaceAll(c.file, "/", "_"))
 		if err := os.WriteFile(replace[original], code, 0o600); err != nil {
 			return "", err
 		}

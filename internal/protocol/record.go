@@ -70,12 +70,6 @@ func (r Record) SameHold(other Record) bool {
 	return h != nil && r.UID == other.UID && r.HeldBy(h.LockID, h.Token) && r.Holder.AcquireTime.Equal(h.AcquireTime)
 }
 
-// LastReleasedBy reports whether the last hold that ended is that of this lock ID, and its
-// holder ended it.
-func (r Record) LastReleasedBy(lockID string) bool {
-	return r.LastRelease != nil && r.LastRelease.LockID == lockID && r.LastRelease.Reason.ByHolder()
-}
-
 // LastTransition is when a free lock became free, as far as its record tells: at the
 // end of the last hold, else at its creation.
 func (r Record) LastTransition() Stamp {

@@ -22,6 +22,7 @@ import (
 	"math/rand" //nolint:depguard // See simulate.
 	"net/http"
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -61,6 +62,9 @@ func TestMain(m *testing.M) {
 	utilruntime.ErrorHandlers = nil //nolint:reassign // The documented way.
 	klog.SetLogger(logr.Discard())
 	ctrl.SetLogger(logr.Discard())
+	if _, err := crd(); err != nil { // Here, and not in the first bubble.
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
@@ -68,6 +72,9 @@ func TestMain(m *testing.M) {
 // it alone, with the same transcript and the requests, with
 //
 //	make sim FIRST=SEED SEEDS=1 TRANSCRIPT=1
+//
+// if it was run by make sim or the simulation of make test. Built by go test alone, it need
+// not do the same again.
 func TestSimulation(t *testing.T) {
 	holds, start := 0, time.Now()
 	for seed := *first; seed < *first+*seeds; seed++ {
@@ -86,7 +93,7 @@ func TestSimulation(t *testing.T) {
 }
 
 // TestReplay checks that a seed gives the same transcript each time, whatever was
-// simulated before it.
+// simulated before it, and in another process.
 func TestReplay(t *testing.T) {
 	if *seeded == "" {
 		t.Skip("Go's own runtime chooses by chance what is first of what happens at the same instant: run it by make test")
@@ -105,6 +112,15 @@ func TestReplay(t *testing.T) {
 			from := max(0, i-8)
 			t.Errorf("seed %d differs from line %d on:\n%s\n--- and then\n%s", seed, i, lines(a, from, i+1), lines(b, from, i+1))
 			break
+		}
+	}
+	*verbose = true
+	for _, seed := range []uint64{7, 12, 36} {
+		here := strings.Join(simulate(t, seed).transcript, "\n")
+		alone := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run", "TestSimulation$", "-first", strconv.FormatUint(seed, 10), "-seeds", "1", "-transcript")
+		out, err := alone.CombinedOutput()
+		if there := strings.ReplaceAll(string(out), "\n        ", "\n"); err != nil || !strings.Contains(there, here) { // t.Log indents.
+			t.Errorf("seed %d differs in a process of its own: %v\n%s\n--- and here\n%s", seed, err, there, here)
 		}
 	}
 }

@@ -65,8 +65,8 @@ func (a *contest) removeState(ctx context.Context) error {
 		return fmt.Errorf("kubelock: %w", err)
 	}
 	err = a.amend(ctx, next, true)
-	if errors.Is(err, errAgain) && a.record.LastReleasedBy(a.claim.LockID) {
-		a.client.lookAfter(a.key, a.record) // The answer may have been lost.
+	if last := a.record.LastRelease; errors.Is(err, errAgain) && last != nil && last.LockID == a.claim.LockID && last.Reason.ByHolder() {
+		a.client.foundHandedOn(a.key, a.claim.LockID, a.record)
 		return errRemoved
 	}
 	return err

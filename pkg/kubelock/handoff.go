@@ -54,8 +54,8 @@ func (c *Client) amend(ctx context.Context, k key, from, next protocol.Record) (
 }
 
 // lookAfter has the client look at the lock again when the hold ends that it has begun for
-// somebody else. r is what the hand-off left. Of an older version there is nothing to see, and
-// of one that is looked after already nothing more.
+// somebody else. r is what the hand-off left. Of a hold that is looked after already, or of a
+// version older than that, there is nothing more to see.
 func (c *Client) lookAfter(k key, r protocol.Record) {
 	h := r.Holder
 	if h == nil || h.Client == c.id {
@@ -67,7 +67,8 @@ func (c *Client) lookAfter(k key, r protocol.Record) {
 	}
 	c.handOffs.mu.Lock()
 	defer c.handOffs.mu.Unlock()
-	if last := c.handOffs.last[k.name]; c.handOffs.closed || last != nil && !protocol.Newer(r, last.left) {
+	last := c.handOffs.last[k.name]
+	if c.handOffs.closed || last != nil && (!protocol.Newer(r, last.left) || last.seen.Observe(r, c.now()) == last.seen) {
 		return
 	}
 	c.handOffs.stopLocked(k.name)
@@ -77,6 +78,14 @@ func (c *Client) lookAfter(k key, r protocol.Record) {
 		}
 	})
 	c.handOffs.last[k.name] = o
+}
+
+// foundHandedOn looks after the lock if it is as the hold of that lock ID has left it to
+// another: the answer of the write that did so may have been lost.
+func (c *Client) foundHandedOn(k key, lockID string, r protocol.Record) {
+	if last := r.LastRelease; last != nil && last.LockID == lockID && last.Reason == protocol.HandedOff {
+		c.lookAfter(k, r)
+	}
 }
 
 // endUnused hands the lock on if the hold is still there that was seen, unchanged for its own

@@ -109,9 +109,7 @@ func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 				return
 			}
 		}
-		if r.LastReleasedBy(claim.LockID) { // The answer may have been lost.
-			c.lookAfter(k, r)
-		}
+		c.foundHandedOn(k, claim.LockID, r)
 		var write func(ctx context.Context) (protocol.Record, error)
 		place := r.Place(func(lockID string) bool { return lockID == claim.LockID })
 		switch {

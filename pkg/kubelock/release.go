@@ -137,8 +137,8 @@ func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revi
 	for {
 		if known && !h.isHeldIn(current) {
 			err, resolved := h.outcome(current)
-			if resolved && err == nil { // The attempt whose answer was lost has handed it on.
-				c.lookAfter(h.key, current)
+			if resolved && err == nil {
+				c.foundHandedOn(h.key, h.claim.LockID, current)
 			}
 			return err, resolved
 		}

@@ -137,7 +137,7 @@ func stay(ctx context.Context, d time.Duration) {
 func queued(ctx context.Context, waiters []*worker.Process, quiet time.Duration) (worker.Answer, error) {
 	now, err := sum(waiters, (*worker.Process).Counts)
 	last := int64(math.MaxInt64)
-	for range 4 {
+	for i := range 4 {
 		if err != nil {
 			break
 		}
@@ -145,7 +145,7 @@ func queued(ctx context.Context, waiters []*worker.Process, quiet time.Duration)
 		stay(ctx, quiet)
 		now, err = sum(waiters, (*worker.Process).Counts)
 		written := now.Counts.Writes - before
-		if written == 0 || written >= last {
+		if written == 0 || i > 1 && written >= last {
 			break
 		}
 		last = written
