@@ -28,14 +28,14 @@ import (
 )
 
 // idle measures what 100 clients cost that do nothing but wait for a lock that somebody
-// keeps and renews.
+// keeps and renews. redislock polls as redsync does.
 func idle(ctx context.Context, b *Bench) error {
 	waiters := 100
 	if b.Quick {
 		waiters = 20
 	}
 	name := b.name("idle-%d", waiters)
-	names, err := b.runnable(name, without(locks, subjects.KubelockOn(subjects.Leases), subjects.KubelockOn(subjects.ConfigMaps))...)
+	names, err := b.runnable(name, without(locks, subjects.KubelockOn(subjects.Leases), subjects.KubelockOn(subjects.ConfigMaps), subjects.Redislock)...)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func increments(ctx context.Context, b *Bench) error {
 		outcomes := map[string]outcome{}
 		for _, subject := range inTurn(names, round) {
 			o, err := b.run(ctx, load{
-				subject: subject, clients: writers, callers: 1, keys: b.keysFor(1), window: b.lasts(3 * time.Second),
+				subject: subject, clients: writers, callers: 1, keys: b.keysFor(1), window: b.lasts(2 * time.Second),
 			})
 			if err != nil {
 				return err
