@@ -207,8 +207,13 @@ func TestOlderHandOffIsNotLookedAfter(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		<-time.After(protocol.Grace + time.Second)
-		if r := version(); r.Holder != nil || r.LastRelease.Reason != protocol.Expired {
+		<-time.After(protocol.Grace - time.Second)
+		deadWaiters(t, server, `"dead-1 30s a"`) // A newer version of the same hold: what is due stays due.
+		if err := client.LookAfter("k", version()); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(2 * time.Second)
+		if r := version(); !r.HeldBy("dead-1", 0) || r.LastRelease.Reason != protocol.Expired {
 			t.Errorf("held by %+v, last %+v", r.Holder, r.LastRelease)
 		}
 	})
