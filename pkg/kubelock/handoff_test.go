@@ -219,6 +219,41 @@ func TestOlderHandOffIsNotLookedAfter(t *testing.T) {
 	})
 }
 
+// TestReleasedLockIsNotLookedAfter has the answer of a release be lost that has handed the lock
+// to nobody: whoever takes it then is not for the client that released it to look after.
+func TestReleasedLockIsNotLookedAfter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := kubelocktest.NewServer(t)
+		held, err := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k").Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k")
+		server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			server.Intercept(nil)
+			resp, err := next.RoundTrip(req)
+			if err != nil {
+				return nil, err
+			}
+			_ = resp.Body.Close()
+			if _, err := other.Acquire(t.Context(), kubelock.WithDuration(protocol.Grace)); err != nil {
+				t.Error(err)
+			}
+			return nil, errors.New("the answer is lost")
+		})
+		if err := held.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var reads, writes atomic.Int64
+		count(server, &reads, &writes)
+		<-time.After(3 * protocol.Grace)
+		if r, w := reads.Load(), writes.Load(); r+w > 0 {
+			t.Errorf("%d reads and %d writes, want none", r, w)
+		}
+	})
+}
+
 // TestHandOffCostsOneLook counts what it costs to look after a lock that was handed on to
 // somebody who is alive: a read when the grace is over, and nothing if the client has seen
 // before what has become of it. A hold that is used goes on.
