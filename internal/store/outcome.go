@@ -84,9 +84,10 @@ func NoSuchNamespace(err error) bool {
 
 // patchDoesNotApply reports whether a JSON patch did not fit the object as it is,
 // most often because one of its tests failed. The API server has the same reason,
-// Invalid, for an object that its schema does not allow, but then names that.
+// Invalid, for an object that its schema does not allow, but then names that. Whatever
+// else is in the way may answer so in its own words.
 func patchDoesNotApply(err error) bool {
-	if !apierrors.IsInvalid(err) {
+	if !apierrors.IsInvalid(err) || apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
 		return false
 	}
 	status, ok := errors.AsType[*apierrors.StatusError](err)

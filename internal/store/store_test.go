@@ -120,6 +120,7 @@ func TestOutcomes(t *testing.T) {
 		"unauthorized":      {apierrors.NewUnauthorized("no"), Rejected},
 		"bad request":       {apierrors.NewBadRequest("no"), Rejected},
 		"invalid":           {apierrors.NewInvalid(schema.GroupKind{}, "k", nil), Rejected},
+		"proxy's refusal":   {apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "PATCH", gr, "", "no", 0, true), Rejected},
 		"too large":         {apierrors.NewRequestEntityTooLargeError("no"), Rejected},
 		"too many requests": {apierrors.NewTooManyRequests("later", 1), Busy},
 		"server timeout":    {apierrors.NewServerTimeout(gr, "update", 1), Unknown},
