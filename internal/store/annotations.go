@@ -128,7 +128,7 @@ func annotate(stored map[string]string, r protocol.Record) map[string]string {
 		}
 	}
 	set(keyAnnotation, r.Key != r.Name, func() string { return r.Key })
-	if d, err := time.ParseDuration(stored[expiryAnnotation]); err != nil || d != r.ObjectExpiry { // Else in the words of whoever wrote it.
+	if !isDuration(stored, expiryAnnotation, r.ObjectExpiry) { // Else in the words of whoever wrote it.
 		set(expiryAnnotation, r.ObjectExpiry > 0, r.ObjectExpiry.String)
 	}
 	set(holderAnnotation, r.Holder != nil, func() string { return jsonText(toHolder(r.Holder)) })
@@ -150,6 +150,16 @@ func annotate(stored map[string]string, r protocol.Record) map[string]string {
 		annotations[lastWaiterAnnotation] = strconv.FormatUint(q.last, 10)
 	}
 	return annotations
+}
+
+// isDuration reports whether an annotation says d, in whatever words.
+func isDuration(annotations map[string]string, name string, d time.Duration) bool {
+	text, ok := annotations[name]
+	if !ok {
+		return false
+	}
+	is, err := time.ParseDuration(text)
+	return err == nil && is == d
 }
 
 // unannotate returns a copy of an object's annotations without a trace of a lock.
@@ -239,7 +249,7 @@ func annotatedEnqueue(p *patch, meta *metav1.ObjectMeta, text string) {
 	}
 	annotations[waiterName(q.last+1, text)] = text
 	p.change(annotationsPath, meta.Annotations, annotations)
-	p.change(labelsPath, meta.Labels, withMark(meta.Labels))
+	p.change(labelsPath, meta.Labels, withMark(maps.Clone(meta.Labels)))
 }
 
 func annotatedDequeue(p *patch, meta *metav1.ObjectMeta, place int) {
@@ -252,9 +262,8 @@ func annotatedDequeue(p *patch, meta *metav1.ObjectMeta, place int) {
 	p.remove(entry(annotationsPath, name))
 }
 
-// withMark are an object's labels with the one that says that it is a lock.
-func withMark(stored map[string]string) map[string]string {
-	labels := maps.Clone(stored)
+// withMark adds to labels the one that says that an object is a lock.
+func withMark(labels map[string]string) map[string]string {
 	if labels == nil {
 		labels = map[string]string{}
 	}

@@ -20,6 +20,8 @@ import (
 	"context"
 	"errors"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
@@ -103,9 +105,16 @@ func (l *Lock[T]) acquire(ctx context.Context, try bool, opts []Option) (*Held[T
 	}
 	defer cancel()
 	h := &Held[T]{}
+	var decoded *string // the text of h.value
 	h.hold, err = l.client.acquire(ctx, l.key, o, try, func(text *string) (err error) {
+		if text != nil && ptr.Equal(decoded, text) {
+			return nil // As it was before the lock was taken, most often.
+		}
 		h.value, err = decodeState[T](l.key, text)
-		h.exists = text != nil
+		h.exists, decoded = text != nil, nil
+		if err == nil {
+			decoded = text
+		}
 		return err
 	})
 	if err != nil {

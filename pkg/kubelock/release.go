@@ -241,7 +241,6 @@ func (h *hold) left(r protocol.Record) {
 // outcome says what became of the release, now that r does not show the hold any
 // more.
 func (h *hold) outcome(r protocol.Record) (err error, resolved bool) { //nolint:revive // As above.
-	lostErr := fmt.Errorf("%w: %q: its lease ended before the release, nothing was written", ErrLost, h.key.name)
 	sameObject := r.UID == h.record.UID
 	// Of another object it tells nothing: a late copy of the request that began this
 	// hold may have begun another in that.
@@ -251,14 +250,14 @@ func (h *hold) outcome(r protocol.Record) (err error, resolved bool) { //nolint:
 				continue
 			}
 			if t.late {
-				return lostErr, true
+				return h.endedBefore(), true
 			}
 			return nil, true
 		}
-		return lostErr, true
+		return h.endedBefore(), true
 	}
 	if sameObject && reflect.DeepEqual(r.LastRelease, h.record.LastRelease) {
-		return lostErr, true // Somebody took it away: the last release is still the one before.
+		return h.endedBefore(), true // Somebody took it away: the last release is still the one before.
 	}
 	// Others have had the lock meanwhile, or the object is gone. An answer that says
 	// that an attempt was not done does not speak for its copies: the network may have
@@ -269,7 +268,12 @@ func (h *hold) outcome(r protocol.Record) (err error, resolved bool) { //nolint:
 				ErrUnknownOutcome, h.key.name), true
 		}
 	}
-	return lostErr, true
+	return h.endedBefore(), true
+}
+
+// endedBefore is the error of a release that came too late.
+func (h *hold) endedBefore() error {
+	return fmt.Errorf("%w: %q: its lease ended before the release, nothing was written", ErrLost, h.key.name)
 }
 
 // unresolved is the error of a release that err kept from being done or learned of.
