@@ -18,7 +18,6 @@ package store
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -81,8 +80,8 @@ func annotated(meta *metav1.ObjectMeta) (protocol.Record, error) {
 		r.ObjectExpiry = d
 	}
 	if text, ok := meta.Annotations[holderAnnotation]; ok {
-		h := &v1alpha1.Holder{}
-		if err := json.Unmarshal([]byte(text), h); err != nil {
+		h, err := decodeHolder(text)
+		if err != nil {
 			bad(holderAnnotation, err)
 		} else if h.LockID == "" || h.Client == "" || h.Duration.Duration <= 0 || h.Token < 0 || h.RenewTime.IsZero() {
 			bad(holderAnnotation, fmt.Errorf("is incomplete: %s", text))
@@ -90,8 +89,8 @@ func annotated(meta *metav1.ObjectMeta) (protocol.Record, error) {
 		r.Holder = fromHolder(h)
 	}
 	if text, ok := meta.Annotations[lastReleaseAnnotation]; ok {
-		l := &v1alpha1.LastRelease{}
-		if err := json.Unmarshal([]byte(text), l); err != nil {
+		l, err := decodeLastRelease(text)
+		if err != nil {
 			bad(lastReleaseAnnotation, err)
 		}
 		r.LastRelease = fromLastRelease(l)
@@ -131,8 +130,8 @@ func annotate(stored map[string]string, r protocol.Record) map[string]string {
 	if !isDuration(stored, expiryAnnotation, r.ObjectExpiry) { // Else in the words of whoever wrote it.
 		set(expiryAnnotation, r.ObjectExpiry > 0, r.ObjectExpiry.String)
 	}
-	set(holderAnnotation, r.Holder != nil, func() string { return jsonText(toHolder(r.Holder)) })
-	set(lastReleaseAnnotation, r.LastRelease != nil, func() string { return jsonText(toLastRelease(r.LastRelease)) })
+	set(holderAnnotation, r.Holder != nil, func() string { return encodeHolder(r.Holder) })
+	set(lastReleaseAnnotation, r.LastRelease != nil, func() string { return encodeLastRelease(r.LastRelease) })
 
 	q, err := queueOf(stored)
 	if err != nil { // Nothing is written over what cannot be read.
@@ -269,14 +268,4 @@ func withMark(labels map[string]string) map[string]string {
 	}
 	labels[v1alpha1.LockLabel] = marked
 	return labels
-}
-
-// jsonText is v as JSON. The types that it is called with have no value that JSON
-// cannot express.
-func jsonText(v any) string {
-	text, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	return string(text)
 }

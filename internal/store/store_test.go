@@ -18,6 +18,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -87,6 +88,58 @@ func TestObjectsKeepRecords(t *testing.T) {
 	}
 	if others.Labels[v1alpha1.HolderLabel] != "old" || len(others.ManagedFields) != 1 {
 		t.Error("writing changed the object that was read")
+	}
+}
+
+// TestHoldTexts checks that holders and last releases in annotations are the JSON of the
+// API's types, in both directions, and that what is none is an error as it is there.
+func TestHoldTexts(t *testing.T) {
+	for _, at := range []time.Time{{}, time.Unix(1, 0), time.Date(2026, 1, 2, 3, 4, 5, 678901999, time.FixedZone("", 3600))} {
+		for _, d := range []time.Duration{1, 1500 * time.Millisecond, 24 * time.Hour} {
+			h := &protocol.Holder{
+				Identity: `a"b\<é`, Pod: protocol.Pod{Name: "p", UID: "u"}, Client: "c", LockID: "l", Token: 6,
+				AcquireTime: at, RenewTime: at.Add(time.Microsecond), Source: protocol.Node, Duration: d,
+			}
+			sameText(t, encodeHolder(h), toHolder(h), decodeHolder)
+			l := &protocol.LastRelease{LockID: "l", Identity: `"`, Token: 5, Time: at, Source: protocol.Server, Reason: protocol.HandedOff}
+			sameText(t, encodeLastRelease(l), toLastRelease(l), decodeLastRelease)
+		}
+	}
+	for _, text := range []string{
+		``, `null`, `{}`, `[]`, `{"renewTime":null,"duration":null}`, `{"renewTime":null}`, `{"renewTime":""}`, `{"renewTime":1}`,
+		`{"renewTime":"2026-01-02T03:04:05Z"}`, `{"renewTime":"2026-01-02T03:04:05.123456Z"}`, `{"renewTime":"2026-01-02T03:04:05.123456+02:00"}`,
+		`{"renewTime":"\u0032026-01-02T03:04:05.123456Z"}`, `{"renewTime":"2026-02-30T03:04:05.123456Z"}`, `{"acquireTime":{}}`,
+		`{"duration":""}`, `{"duration":1}`, `{"duration":"1\u0073"}`, `{"duration":"1"}`, `{"duration":"1s"}`, `{"duration":"-1h1m"}`, `{"duration":{}}`,
+	} {
+		var want v1alpha1.Holder
+		wantErr := json.Unmarshal([]byte(text), &want)
+		got, err := decodeHolder(text)
+		if (err != nil) != (wantErr != nil) {
+			t.Errorf("%s: error %v, want %v", text, err, wantErr)
+		} else if err == nil && !reflect.DeepEqual(*got, want) {
+			t.Errorf("%s: read %+v, want %+v", text, *got, want)
+		}
+	}
+}
+
+// sameText checks that the JSON text says the value, and that decode finds it there.
+func sameText[T any](t *testing.T, text string, value *T, decode func(string) (*T, error)) {
+	t.Helper()
+	want, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var theirs T
+	if err := json.Unmarshal([]byte(text), &theirs); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	if back, err := json.Marshal(theirs); err != nil || string(back) != string(want) {
+		t.Errorf("the text %s says %s (%v), want %s", text, back, err, want)
+	}
+	for _, text := range []string{text, string(want)} {
+		if ours, err := decode(text); err != nil || !reflect.DeepEqual(*ours, theirs) {
+			t.Errorf("%s: read %+v (%v), want %+v", text, *ours, err, theirs)
+		}
 	}
 }
 
