@@ -73,18 +73,27 @@ func (configMapCodec) decode(obj *corev1.ConfigMap) (protocol.Record, error) {
 }
 
 func (configMapCodec) encode(stored *corev1.ConfigMap, r protocol.Record) *corev1.ConfigMap {
-	obj := &corev1.ConfigMap{ObjectMeta: stored.ObjectMeta, Data: maps.Clone(stored.Data), BinaryData: stored.BinaryData, Immutable: stored.Immutable}
+	obj := &corev1.ConfigMap{ObjectMeta: stored.ObjectMeta, Data: withValue(stored.Data, r.Value), BinaryData: stored.BinaryData, Immutable: stored.Immutable}
 	obj.Labels = withMark(withHolder(stored.Labels, r.Holder))
 	obj.Annotations = annotate(stored.Annotations, r)
 	obj.Annotations[transitionsAnnotation] = strconv.FormatInt(r.Transitions, 10)
-	delete(obj.Data, ValueKey)
-	if r.Value != nil {
-		if obj.Data == nil {
-			obj.Data = map[string]string{}
-		}
-		obj.Data[ValueKey] = *r.Value
-	}
 	return obj
+}
+
+// withValue is a ConfigMap's data with that state; nil: with none.
+func withValue(stored map[string]string, value *string) map[string]string {
+	if was, ok := stored[ValueKey]; ok == (value != nil) && (!ok || was == *value) {
+		return stored
+	}
+	data := maps.Clone(stored)
+	delete(data, ValueKey)
+	if value != nil {
+		if data == nil {
+			data = map[string]string{}
+		}
+		data[ValueKey] = *value
+	}
+	return data
 }
 
 func (c configMapCodec) amend(p *patch, stored *corev1.ConfigMap, _, to protocol.Record) {

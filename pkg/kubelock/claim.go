@@ -101,7 +101,7 @@ func (a *contest) enter(ctx context.Context) (*hold, error) {
 		if a.try {
 			return nil, a.refused(errTooLate)
 		}
-		if pause(ctx, a.backoff, nil) != nil {
+		if pause(ctx, &a.backoff, nil) != nil {
 			return nil, a.failed(ctx, errTooLate)
 		}
 	}
@@ -197,14 +197,14 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 	case store.Rejected:
 		return a.failed(ctx, c.explain(verb, a.key, ans.err))
 	case store.Busy:
-		if pause(ctx, a.backoff, ans.err) != nil {
+		if pause(ctx, &a.backoff, ans.err) != nil {
 			return a.failed(ctx, nil)
 		}
 		return errAgain
 	case store.Unknown:
 		doubt()
 		c.log.V(1).Info("Got no answer to a write, will read back", "key", a.key.name, "err", ans.err)
-		if pause(ctx, a.backoff, ans.err) != nil {
+		if pause(ctx, &a.backoff, ans.err) != nil {
 			return a.failed(ctx, ans.err)
 		}
 	case store.Stale: // The read tells how the lock stands, and whether a copy of this very write was committed.
@@ -214,7 +214,7 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 	if err := a.read(ctx); err != nil {
 		return err
 	}
-	if outcome == store.Stale && a.record.ResourceVersion == base && pause(ctx, a.backoff, nil) != nil {
+	if outcome == store.Stale && a.record.ResourceVersion == base && pause(ctx, &a.backoff, nil) != nil {
 		return a.failed(ctx, nil) // It was refused for another reason, and may be again.
 	}
 	return errAgain

@@ -48,7 +48,7 @@ type contest struct {
 	observer
 	want
 	claim   protocol.Claim
-	backoff *wait.Backoff
+	backoff wait.Backoff
 
 	// attempts are the writes that may have begun or renewed the hold that is claimed,
 	// and first is when the first write was sent that may have led to it, queue entries
@@ -82,7 +82,7 @@ type contest struct {
 }
 
 func newContest(c *Client, k key) *contest {
-	a := &contest{observer: observer{client: c, key: k}, backoff: newBackoff()}
+	a := &contest{observer: observer{client: c, key: k}, backoff: *newBackoff()}
 	a.claim = protocol.Claim{
 		Identity:     c.identity,
 		Pod:          c.pod,

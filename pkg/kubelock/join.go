@@ -124,7 +124,7 @@ func (a *contest) enqueue(ctx context.Context) error {
 	if !store.QueueFull(err) {
 		return err
 	}
-	if pause(ctx, a.backoff, nil) != nil {
+	if pause(ctx, &a.backoff, nil) != nil {
 		return a.failed(ctx, nil)
 	}
 	if err := a.read(ctx); err != nil {
