@@ -209,7 +209,9 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 		}
 	case store.Stale: // The read tells how the lock stands, and whether a copy of this very write was committed.
 		doubt()
-		a.joining.late(c.now().Sub(sent))
+		if base != "" { // Who was slower to create the lock has met one other so far, and no crowd.
+			a.joining.late(c.now().Sub(sent))
+		}
 	}
 	if err := a.read(ctx); err != nil {
 		return err

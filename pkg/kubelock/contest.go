@@ -198,6 +198,8 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	}
 	available, remaining := a.client.judge().Available(r, a.seen, place)
 	switch {
+	case available && a.outrun(place):
+		return nil, a.enqueue(ctx)
 	case available && a.remove && r.Holder == nil && len(r.Waiters) <= place+1:
 		return nil, a.removeObject(ctx)
 	case available: // To delete the lock of a dead holder, too: a deletion does not say that its lease is over.

@@ -34,7 +34,8 @@ import (
 // hand-off waits among them, for seconds. So at first a client takes the lock or joins only in the version
 // that it has seen, which the API server refuses soon: the later, the more do the same. A
 // client that was refused waits for a random time, in proportion to that, and looks again
-// before it joins whatever version there is. Where it takes long to look and others have
+// before it joins whatever version there is, also if the lock is free just then: those who
+// go around would be faster again. Where it takes long to look and others have
 // joined meanwhile there is a crowd: it tries again to join the version that it has seen, and
 // then gives way for longer. So the work that a crowd causes does not grow faster
 // than the crowd.
@@ -62,6 +63,7 @@ type joining struct {
 	refused bool          // the last attempt was, because others were faster
 	took    time.Duration // to refuse it
 	looks   int           // how often it has given way
+	moved   bool          // the lock has changed meanwhile
 	looked  time.Duration // how long the last read took
 	others  int           // how many have joined between the last two
 	spread  time.Duration
@@ -73,8 +75,17 @@ func (j *joining) late(took time.Duration) { j.refused, j.took = true, took }
 // look notes a read that took so long, and who has come meanwhile.
 func (j *joining) look(took time.Duration, before, after protocol.Record) {
 	if j.looks > 0 {
-		j.looked, j.others = took, after.Newcomers(before)
+		j.looked, j.others, j.moved = took, after.Newcomers(before), after.ResourceVersion != before.ResourceVersion
 	}
+}
+
+// raced reports whether others have been faster, and still go around.
+func (j *joining) raced() bool { return j.refused || j.looks > 0 && j.moved }
+
+// outrun reports whether the caller should queue for a lock that is available: others, who
+// take and release it, would be faster again.
+func (a *contest) outrun(place int) bool {
+	return a.joining.raced() && !a.try && a.record.Exists() && place == len(a.record.Waiters) && place < protocol.MaxWaiters
 }
 
 // giveWay returns for how long at most the caller lets others go first.

@@ -187,6 +187,102 @@ func TestJoinBesideALoop(t *testing.T) {
 	}
 }
 
+// TestTakeBesideALoop has a client find the lock free each time that it looks, and taken by
+// another, who goes around, each time that it would take it. It gives way once, and queues.
+func TestTakeBesideALoop(t *testing.T) {
+	t.Parallel()
+	for name, ends := range map[string]bool{"goes on": false, "ends": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server := kubelocktest.NewServer(t)
+				other := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "k")
+				if err := cycle(t.Context(), other); err != nil {
+					t.Fatal(err)
+				}
+				var around atomic.Bool // The other one's own requests.
+				var quiet bool
+				var sent []string
+				server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+					if req.URL.Query().Has("watch") || around.Load() {
+						return next.RoundTrip(req)
+					}
+					joins, exact := joins(t, req)
+					quiet = quiet || joins && !exact || ends && len(sent) > 1
+					if !quiet {
+						around.Store(true)
+						if err := cycle(t.Context(), other); err != nil {
+							t.Error(err)
+						}
+						around.Store(false)
+					}
+					sent = append(sent, req.Method)
+					return next.RoundTrip(req)
+				})
+				held, err := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "k").Acquire(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := []string{"GET", "PUT", "GET", "GET", "PATCH", "PUT"} // Looks, is refused, looks, looks after the wait, queues, and has it.
+				if ends {
+					want = []string{"GET", "PUT", "GET", "GET", "PUT"}
+				}
+				if !slices.Equal(sent, want) {
+					t.Errorf("sent %v, want %v", sent, want)
+				}
+				if err := held.Release(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestJoinAfterCreation has a client create the lock, slowly, when another has been faster.
+// That is no crowd: it joins the queue at once.
+func TestJoinAfterCreation(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := kubelocktest.NewServer(t)
+		other := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k")
+		var held *kubelock.Held[string]
+		var around atomic.Bool // The other one's own request.
+		var refused time.Time
+		queued := make(chan struct{})
+		server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+			if req.URL.Query().Has("watch") || around.Load() {
+				return next.RoundTrip(req)
+			}
+			if req.Method == http.MethodPost {
+				var err error
+				around.Store(true)
+				if held, err = other.Acquire(t.Context()); err != nil {
+					t.Error(err)
+				}
+				around.Store(false)
+				<-time.After(2 * time.Second)
+				refused = time.Now()
+			}
+			if joins, exact := joins(t, req); joins {
+				if since := time.Since(refused); !exact || since > 0 {
+					t.Errorf("it queued %v after it was refused; its version only: %v", since, exact)
+				}
+				defer close(queued)
+			}
+			return next.RoundTrip(req)
+		})
+		w := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k"))
+		<-queued
+		synctest.Wait()
+		if err := held.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := w.get(t).Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestJoinBesideACrowd has a client join on a slow API server where others are faster each
 // time. It tries its version only, again and again, but not for ever.
 func TestJoinBesideACrowd(t *testing.T) {
