@@ -209,7 +209,7 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 		}
 	case store.Stale: // The read tells how the lock stands, and whether a copy of this very write was committed.
 		doubt()
-		if base != "" { // Who was slower to create the lock has met one other so far, and no crowd.
+		if base != "" && !a.recalled { // Who created the lock too late, or knew an old version, has met no crowd so far.
 			a.joining.late(c.now().Sub(sent))
 		}
 	}
