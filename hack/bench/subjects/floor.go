@@ -19,6 +19,7 @@ package subjects
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -65,7 +66,7 @@ func floorOf(kind string) Subject {
 		if err != nil {
 			return nil, err
 		}
-		return &floorClient{client, servers, kind, o}, nil
+		return &floorClient{client: client, servers: servers, kind: kind, options: o}, nil
 	}}
 }
 
@@ -74,30 +75,58 @@ type floorClient struct {
 	servers Servers
 	kind    string
 	options Options
+
+	once  sync.Once // sets the fields below
+	first store.Object
+	err   error // of making it
 }
 
 func (c *floorClient) Close() error { return nil }
 
-// Lock lets kubelock make the object: held, after a release.
+// Lock lets kubelock make the first object: held, after a release. Those of other keys are
+// copies of that.
 func (c *floorClient) Lock(ctx context.Context, key string) (Lock, error) {
+	f := &floor{client: c.client, resource: c.kind, name: key, size: c.options.Size, obj: objectOf(c.kind)}
+	c.once.Do(func() {
+		c.first = objectOf(c.kind)
+		if c.err = c.make(ctx, key); c.err == nil {
+			c.err = c.client.Get().Namespace(Namespace).Resource(c.kind).Name(key).Do(ctx).Into(c.first)
+		}
+	})
+	if c.err != nil {
+		return nil, c.err
+	}
+	another, ok := c.first.DeepCopyObject().(store.Object)
+	if !ok {
+		return nil, fmt.Errorf("a copy of a %T is none", c.first)
+	}
+	if key == c.first.GetName() {
+		f.obj = another
+		return f, nil
+	}
+	another.SetName(key)
+	another.SetUID("")
+	another.SetResourceVersion("")
+	another.SetManagedFields(nil)
+	return f, f.client.Post().Namespace(Namespace).Resource(f.resource).Body(another).Do(ctx).Into(f.obj)
+}
+
+func (c *floorClient) make(ctx context.Context, key string) error {
 	maker, err := openKubelock(c.servers, &Meter{}, c.kind)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = maker.Close() }() // Always nil.
 	l := kubelock.NewLock[string](maker, key)
 	held, err := l.Acquire(ctx, kubelock.WithDuration(time.Hour))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := held.Update(text(0, c.options.Size)).Release(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	if _, err := l.Acquire(ctx, kubelock.WithDuration(time.Hour)); err != nil {
-		return nil, err
-	}
-	f := &floor{client: c.client, resource: c.kind, name: key, size: c.options.Size, obj: objectOf(c.kind)}
-	return f, f.client.Get().Namespace(Namespace).Resource(f.resource).Name(key).Do(ctx).Into(f.obj)
+	_, err = l.Acquire(ctx, kubelock.WithDuration(time.Hour))
+	return err
 }
 
 func objectOf(kind string) store.Object {
