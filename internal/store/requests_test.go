@@ -83,7 +83,8 @@ func TestRequestPaths(t *testing.T) {
 			"PATCH " + all + "/k-1", "PATCH " + all + "/k-1", "PATCH " + all + "/k-1",
 			"POST " + all, "PUT " + all + "/k-1",
 		}
-		if slices.Sort(got); !slices.Equal(got, want) {
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
 			t.Errorf("%s: sent\n%q, want\n%q", kind.Resource().Resource, got, want)
 		}
 		got = nil

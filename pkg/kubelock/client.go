@@ -28,7 +28,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/lru"
 
 	"github.com/kubelock/kubelock/internal/hooks"
 	"github.com/kubelock/kubelock/internal/protocol"
@@ -41,15 +40,6 @@ const (
 	requestTimeout = 10 * time.Second
 	// closeTimeout bounds how long Close lets go on what calls have begun.
 	closeTimeout = 5 * time.Second
-
-	// Of at most so many locks a client remembers the state that its last release
-	// left, to acquire them again with one request. Locks with larger values are not
-	// remembered, so that this memory is bounded.
-	maxRemembered      = 1024
-	maxRememberedBytes = 64 << 10
-	// For so long a client relies on having handed a lock to somebody else: the queue that
-	// it joins then is soon another, and its place would be that of an earlier time.
-	heldRemembered = 100 * time.Millisecond
 )
 
 // Client locks keys in one namespace. Create one for a process with NewClient. It
@@ -71,7 +61,7 @@ type Client struct {
 	own     *ownLocks
 	// handOffs are the locks that this client has handed on just now.
 	handOffs *handOffs
-	known    *lru.Cache // key → remembered
+	known    *memory
 	metrics  *metrics
 
 	ctx    context.Context // ends when Close is called; no call stores its own
@@ -135,7 +125,7 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 		turns:    newTurns(now),
 		own:      newOwnLocks(),
 		handOffs: newHandOffs(),
-		known:    lru.New(maxRemembered),
+		known:    newMemory(),
 		metrics:  m,
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -241,32 +231,6 @@ func (c *Client) covers(h *protocol.Holder, deadline time.Time) bool {
 }
 
 func (c *Client) judge() protocol.Judge { return c.server.Judge(c.now(), c.maxClockSkew) }
-
-// remembered is the record that a release left, and when that was.
-type remembered struct {
-	record protocol.Record
-	at     time.Time
-}
-
-// remember keeps the record that a release left, to whomever.
-func (c *Client) remember(k key, r protocol.Record) {
-	if r.Value != nil && len(*r.Value) > maxRememberedBytes {
-		c.known.Remove(k.name)
-		return
-	}
-	c.known.Add(k.name, remembered{r, c.now()})
-}
-
-// recall returns the record that the last release left, once, if it is of use.
-func (c *Client) recall(k key) (protocol.Record, bool) {
-	v, ok := c.known.Get(k.name)
-	if !ok {
-		return protocol.Record{}, false
-	}
-	c.known.Remove(k.name)
-	last := v.(remembered)
-	return last.record, last.record.Holder == nil || c.now().Sub(last.at) < heldRemembered
-}
 
 // read reads the lock's object once, and checks that it is k's.
 func (c *Client) read(ctx context.Context, k key, timeout time.Duration) (protocol.Record, error) {

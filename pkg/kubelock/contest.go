@@ -192,27 +192,32 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	if a.leftOver(r) {
 		return nil, a.pass(ctx)
 	}
-	place := a.place()
+	return nil, a.approach(ctx)
+}
+
+// approach takes the lock if it is available, and else queues for it, or waits in the queue.
+func (a *contest) approach(ctx context.Context) error {
+	r, place := a.record, a.place()
 	if a.overtakes() {
 		place = len(r.Waiters)
 	}
 	available, remaining := a.client.judge().Available(r, a.seen, place)
 	switch {
 	case available && a.outrun(place):
-		return nil, a.enqueue(ctx)
+		return a.enqueue(ctx)
 	case available && a.remove && r.Holder == nil && len(r.Waiters) <= place+1:
-		return nil, a.removeObject(ctx)
+		return a.removeObject(ctx)
 	case available: // To delete the lock of a dead holder, too: a deletion does not say that its lease is over.
-		return nil, a.take(ctx, place)
+		return a.take(ctx, place)
 	case a.try:
-		return nil, a.refused()
+		return a.refused()
 	case place < len(r.Waiters):
 	case place < protocol.MaxWaiters:
-		return nil, a.enqueue(ctx)
+		return a.enqueue(ctx)
 	default:
 		remaining = min(remaining, wait.Jitter(overflowWait, 1))
 	}
-	return nil, a.stay(ctx, place, remaining)
+	return a.stay(ctx, place, remaining)
 }
 
 // bound is before whatever has given the lock to the claim.

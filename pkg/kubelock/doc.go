@@ -87,8 +87,9 @@ limitations under the License.
 //
 // # Cost
 //
-// An acquisition is one write when this client was the last to hold the lock, else
-// one read and one write. A release is one write, which also is the next waiter's
+// An acquisition is one write when this client was the last to hold the lock and
+// remembers it, as it does the last thousand with 16 MiB of states in all, else one read
+// and one write. A release is one write, which also is the next waiter's
 // acquisition. Joining the queue is one write; where others are faster, it is refused,
 // and then lets them go first for a moment, reads and tries again, and so is taking a lock
 // that others take and release all the time: once, or up to five times

@@ -18,11 +18,15 @@ package kubelock_test
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kubelock/kubelock/pkg/kubelock"
+	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
 
 // TestRequests counts what the uncontended paths cost: numbers that do not depend on
@@ -107,18 +111,38 @@ func TestRememberedStateMayBeGone(t *testing.T) {
 	}
 }
 
-// TestLargeStatesAreNotRemembered checks that the client's memory of free locks does
-// not grow with their states.
-func TestLargeStatesAreNotRemembered(t *testing.T) {
+// TestRememberedStatesAreBounded checks that of free locks with large states a client
+// remembers the last ones, and no more than a few megabytes in all, however often each was
+// released.
+func TestRememberedStatesAreBounded(t *testing.T) {
 	t.Parallel()
-	var rec recorder
-	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: env.Namespace(t)}), "large")
-	release(t, acquire(t, l).Update(strings.Repeat("x", 100<<10)))
-	rec.taken()
-	release(t, acquire(t, l))
-	if got := rec.taken(); got != "get update patch" {
-		t.Errorf("sent %q, want a read of the large state", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const locks, remembered = 20, 16
+		server := kubelocktest.NewServer(t)
+		var reads, writes atomic.Int64
+		c := server.NewClient(t, kubelock.Config{})
+		all := make([]*kubelock.Lock[string], 0, locks)
+		for i := range locks {
+			l := kubelock.NewLock[string](c, strconv.Itoa(i))
+			all = append(all, l)
+			for range 2 {
+				release(t, acquire(t, l).Update(strings.Repeat("x", 1<<20-2)))
+			}
+		}
+		count(server, &reads, &writes)
+		for i := range all {
+			before := reads.Load()
+			held := acquire(t, all[locks-1-i])
+			want := int64(0)
+			if i >= remembered {
+				want = 1
+			}
+			if n := reads.Load() - before; n != want || len(held.Value()) != 1<<20-2 {
+				t.Errorf("of the last but %d the acquisition took %d reads for a state of %d bytes, want %d", i, n, len(held.Value()), want)
+			}
+			release(t, held)
+		}
+	})
 }
 
 // TestNoRateLimit checks that neither client-go's default of 5 requests a second nor
