@@ -135,7 +135,7 @@ func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace st
 	}
 	s := &objects[T, L]{
 		kind:   k,
-		client: once{restClient},
+		client: once{restClient, config.UserAgent},
 		many: gentype.NewClientWithList(k.resource.Resource, rest.Interface(restClient), runtime.NewParameterCodec(scheme),
 			namespace, k.newObject, k.newList),
 		path: path.Join(k.apiPath, version.String(), k.resource.Resource),
@@ -156,14 +156,27 @@ type objects[T Object, L runtime.Object] struct {
 
 // once is a REST client that sends each write one time only. client-go would send
 // it again after some errors, and then the error of the last copy would hide what
-// became of the first.
-type once struct{ rest.Interface }
+// became of the first. It names the user agent itself, if it knows it: client-go's
+// transport would copy each request and its header for that.
+type once struct {
+	rest.Interface
 
-func (c once) Post() *rest.Request   { return c.Interface.Post().MaxRetries(0) }
-func (c once) Put() *rest.Request    { return c.Interface.Put().MaxRetries(0) }
-func (c once) Delete() *rest.Request { return c.Interface.Delete().MaxRetries(0) }
+	userAgent string
+}
+
+func (c once) Get() *rest.Request    { return c.named(c.Interface.Get()) }
+func (c once) Post() *rest.Request   { return c.named(c.Interface.Post().MaxRetries(0)) }
+func (c once) Put() *rest.Request    { return c.named(c.Interface.Put().MaxRetries(0)) }
+func (c once) Delete() *rest.Request { return c.named(c.Interface.Delete().MaxRetries(0)) }
 func (c once) Patch(pt types.PatchType) *rest.Request {
-	return c.Interface.Patch(pt).MaxRetries(0)
+	return c.named(c.Interface.Patch(pt).MaxRetries(0))
+}
+
+func (c once) named(r *rest.Request) *rest.Request {
+	if c.userAgent == "" {
+		return r
+	}
+	return r.SetHeader("User-Agent", c.userAgent)
 }
 
 func (s *objects[T, L]) Kind() Kind { return s.kind }

@@ -72,13 +72,16 @@ func uncontended(ctx context.Context, b *Bench) error {
 	if err != nil {
 		return err
 	}
-	rounds := b.rounds(3)
+	rounds, withOthers := b.rounds(5), 2
 	if b.Fsync {
-		rounds = b.rounds(2)
+		rounds, withOthers = b.rounds(3), 1
 	}
 	for round := range rounds {
+		if round == withOthers {
+			names = names[:2*len(floors)] // kubelock and its floors.
+		}
 		outcomes := map[string]outcome{}
-		for _, subject := range inTurn(names, round) {
+		for _, subject := range inTurn(names, 2*round) {
 			outcomes[subject], err = b.run(ctx, load{
 				subject: subject, clients: 1, callers: 1, keys: b.keysFor(1), window: b.lasts(600 * time.Millisecond),
 			})

@@ -39,7 +39,7 @@ func Reached(config *rest.Config) Kubernetes {
 // config has no rate limit: the server is what is measured.
 func (k Kubernetes) config(meter *Meter) *rest.Config {
 	return meter.counted(&rest.Config{
-		Host: k.Host, QPS: -1,
+		Host: k.Host, QPS: -1, UserAgent: rest.DefaultKubernetesUserAgent(), // As client-go's typed clients have it.
 		TLSClientConfig: rest.TLSClientConfig{CAData: k.CA, CertData: k.Cert, KeyData: k.Key},
 	})
 }
