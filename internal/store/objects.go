@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -113,6 +114,9 @@ func (k *kind[T, L]) Remains(r protocol.Record) (Object, bool) {
 }
 
 func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace string) (Store, error) {
+	if problems := rest.IsValidPathSegmentName(namespace); len(problems) > 0 {
+		return nil, fmt.Errorf("%q is no name of a namespace: %s", namespace, strings.Join(problems, "; "))
+	}
 	scheme := runtime.NewScheme()
 	version := k.resource.GroupVersion()
 	if err := k.addToScheme(scheme); err != nil {

@@ -87,6 +87,11 @@ func TestRequestPaths(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: sent\n%q, want\n%q", kind.Resource().Resource, got, want)
 		}
+		for _, namespace := range []string{".", "..", "a/b", "a/../b", "%2e"} {
+			if _, err := kind.Open(&rest.Config{Host: server.URL}, server.Client(), namespace); err == nil {
+				t.Errorf("%s: opened the namespace %q", kind.Resource().Resource, namespace)
+			}
+		}
 		got = nil
 		for _, name := range []string{"", ".", "..", "a/b", "%2e%2e"} {
 			send(name)

@@ -51,7 +51,8 @@ type Kind interface {
 	// is an *UnusableError for an object that no lock can be kept in as it is.
 	Decode(obj any) (protocol.Record, error)
 	// Encode writes r over a copy of the object that it was read from, so that what
-	// others put into that stays.
+	// others put into that stays. What does not change the two share: neither may be
+	// written to.
 	Encode(r protocol.Record) Object
 	// Remains is what is left of the object of r when its lock is deleted; ok is false if
 	// that is nothing that others would miss.

@@ -91,6 +91,41 @@ func TestObjectsKeepRecords(t *testing.T) {
 	}
 }
 
+// TestEncodeLeavesStored checks that what was read, which others may read too, stays as it
+// is when it is written anew, held or free, with state or without.
+func TestEncodeLeavesStored(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	holder := &protocol.Holder{Identity: "me", Client: "c", LockID: "l", AcquireTime: at, RenewTime: at, Duration: time.Minute}
+	last := &protocol.LastRelease{LockID: "l", Identity: "me", Time: at, Reason: protocol.Released}
+	versions := []protocol.Record{
+		{Value: new("1"), Holder: holder, Waiters: []string{"w1 c1", "w2 c2"}},
+		{Value: new("2"), LastRelease: last, Waiters: []string{"w2 c2", "w3 c3"}, ObjectExpiry: time.Hour},
+		{LastRelease: last},
+	}
+	for _, kind := range []Kind{DistributedLocks, Leases, ConfigMaps} {
+		for i, from := range versions {
+			from.Name, from.Key, from.UID = "k", "k", "u"
+			obj := kind.Encode(from)
+			obj.SetFinalizers([]string{"example.com/f"})
+			stored, err := kind.Decode(obj)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := obj.DeepCopyObject()
+			for j, to := range versions {
+				to.Name, to.Key, to.UID, to.Stored = "k", "k", "u", stored.Stored
+				written, err := kind.Decode(kind.Encode(to))
+				if err != nil || !reflect.DeepEqual(written.Value, to.Value) || (written.Holder == nil) != (to.Holder == nil) {
+					t.Errorf("%s: wrote %d over %d, read %+v (%v)", kind.Resource().Resource, j, i, written, err)
+				}
+				if !reflect.DeepEqual(obj, before) {
+					t.Fatalf("%s: writing %d over %d changed it from %+v to %+v", kind.Resource().Resource, j, i, before, obj)
+				}
+			}
+		}
+	}
+}
+
 // TestHoldTexts checks that holders and last releases in annotations are the JSON of the
 // API's types, in both directions, and that what is none is an error as it is there.
 func TestHoldTexts(t *testing.T) {

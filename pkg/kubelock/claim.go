@@ -209,7 +209,7 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 		}
 	case store.Stale: // The read tells how the lock stands, and whether a copy of this very write was committed.
 		doubt()
-		if base != "" && !a.recalled { // Who created the lock too late, or knew an old version, has met no crowd so far.
+		if base != "" && !a.recalled { // Who created the lock too late, or knew an old version, has not been outrun yet.
 			a.joining.late(c.now().Sub(sent))
 		}
 	}

@@ -91,9 +91,9 @@ limitations under the License.
 // remembers it, as it does the last thousand with 16 MiB of states in all, else one read
 // and one write. A release is one write, which also is the next waiter's
 // acquisition. Joining the queue is one write; where others are faster, it is refused,
-// and then lets them go first for a moment, reads and tries again, and so is taking a lock
-// that others take and release all the time: once, or up to five times
-// if the API server is slow and more and more others come. A waiter costs no other request, save
+// and then lets them go first for a moment, reads and tries again: once, or up to five times
+// if the API server is slow and more and more others come. Who is refused when it takes a free
+// lock that others take in turns does the same, and then queues. A waiter costs no other request, save
 // reads: one a lease of a lock that does not move, and, of one that changes hands, one
 // every second or two when its turn is near, so that it may use at once what it is given.
 // Its client has one watch, for all of its locks, which shows only what it holds; but the

@@ -53,6 +53,9 @@ const (
 	// the time before, if that is longer.
 	spreadPerAnswer = 8
 	maxSpread       = 8 * time.Second
+	// freeSpread is over how long at most a client waits that has seen the lock free, and
+	// nobody who queues for it: those who have been faster may be gone.
+	freeSpread = 100 * time.Millisecond
 	// spreadPerWaiter is by how much the entries of clients are spread that come back to a
 	// queue, for each that is in it; less than a lock takes to be handed on.
 	spreadPerWaiter = 2 * time.Millisecond
@@ -63,7 +66,7 @@ type joining struct {
 	refused bool          // the last attempt was, because others were faster
 	took    time.Duration // to refuse it
 	looks   int           // how often it has given way
-	moved   bool          // the lock has changed meanwhile
+	moved   bool          // somebody has had the lock meanwhile, or since the attempt was built
 	looked  time.Duration // how long the last read took
 	others  int           // how many have joined between the last two
 	spread  time.Duration
@@ -74,18 +77,18 @@ func (j *joining) late(took time.Duration) { j.refused, j.took = true, took }
 
 // look notes a read that took so long, and who has come meanwhile.
 func (j *joining) look(took time.Duration, before, after protocol.Record) {
+	j.moved = after.UID != before.UID || after.Transitions != before.Transitions
 	if j.looks > 0 {
-		j.looked, j.others, j.moved = took, after.Newcomers(before), after.ResourceVersion != before.ResourceVersion
+		j.looked, j.others = took, after.Newcomers(before)
 	}
 }
 
-// raced reports whether others have been faster, and still go around.
-func (j *joining) raced() bool { return j.refused || j.looks > 0 && j.moved }
-
-// outrun reports whether the caller should queue for a lock that is available: others, who
-// take and release it, would be faster again.
+// outrun reports whether the caller should queue for a lock that is available: others have
+// taken and released it when this one would take it, or while it gave way, and would be
+// faster again.
 func (a *contest) outrun(place int) bool {
-	return a.joining.raced() && !a.try && a.record.Exists() && place == len(a.record.Waiters) && place < protocol.MaxWaiters
+	raced := a.joining.moved && (a.joining.refused || a.joining.looks > 0)
+	return raced && !a.try && a.record.Exists() && place == len(a.record.Waiters) && place < protocol.MaxWaiters
 }
 
 // giveWay returns for how long at most the caller lets others go first.
@@ -104,22 +107,26 @@ func (j *joining) exact() bool {
 
 // enqueue puts the claim at the end of the queue.
 func (a *contest) enqueue(ctx context.Context) error {
-	if err := a.listen(); err != nil {
-		return a.failed(ctx, err)
-	}
 	switch {
 	case a.recalled: // It does not even know the version. As a holder that comes back it is one at a time.
 		if err := a.spread(ctx, time.Duration(len(a.record.Waiters))*spreadPerWaiter); err != nil {
 			return err
 		}
 	case a.joining.refused:
-		if err := a.spread(ctx, a.joining.giveWay()); err != nil {
+		most := a.joining.giveWay()
+		if a.record.Holder == nil && len(a.record.Waiters) == 0 {
+			most = min(most, freeSpread)
+		}
+		if err := a.spread(ctx, most); err != nil {
 			return err
 		}
 		if err := a.read(ctx); err != nil {
 			return err
 		}
 		return errAgain
+	}
+	if err := a.listen(); err != nil {
+		return a.failed(ctx, err)
 	}
 	if sent := a.client.now(); a.first.IsZero() {
 		a.first = sent

@@ -19,7 +19,9 @@ package kubelock_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -31,6 +33,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubelock/kubelock/pkg/kubelock"
@@ -83,59 +86,72 @@ func slowly(t *testing.T, server *kubelocktest.Server, each time.Duration, join 
 
 // TestCrowdGivesWay has many clients join a queue at once, on an API server that takes the
 // longer the more it has to do. It would do the work of those entries that are appended to
-// any version again for each other: so there are few of them at a time.
+// any version again for each other: so there are few of them at a time. It is the same where
+// all of them try to create the lock first.
 func TestCrowdGivesWay(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const clients, atATime = 80, 20
-		server := kubelocktest.NewServer(t)
-		holder, err := kubelock.NewLock[string](server.NewClient(t, kubelock.Config{LockDuration: time.Hour}), "k").Acquire(t.Context())
-		if err != nil {
-			t.Fatal(err)
+	for name, held := range map[string]bool{"held": true, "new": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { crowd(t, held) })
+		})
+	}
+}
+
+func crowd(t *testing.T, held bool) {
+	t.Helper()
+	const clients, atATime = 80, 20
+	server := kubelocktest.NewServer(t)
+	wanted, cfg := int64(clients), kubelock.Config{LockDuration: time.Hour}
+	holder := kubelock.NewLock[string](server.NewClient(t, cfg), "k")
+	var first *kubelock.Held[string]
+	if held {
+		first = acquire(t, holder)
+	} else {
+		wanted--
+	}
+	var queued, joining, most atomic.Int64
+	slowly(t, server, 3*time.Millisecond, func(exact bool) func(bool) {
+		if !exact {
+			most.Store(max(most.Load(), joining.Add(1)))
 		}
-		var queued, joining, most atomic.Int64
-		slowly(t, server, 3*time.Millisecond, func(exact bool) func(bool) {
+		return func(ok bool) {
 			if !exact {
-				most.Store(max(most.Load(), joining.Add(1)))
+				joining.Add(-1)
 			}
-			return func(ok bool) {
-				if !exact {
-					joining.Add(-1)
-				}
-				if ok {
-					queued.Add(1)
-				}
+			if ok {
+				queued.Add(1)
+			}
+		}
+	})
+	start := time.Now()
+	all := make([]*waiting, 0, clients)
+	for range clients {
+		all = append(all, startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, cfg), "k")))
+	}
+	for queued.Load() < wanted && time.Since(start) < time.Minute {
+		<-time.After(10 * time.Millisecond)
+	}
+	t.Logf("%d of %d clients queued after %v, %d at a time", queued.Load(), clients, time.Since(start), most.Load())
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("it took %v until %d of %d clients queued", took, queued.Load(), clients)
+	}
+	if n := most.Load(); n > atATime {
+		t.Errorf("%d of %d clients joined any version at a time, want %d at most", n, clients, atATime)
+	}
+	server.Intercept(nil)
+	if held {
+		release(t, first)
+	}
+	var others sync.WaitGroup
+	for _, w := range all {
+		others.Go(func() {
+			if err := w.get(t).Release(t.Context()); err != nil {
+				t.Error(err)
 			}
 		})
-		start := time.Now()
-		all := make([]*waiting, 0, clients)
-		for range clients {
-			all = append(all, startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k")))
-		}
-		for queued.Load() < clients && time.Since(start) < time.Minute {
-			<-time.After(10 * time.Millisecond)
-		}
-		t.Logf("%d of %d clients queued after %v, %d at a time", queued.Load(), clients, time.Since(start), most.Load())
-		if took := time.Since(start); took > 10*time.Second {
-			t.Errorf("it took %v until %d of %d clients queued", took, queued.Load(), clients)
-		}
-		if n := most.Load(); n > atATime {
-			t.Errorf("%d of %d clients joined any version at a time, want %d at most", n, clients, atATime)
-		}
-		server.Intercept(nil)
-		if err := holder.Release(t.Context()); err != nil {
-			t.Error(err)
-		}
-		var others sync.WaitGroup
-		for _, w := range all {
-			others.Go(func() {
-				if err := w.get(t).Release(t.Context()); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		others.Wait()
-	})
+	}
+	others.Wait()
 }
 
 // TestJoinBesideALoop has a client join where each write finds the lock changed, by its
@@ -187,54 +203,92 @@ func TestJoinBesideALoop(t *testing.T) {
 	}
 }
 
-// TestTakeBesideALoop has a client find the lock free each time that it looks, and taken by
-// another, who goes around, each time that it would take it. It gives way once, and queues.
+// TestTakeBesideALoop has a client find the lock free each time that it looks, and changed by
+// another each time that it would take or delete it. Where that one goes around, it gives way
+// once, not for long, and queues; where it is gone by then, or has only written beside the
+// lock, it does not queue.
 func TestTakeBesideALoop(t *testing.T) {
 	t.Parallel()
-	for name, ends := range map[string]bool{"goes on": false, "ends": true} {
+	const goesOn = math.MaxInt
+	for name, tc := range map[string]struct {
+		backend kubelock.Backend
+		cycles  int // of the other one
+		beside  bool
+		remove  bool
+		want    []string
+	}{
+		// It looks, is refused, looks, looks after the wait, queues, and has it.
+		"goes on":                {kubelock.DistributedLocks, goesOn, false, false, []string{"GET", "PUT", "GET", "GET", "PATCH", "PUT"}},
+		"goes on, on a Lease":    {kubelock.Leases, goesOn, false, false, []string{"GET", "PUT", "GET", "GET", "PATCH", "PUT"}},
+		"goes on, in a Map":      {kubelock.ConfigMaps, goesOn, false, false, []string{"GET", "PUT", "GET", "GET", "PATCH", "PUT"}},
+		"goes on beside Delete":  {kubelock.DistributedLocks, goesOn, false, true, []string{"GET", "DELETE", "GET", "GET", "PATCH", "DELETE"}},
+		"ends":                   {kubelock.DistributedLocks, 2, false, false, []string{"GET", "PUT", "GET", "GET", "PUT"}},
+		"writes beside the lock": {kubelock.DistributedLocks, 2, true, false, []string{"GET", "PUT", "GET", "PUT"}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
+				const answer = time.Second
+				cfg := kubelock.Config{Backend: tc.backend}
 				server := kubelocktest.NewServer(t)
-				other := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "k")
+				other := kubelock.NewLock[int](server.NewClient(t, cfg), "k")
 				if err := cycle(t.Context(), other); err != nil {
 					t.Fatal(err)
 				}
 				var around atomic.Bool // The other one's own requests.
-				var quiet bool
 				var sent []string
+				left := tc.cycles
 				server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
 					if req.URL.Query().Has("watch") || around.Load() {
 						return next.RoundTrip(req)
 					}
-					joins, exact := joins(t, req)
-					quiet = quiet || joins && !exact || ends && len(sent) > 1
-					if !quiet {
+					<-time.After(answer)
+					sent = append(sent, req.Method)
+					if req.Method == http.MethodPatch {
+						left = 0
+					}
+					if left > 0 {
+						left--
 						around.Store(true)
-						if err := cycle(t.Context(), other); err != nil {
+						if tc.beside {
+							annotate(t, server, strconv.Itoa(left))
+						} else if err := cycle(t.Context(), other); err != nil {
 							t.Error(err)
 						}
 						around.Store(false)
 					}
-					sent = append(sent, req.Method)
 					return next.RoundTrip(req)
 				})
-				held, err := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "k").Acquire(t.Context())
-				if err != nil {
-					t.Fatal(err)
+				start := time.Now()
+				l := kubelock.NewLock[int](server.NewClient(t, cfg), "k")
+				if tc.remove {
+					if err := l.Delete(t.Context()); err != nil {
+						t.Error(err)
+					}
+				} else {
+					held, err := l.Acquire(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer release(t, held)
 				}
-				want := []string{"GET", "PUT", "GET", "GET", "PATCH", "PUT"} // Looks, is refused, looks, looks after the wait, queues, and has it.
-				if ends {
-					want = []string{"GET", "PUT", "GET", "GET", "PUT"}
+				if !slices.Equal(sent, tc.want) {
+					t.Errorf("sent %v, want %v", sent, tc.want)
 				}
-				if !slices.Equal(sent, want) {
-					t.Errorf("sent %v, want %v", sent, want)
-				}
-				if err := held.Release(t.Context()); err != nil {
-					t.Error(err)
+				if took, most := time.Since(start), time.Duration(len(tc.want))*answer+200*time.Millisecond; took > most {
+					t.Errorf("it took %v, want %v at most", took, most)
 				}
 			})
 		})
+	}
+}
+
+// annotate changes the object of the lock k beside the lock.
+func annotate(t *testing.T, server *kubelocktest.Server, text string) {
+	t.Helper()
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"example.com/n":%q}}}`, text)
+	if _, err := objects(server).Patch(t.Context(), "k", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Error(err)
 	}
 }
 

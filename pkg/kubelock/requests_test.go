@@ -112,8 +112,7 @@ func TestRememberedStateMayBeGone(t *testing.T) {
 }
 
 // TestRememberedStatesAreBounded checks that of free locks with large states a client
-// remembers the last ones, and no more than a few megabytes in all, however often each was
-// released.
+// remembers the last ones, 16 MiB in all, however often each was released.
 func TestRememberedStatesAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
