@@ -236,6 +236,7 @@ func TestTakeBesideALoop(t *testing.T) {
 					t.Fatal(err)
 				}
 				var around atomic.Bool // The other one's own requests.
+				var mu sync.Mutex      // protects sent: a deletion is looked after when it has returned
 				var sent []string
 				left := tc.cycles
 				server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
@@ -243,7 +244,9 @@ func TestTakeBesideALoop(t *testing.T) {
 						return next.RoundTrip(req)
 					}
 					<-time.After(answer)
+					mu.Lock()
 					sent = append(sent, req.Method)
+					mu.Unlock()
 					if req.Method == http.MethodPatch {
 						left = 0
 					}
@@ -272,6 +275,8 @@ func TestTakeBesideALoop(t *testing.T) {
 					}
 					defer release(t, held)
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				if !slices.Equal(sent, tc.want) {
 					t.Errorf("sent %v, want %v", sent, tc.want)
 				}

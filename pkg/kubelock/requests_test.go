@@ -18,15 +18,11 @@ package kubelock_test
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/kubelock/kubelock/pkg/kubelock"
-	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
 
 // TestRequests counts what the uncontended paths cost: numbers that do not depend on
@@ -111,37 +107,23 @@ func TestRememberedStateMayBeGone(t *testing.T) {
 	}
 }
 
-// TestRememberedStatesAreBounded checks that of free locks with large states a client
-// remembers the last ones, 16 MiB in all, however often each was released.
-func TestRememberedStatesAreBounded(t *testing.T) {
+// TestLargeStatesAreRemembered checks that a large state is not read again by the client
+// that wrote it, nor sent again by a release that leaves it as it is.
+func TestLargeStatesAreRemembered(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const locks, remembered = 20, 16
-		server := kubelocktest.NewServer(t)
-		var reads, writes atomic.Int64
-		c := server.NewClient(t, kubelock.Config{})
-		all := make([]*kubelock.Lock[string], 0, locks)
-		for i := range locks {
-			l := kubelock.NewLock[string](c, strconv.Itoa(i))
-			all = append(all, l)
-			for range 2 {
-				release(t, acquire(t, l).Update(strings.Repeat("x", 1<<20-2)))
-			}
-		}
-		count(server, &reads, &writes)
-		for i := range all {
-			before := reads.Load()
-			held := acquire(t, all[locks-1-i])
-			want := int64(0)
-			if i >= remembered {
-				want = 1
-			}
-			if n := reads.Load() - before; n != want || len(held.Value()) != 1<<20-2 {
-				t.Errorf("of the last but %d the acquisition took %d reads for a state of %d bytes, want %d", i, n, len(held.Value()), want)
-			}
-			release(t, held)
-		}
-	})
+	var rec recorder
+	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: env.Namespace(t)}), "large")
+	large := strings.Repeat("x", 100<<10)
+	release(t, acquire(t, l).Update(large))
+	rec.taken()
+	held := acquire(t, l)
+	if held.Value() != large {
+		t.Errorf("the state has %d bytes", len(held.Value()))
+	}
+	release(t, held)
+	if got := rec.taken(); got != "update patch" {
+		t.Errorf("sent %q, want no read", got)
+	}
 }
 
 // TestNoRateLimit checks that neither client-go's default of 5 requests a second nor
