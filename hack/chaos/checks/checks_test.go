@@ -178,6 +178,29 @@ func TestLinearizableCanFail(t *testing.T) {
 	}
 }
 
+// TestWriteOnTopOfOneThatWasNotDone has a hold save with an unknown outcome, and then release
+// with a state that counts on from that. That is right if the save was not done, and only then.
+func TestWriteOnTopOfOneThatWasNotDone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		count   string
+		outcome history.Outcome
+		found   int
+	}{
+		"counted on":                  {`{"count":3,"write":"b/w"}`, history.Unknown, 0},
+		"counted on a refused one":    {`{"count":3,"write":"b/w"}`, history.Failed, 1},
+		"counted on, and one is lost": {`{"count":2,"write":"b/w"}`, history.Unknown, 1},
+	} {
+		r := good()
+		save := *r.Holds[1].Release
+		save.ID, save.Op, save.Written, save.Outcome, save.Called, save.Returned = "b/3", history.Save, "b/s", tc.outcome, 62, 65
+		r.Operations = []history.Operation{r.Operations[0], r.Operations[1], r.Operations[2], save, r.Operations[3]}
+		r.Versions[lock][3].Value = &tc.count
+		if violations, _ := writes(r); len(violations) != tc.found {
+			t.Errorf("%s: %v, want %d", name, violations, tc.found)
+		}
+	}
+}
+
 // TestUnknownOutcomesMayBeEither has a release that was not answered: its write may have
 // been done, or not.
 func TestUnknownOutcomesMayBeEither(t *testing.T) {
