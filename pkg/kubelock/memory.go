@@ -28,7 +28,7 @@ import (
 const (
 	// Of at most so many locks, and so many bytes of their states, a client remembers
 	// what its last release left, to acquire them again with one request. What others keep
-	// in such objects, which is little or nothing, is not counted.
+	// in such objects is not counted.
 	maxRemembered      = 1024
 	maxRememberedBytes = 16 << 20
 	// For so long a client relies on having handed a lock to somebody else: the queue that

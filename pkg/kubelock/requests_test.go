@@ -17,8 +17,10 @@ limitations under the License.
 package kubelock_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,6 +125,42 @@ func TestLargeStatesAreRemembered(t *testing.T) {
 	release(t, held)
 	if got := rec.taken(); got != "update patch" {
 		t.Errorf("sent %q, want no read", got)
+	}
+}
+
+// counted counts how often it is decoded.
+type counted struct{ text string }
+
+var decodings atomic.Int64
+
+func (c counted) MarshalJSON() ([]byte, error) { return json.Marshal(c.text) }
+
+func (c *counted) UnmarshalJSON(text []byte) error {
+	decodings.Add(1)
+	return json.Unmarshal(text, &c.text)
+}
+
+// TestStateIsDecodedOnce checks that an acquisition decodes a state once that is the same
+// before and after it, and again what somebody else has written in between.
+func TestStateIsDecodedOnce(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	l := kubelock.NewLock[counted](newClient(t, kubelock.Config{Namespace: ns}), "k")
+	release(t, acquire(t, l).Update(counted{"old"}))
+	for _, tc := range []struct {
+		write, want string
+		decodings   int64
+	}{{"", "old", 1}, {"new", "new", 2}} {
+		if tc.write != "" {
+			other := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "k")
+			release(t, acquire(t, other).Update(tc.write))
+		}
+		before := decodings.Load()
+		held := acquire(t, l)
+		if n := decodings.Load() - before; n != tc.decodings || held.Value().text != tc.want {
+			t.Errorf("decoded %q with %d decodings, want %q with %d", held.Value().text, n, tc.want, tc.decodings)
+		}
+		release(t, held)
 	}
 }
 
