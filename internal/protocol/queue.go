@@ -22,17 +22,6 @@ import (
 	"time"
 )
 
-const (
-	// MaxWaiters is how many clients queue in a lock's object at most. The API server
-	// validates the whole queue with every write, and its schema refuses more.
-	MaxWaiters = 128
-
-	// Grace is how long a hold lasts at most that somebody was given, and the head start
-	// that each waiter has before the next. A waiter that is dead costs so much and
-	// no lease.
-	Grace = 5 * time.Second
-)
-
 // Waiter is one entry of the queue: a client that wants the lock. A Waiter is kept
 // short, because every write of the lock carries the whole queue.
 type Waiter struct {
