@@ -59,7 +59,8 @@ type entry struct {
 	active *active
 }
 
-// active is a lock that is held, waited for, judged by observation, or cannot be read.
+// active is a lock that is held, waited for, being deleted, judged by observation, or cannot
+// be read.
 type active struct {
 	lock protocol.Record // without its state and object
 	seen protocol.Observation

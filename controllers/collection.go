@@ -19,6 +19,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -92,6 +93,12 @@ func (r *Reaper) collect(ctx context.Context, obj store.Object) error {
 	}
 	if err != nil {
 		return fmt.Errorf("deleting an unused lock: %w", err)
+	}
+	if keeps := obj.GetFinalizers(); len(keeps) > 0 { // It is counted by nothing until it has gone, and may never go.
+		logger.Info("Asked for the deletion of a lock that was not used for its objectExpiry, finalizers keep it", "finalizers", keeps)
+		r.Events.Eventf(obj, nil, corev1.EventTypeNormal, "ObjectExpired", "DeleteLock",
+			"not used for %s, will be deleted with its state when these finalizers are removed: %s", lock.ObjectExpiry, strings.Join(keeps, ", "))
+		return nil
 	}
 	objectsDeleted.Inc()
 	logger.Info("Deleted a lock that was not used for its objectExpiry")

@@ -28,8 +28,9 @@ import (
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// expire ends a hold whose lease has ended, and gives the lock to the first waiter
-// if there is one. The state stays as the holder last wrote it.
+// expire ends a hold whose lease has ended, and grants the lock to the first waiter
+// if there is one. In an object that is being deleted it only ends the hold. The state stays
+// as the holder last wrote it.
 func (r *Reaper) expire(ctx context.Context, obj store.Object) error {
 	lock, err := r.Kind.Decode(obj)
 	if err != nil {

@@ -181,7 +181,7 @@ func (c *lockCache) read(obj any) (named, error) {
 	last := lock.LastTransition()
 	n.free, n.expiry = last.Time.UnixNano(), lock.ObjectExpiry
 	told := c.judge().Compares(last.Source) && time.Unix(0, n.free).Equal(last.Time) // Nanoseconds reach from 1678 to 2262.
-	if err == nil && lock.Holder == nil && len(lock.Waiters) == 0 && (lock.ObjectExpiry <= 0 || told) {
+	if err == nil && lock.Holder == nil && len(lock.Waiters) == 0 && !lock.Terminating && (lock.ObjectExpiry <= 0 || told) {
 		return n, nil
 	}
 	lock.Key, lock.Value, lock.Stored = "", nil, nil

@@ -48,6 +48,7 @@ const MaxValueBytes = 1 << 20
 // +kubebuilder:printcolumn:name="Renewed",type=date,JSONPath=`.spec.holder.renewTime`,description="How long ago the holder renewed its lease"
 // +kubebuilder:printcolumn:name="Duration",type=string,JSONPath=`.spec.holder.duration`,description="How long the lease lasts after it was renewed"
 // +kubebuilder:printcolumn:name="Transitions",type=integer,JSONPath=`.spec.transitions`,description="How often the lock has been acquired"
+// +kubebuilder:printcolumn:name="Deleted",type=date,JSONPath=`.metadata.deletionTimestamp`,description="How long ago the object's deletion was asked for, where a finalizer still keeps it; nobody can take the lock meanwhile"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="How long ago the object was created"
 // +kubebuilder:printcolumn:name="Value",type=string,priority=1,JSONPath=`.spec.value`,description="The state that the lock guards, as JSON"
 // +kubebuilder:printcolumn:name="Lock ID",type=string,priority=1,JSONPath=`.spec.holder.lockID`,description="The ID of the current hold"
@@ -90,7 +91,8 @@ type DistributedLockSpec struct {
 	Value *string `json:"value,omitempty"`
 
 	// objectExpiry is how long a free lock and its state are kept after its last
-	// transition. The reaper then deletes the object. Absent, they are kept for ever.
+	// transition: at most 876000h. The reaper then deletes the object. Absent, they are
+	// kept without end.
 	// +optional
 	ObjectExpiry *Duration `json:"objectExpiry,omitempty"`
 
@@ -170,11 +172,11 @@ type Holder struct {
 	// +kubebuilder:default=Server
 	RenewTimeSource TimeSource `json:"renewTimeSource,omitempty"`
 
-	// duration is how long the hold lasts after it was last renewed.
+	// duration is how long the hold lasts after it was last renewed: at most 8760h.
 	// +required
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$') && duration(self) > duration('0s')",message="must be a positive duration such as 30s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('8760h')",message="must be a positive duration such as 30s, of at most 8760h"
 	Duration metav1.Duration `json:"duration,omitzero"`
 }
 

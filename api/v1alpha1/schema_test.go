@@ -51,7 +51,7 @@ const (
 const durationRule = "must be a positive duration such as "
 
 var (
-	durations    = []any{"1ns", "2us", "2µs", "30ms", "0.5s", "1.5h", "24h", "5m0s", "1h2m3s", "2562047h"}
+	durations    = []any{"1ns", "2us", "2µs", "30ms", "0.5s", "1.5h", "24h", "5m0s", "1h2m3s", "8760h", "8759h59m60s"}
 	notDurations = []any{"", "30", "s", "5 m", " 5m", "5m\n", "1d", "1w", "5m1d", "five minutes", "-5m", "+5m", ".5s", "1e3s", "∞",
 		"0", "0s", "0h0m0s", "0.1ns", "2562048h", "99999999999999999999999999999h"}
 	times = []any{"2026-01-02T03:04:05.000000Z", "2024-02-29T23:59:59.999999Z"}
@@ -80,7 +80,7 @@ var bounds = []struct {
 	{rule: "value is optional and not empty", field: "spec.value", accepts: []any{absent, "0", "null", `""`}, rejects: []any{""}, words: tooShort},
 	{rule: "value is text", field: "spec.value", rejects: []any{int64(1), map[string]any{"count": int64(3)}}, words: "must be of type string"},
 
-	{rule: "objectExpiry is a positive duration", field: "spec.objectExpiry", accepts: append([]any{absent}, durations...), rejects: notDurations, words: durationRule + "90s, 5m or 24h"},
+	{rule: "objectExpiry is a positive duration", field: "spec.objectExpiry", accepts: append([]any{absent, "876000h"}, durations...), rejects: append([]any{"876000h1ns", "876001h", "2562047h"}, notDurations...), words: durationRule + "90s, 5m or 24h, of at most 876000h"},
 	{rule: "objectExpiry is short", field: "spec.objectExpiry", accepts: []any{"0000000000000000000000000000005m"}, rejects: []any{"00000000000000000000000000000005m"}, words: "may not be more than 32"},
 	{rule: "objectExpiry is text", field: "spec.objectExpiry", rejects: []any{int64(300)}, words: "must be of type string"},
 
@@ -111,7 +111,7 @@ var bounds = []struct {
 	{rule: "holder.renewTime is a time", field: "spec.holder.renewTime", rejects: notTimes, words: "must be of type date-time"},
 	{rule: "holder.renewTimeSource is one of two", field: "spec.holder.renewTimeSource", accepts: []any{absent, "Server", "Node"}, rejects: []any{"", "server", "Client"}, words: `supported values: "Server", "Node"`},
 	{rule: "holder.duration is required", field: "spec.holder.duration", rejects: []any{absent}, words: required},
-	{rule: "holder.duration is a positive duration", field: "spec.holder.duration", accepts: durations, rejects: notDurations, words: durationRule + "30s"},
+	{rule: "holder.duration is a positive duration", field: "spec.holder.duration", accepts: durations, rejects: append([]any{"8760h1ns", "8761h", "2562047h"}, notDurations...), words: durationRule + "30s, of at most 8760h"},
 	{rule: "holder.duration is short", field: "spec.holder.duration", accepts: []any{"0000000000000000000000000000030s"}, rejects: []any{"00000000000000000000000000000030s"}, words: "may not be more than 32"},
 
 	{rule: "at most 128 wait", field: "spec.waiters", accepts: []any{absent, []any{}, waiters(128, 1)}, rejects: []any{waiters(129, 1)}, words: "must have at most 128 items"},

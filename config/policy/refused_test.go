@@ -201,6 +201,7 @@ func TestWhatIsRefused(t *testing.T) {
 		queues  = "spec.waiters must change by the requester's own entries only, at its end, with the identity "
 		labels  = `metadata.labels["kubelock.dev/holder"] must be spec.holder.client`
 		managed = "metadata.managedFields must not be emptied"
+		kept    = "metadata.finalizers and metadata.ownerReferences must stay as they are while another client holds the lock"
 		sources = "spec.holder.renewTimeSource must be Server"
 	)
 	for i, tc := range []struct {
@@ -320,6 +321,14 @@ func TestWhatIsRefused(t *testing.T) {
 		{"shows a lock to a client that does not hold it", "thief", free, []change{func(obj *v1alpha1.DistributedLock) {
 			obj.Labels = map[string]string{v1alpha1.HolderLabel: "holder"}
 		}}, labels},
+
+		// What deletes an object without a deletion.
+		{"keeps another's lock from being deleted", "thief", live, []change{func(obj *v1alpha1.DistributedLock) {
+			obj.Finalizers = []string{"example.com/mine"}
+		}}, kept},
+		{"has another's lock collected with an owner", "thief", live, []change{func(obj *v1alpha1.DistributedLock) {
+			obj.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "mine", UID: "1"}}
+		}}, kept},
 		{"stops the clock", "thief", free, []change{func(obj *v1alpha1.DistributedLock) { obj.ManagedFields = []metav1.ManagedFieldsEntry{{}} }}, managed},
 	} {
 		t.Run(tc.who+" "+tc.what, func(t *testing.T) {
@@ -405,6 +414,8 @@ func TestWhatIsNotRefused(t *testing.T) {
 		{"leaves the queue", "waiter", live, []change{queue(thiefsEntry)}},
 		{"leaves the queue", "thief", free, []change{queue(waitersEntry)}},
 		{"gives it another lifetime", "thief", live, []change{func(obj *v1alpha1.DistributedLock) { obj.Spec.ObjectExpiry = &v1alpha1.Duration{Duration: time.Hour} }}},
+		{"has its own lock kept", "holder", live, []change{func(obj *v1alpha1.DistributedLock) { obj.Finalizers = []string{"example.com/mine"} }}},
+		{"has a free lock kept", "thief", free, []change{func(obj *v1alpha1.DistributedLock) { obj.Finalizers = []string{"example.com/mine"} }}},
 		{"labels it", "thief", live, []change{func(obj *v1alpha1.DistributedLock) { obj.Labels["team"] = "reports" }}},
 	} {
 		t.Run(tc.who+" "+tc.what, func(t *testing.T) {

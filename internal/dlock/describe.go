@@ -33,6 +33,7 @@ import (
 	"github.com/spf13/cobra"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/client-go/kubernetes"
@@ -86,6 +87,13 @@ func describe(ctx context.Context, o *options, key string) error {
 // describe writes all but the events, in columns that tabs divide.
 func (r row) describe(out io.Writer, now time.Time) {
 	fmt.Fprintf(out, "Key:\t%s\nNamespace:\t%s\nObject:\t%s/%s\n", oneLine(r.Key), r.Namespace, r.resource, r.Name)
+	if r.Terminating {
+		keeps := none
+		if len(r.Finalizers) > 0 {
+			keeps = oneLine(strings.Join(r.Finalizers, ", "))
+		}
+		fmt.Fprintf(out, "Terminating:\tits object is being deleted, and exists until these finalizers are removed: %s\n", keeps)
+	}
 	r.describeHolder(out, now)
 	if len(r.Waiters) == 0 {
 		fmt.Fprintf(out, "Waiters:\t%s\n", none)
@@ -120,7 +128,7 @@ func (r row) describeHolder(out io.Writer, now time.Time) {
 		fmt.Fprintf(out, "Holder:\t%s\n", none)
 		return
 	}
-	expires := "in " + r.expiresIn(now)
+	expires := "in " + duration.HumanDuration(h.ExpireTime.Sub(now))
 	if !now.Before(h.ExpireTime) {
 		expires = ago(now, h.ExpireTime) + " ago"
 	}

@@ -44,6 +44,9 @@ type row struct {
 	Transitions int64           `json:"transitions"`
 	Value       json.RawMessage `json:"value,omitempty"`
 	Deleted     bool            `json:"deleted,omitempty"` // A watch has seen it go.
+	// Terminating is set when the object is being deleted; Finalizers are what keeps it.
+	Terminating bool     `json:"terminating,omitempty"`
+	Finalizers  []string `json:"finalizers,omitempty"`
 
 	resource string // with its group
 	version  string // of the object
@@ -79,6 +82,7 @@ type rowRelease struct {
 func rowOf(kind store.Kind, r protocol.Record) row {
 	out := row{
 		Kind: kindName(kind), Name: r.Name, Key: r.Key, Waiters: []rowWaiter{}, Transitions: r.Transitions,
+		Terminating: r.Terminating, Finalizers: r.Finalizers,
 		resource: kind.Resource().GroupResource().String(), version: r.ResourceVersion,
 	}
 	if obj, ok := r.Stored.(metav1.Object); ok {
@@ -130,6 +134,8 @@ func (r row) holder() string {
 	switch {
 	case r.Deleted:
 		return "<deleted>"
+	case r.Holder == nil && r.Terminating:
+		return "<terminating>"
 	case r.Holder == nil:
 		return none
 	}
@@ -147,6 +153,8 @@ func (r row) expiresIn(now time.Time) string {
 	switch {
 	case r.Holder == nil, r.Deleted:
 		return none
+	case r.Terminating:
+		return "terminating"
 	case !now.Before(r.Holder.ExpireTime):
 		return "expired"
 	}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -52,8 +53,8 @@ const minDuration = 10 * time.Millisecond
 // acquire takes the lock.
 func (h *hold) acquire(ctx context.Context, o *options, c *kubelock.Client, key string, opts ...kubelock.Option) (*kubelock.Held[json.RawMessage], error) {
 	switch {
-	case h.duration < minDuration:
-		return nil, usage("--duration must be at least %v, is %v", minDuration, h.duration)
+	case h.duration < minDuration || h.duration > protocol.MaxDuration:
+		return nil, usage("--duration must be at least %v and at most %v, is %v", minDuration, protocol.MaxDuration, h.duration)
 	case h.try && h.timeout != 0:
 		return nil, usage("use --try, which does not wait, or --timeout, not both")
 	}

@@ -74,7 +74,7 @@ func (j Judge) Expired(r Record, seen Observation) (expired bool, wait time.Dura
 	if r.Holder == nil {
 		return false, 0
 	}
-	return j.Available(r, seen, 0)
+	return j.over(r, seen, 0)
 }
 
 // Available reports whether the lock is there for the taking by whoever has that
@@ -83,15 +83,25 @@ func (j Judge) Expired(r Record, seen Observation) (expired bool, wait time.Dura
 // the last.
 //
 // It is when its hold has ended, or there is none, and everybody before that place
-// has had a head start of Grace for each place.
+// has had a head start of Grace for each place. A lock whose object is being deleted is not
+// available before the object has gone.
 func (j Judge) Available(r Record, seen Observation, place int) (available bool, wait time.Duration) {
+	if r.Terminating {
+		return false, MaxDuration
+	}
+	return j.over(r, seen, place)
+}
+
+// over reports whether the hold has ended and the waiters before place have had their head
+// start.
+func (j Judge) over(r Record, seen Observation, place int) (over bool, wait time.Duration) {
 	if r.Holder == nil && place == 0 {
 		return true, 0
 	}
-	start := time.Duration(place) * Grace
+	start := time.Duration(min(place, MaxWaiters)) * Grace // A queue in annotations may be longer.
 	end := r.LastTransition()
 	if h := r.Holder; h != nil {
-		start += h.Duration
+		start = Sum(start, h.Duration)
 		end = Stamp{Time: h.RenewTime, Source: h.Source}
 	}
 	wait = start - j.Now.Sub(seen.Since)
@@ -104,9 +114,9 @@ func (j Judge) Available(r Record, seen Observation, place int) (available bool,
 // Collectable reports whether the object of r may be deleted because it has been
 // free for its objectExpiry since its last transition, and if not, for how long it
 // cannot be without a change of r. ok is false for a record that is not to be
-// collected as it is: held, queued for, or kept for ever.
+// collected as it is: held, queued for, being deleted already, or kept without end.
 func (j Judge) Collectable(r Record, seen Observation) (due bool, wait time.Duration, ok bool) {
-	if r.Holder != nil || len(r.Waiters) > 0 || r.ObjectExpiry <= 0 {
+	if r.Holder != nil || len(r.Waiters) > 0 || r.ObjectExpiry <= 0 || r.Terminating {
 		return false, 0, false
 	}
 	wait = r.ObjectExpiry - j.Now.Sub(seen.Since)

@@ -47,6 +47,12 @@ type Record struct {
 	LastRelease *LastRelease
 	// Transitions counts the holds so far.
 	Transitions int64
+	// Terminating is set when the object is being deleted: it goes as soon as its last
+	// finalizer does, with all that was written into it. Its hold can only end then. No
+	// client takes the lock, queues for it or writes state before the object has gone.
+	Terminating bool
+	// Finalizers are what keeps a terminating object.
+	Finalizers []string
 	// Stored is the object as the store read it. Only the store looks into it: it
 	// keeps there what it must write back unchanged.
 	Stored any

@@ -42,6 +42,9 @@ func (c Claim) Waiter() Waiter {
 // own among them, have had their chance or are not needed any more. The write must
 // be conditioned on r's version, or, where there is no object, create it.
 func Take(r Record, c Claim, drop int, at Stamp) (Record, error) {
+	if r.Terminating {
+		return Record{}, ErrTerminating
+	}
 	if r.Holder != nil {
 		r = end(r, 0, Expired, at)
 	}
@@ -76,6 +79,10 @@ func begin(r Record, c Claim, at Stamp) (Record, error) {
 	return r, nil
 }
 
+// ErrTerminating says that a transition was asked for that an object which is being deleted
+// cannot have any more.
+var ErrTerminating = errors.New("the lock's object is being deleted")
+
 // ErrNotHolder says that a transition was asked for on a hold that is not, or no
 // longer, the current one.
 var ErrNotHolder = errors.New("the lock is not held by this hold")
@@ -108,6 +115,9 @@ func Renew(r Record, c Claim, token int64, change Change, at Stamp) (Record, err
 	if !r.HeldBy(c.LockID, token) {
 		return Record{}, ErrNotHolder
 	}
+	if r.Terminating {
+		return Record{}, ErrTerminating
+	}
 	h := *r.Holder
 	h.Pod = c.Pod // Who was given the lock had no room for it in the queue.
 	h.Token = token
@@ -127,7 +137,8 @@ func Renew(r Record, c Claim, token int64, change Change, at Stamp) (Record, err
 // Release ends c's hold and, if change says so, writes the state. The lock goes to
 // the first waiter of another client: held→held by hand-off; the claim successor of
 // this client, if there is one, joins the queue then. Without such a waiter the
-// lock goes to successor. Without both it is free.
+// lock goes to successor. Without both it is free. In a terminating object the hold ends
+// without any of that, and the state stays as it is.
 func Release(r Record, c Claim, token int64, change Change, successor *Claim, at Stamp) (Record, error) {
 	if !r.HeldBy(c.LockID, token) {
 		return Record{}, ErrNotHolder
@@ -135,7 +146,7 @@ func Release(r Record, c Claim, token int64, change Change, successor *Claim, at
 	if c.ObjectExpiry > 0 {
 		r.ObjectExpiry = c.ObjectExpiry
 	}
-	return pass(change.apply(r), token, Released, successor, at)
+	return pass(change.Unless(r.Terminating).apply(r), token, Released, successor, at)
 }
 
 // Expire ends a hold that has expired, and gives the lock to the first waiter if
@@ -176,6 +187,9 @@ func Grant(r Record, at Stamp) (Record, error) {
 	if r.Holder != nil {
 		return Record{}, errors.New("the lock is held")
 	}
+	if r.Terminating {
+		return Record{}, ErrTerminating
+	}
 	head, rest, ok := r.next("")
 	r.Waiters = slices.Clone(rest)
 	if !ok {
@@ -190,8 +204,12 @@ func Grant(r Record, at Stamp) (Record, error) {
 	return r, nil
 }
 
-// pass ends the current hold and begins the next one, if anybody wants it.
+// pass ends the current hold and begins that of the next waiter or of successor, if there
+// is one.
 func pass(r Record, token int64, reason Reason, successor *Claim, at Stamp) (Record, error) {
+	if r.Terminating { // A hold that began now would vanish with the object.
+		return end(r, token, reason, at), nil
+	}
 	head, rest, ok := r.next(r.Holder.Client)
 	r.Waiters = slices.Clone(rest)
 	if reason == Released && (ok || successor != nil) {

@@ -103,6 +103,9 @@ func (w *world) run() {
 	if p.hands {
 		background.Go(func() { w.meddle(p, stop) })
 	}
+	if w.deletions() {
+		background.Go(func() { w.deleteSlowly(p, stop) })
+	}
 
 	var processes sync.WaitGroup
 	for i := range p.processes {
@@ -288,7 +291,7 @@ func (c *caller) run(ctx context.Context) {
 			_, err := l.Get(ctx)
 			c.sayf("%s: Get: %s", c.name, outcome(err))
 		case x < 19:
-			c.delete(ctx, l)
+			c.delete(ctx, l, key)
 		default:
 			pass(span(c.rand, 0, 2*c.plan.lease))
 		}
@@ -431,11 +434,15 @@ func (c *caller) wait(ctx context.Context, l *kubelock.Lock[string]) {
 	}
 }
 
-func (c *caller) delete(ctx context.Context, l *kubelock.Lock[string]) {
+func (c *caller) delete(ctx context.Context, l *kubelock.Lock[string], key string) {
 	ctx, cancel := c.patient(ctx)
 	defer cancel()
+	before := c.stored(key)
 	err := l.Delete(ctx)
 	c.sayf("%s: Delete: %s", c.name, outcome(err))
+	if err == nil && !c.node.isDead() {
+		c.deleted(c.name, key, before)
+	}
 	if err != nil && ctx.Err() == nil && !c.node.isDead() {
 		c.unexpected("Delete", err)
 	}

@@ -103,6 +103,15 @@ var mutants = []mutant{
 		`sameObject := r.UID == h.record.UID`, `sameObject := true`},
 	{"no safety re-read", "pkg/kubelock/queued.go",
 		`most := min(remaining, a.patience(), a.refresh(place))`, `most := time.Hour`},
+
+	{"a grant in an object that is being deleted", "internal/protocol/transitions.go",
+		`if r.Terminating { // A hold that began now would vanish with the object.`, `if false {`},
+	{"a holder's write that does not test whether the object is being deleted", "internal/store/objects.go",
+		`p.stays(from)`, ``},
+	{"a waiter that does not test whether the object is being deleted", "internal/store/objects.go",
+		`p.stays(r)`, ``},
+	{"a deletion that is over before the object has gone", "internal/store/objects.go",
+		`left.GetDeletionTimestamp() != nil && len(left.GetFinalizers()) > 0`, `left.GetDeletionTimestamp() == nil`},
 }
 
 // TestMutants checks that the simulation finds each mutant within the seeds that make

@@ -224,6 +224,7 @@ func (w *world) committed(c memapi.Commit) {
 
 	ended := old.Holder != nil && (now.UID != old.UID || now.Holder == nil || !now.HeldBy(old.Holder.LockID, tokenOf(old)))
 	began := now.Holder != nil && (ended || old.Holder == nil)
+	w.checkTerminating(old, now, began)
 	if began {
 		w.checkToken(h, now, c.ResourceVersion)
 	}

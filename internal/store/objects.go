@@ -82,7 +82,16 @@ func (k *kind[T, L]) Decode(obj any) (protocol.Record, error) {
 	if !ok {
 		return protocol.Record{}, fmt.Errorf("got a %T, want a %T", obj, k.newObject())
 	}
-	return k.decode(typed)
+	return k.record(typed)
+}
+
+// record is what obj stores.
+func (k *kind[T, L]) record(obj T) (protocol.Record, error) {
+	r, err := k.decode(obj)
+	if err == nil && obj.GetDeletionTimestamp() != nil {
+		r.Terminating, r.Finalizers = true, obj.GetFinalizers()
+	}
+	return r, err
 }
 
 func (k *kind[T, L]) Encode(r protocol.Record) Object { return k.object(r) }
@@ -201,7 +210,7 @@ func (s *objects[T, L]) send(ctx context.Context, req *rest.Request) (protocol.R
 	if err := req.Do(ctx).Into(obj); err != nil {
 		return protocol.Record{}, err
 	}
-	return s.kind.decode(obj)
+	return s.kind.record(obj)
 }
 
 func (s *objects[T, L]) Get(ctx context.Context, name string) (protocol.Record, error) {
@@ -232,6 +241,7 @@ func (s *objects[T, L]) Amend(ctx context.Context, from, to protocol.Record) (pr
 	}
 	var p patch
 	p.test("/metadata/uid", from.UID)
+	p.stays(from)
 	if exact {
 		p.test("/metadata/resourceVersion", from.ResourceVersion)
 	}
@@ -245,6 +255,7 @@ func (s *objects[T, L]) Enqueue(ctx context.Context, r protocol.Record, text str
 		return protocol.Record{}, fmt.Errorf("queueing for %s: its object was not read", r.Name)
 	}
 	var p patch
+	p.stays(r)
 	if exact {
 		p.test("/metadata/resourceVersion", r.ResourceVersion)
 	}
@@ -262,14 +273,22 @@ func (s *objects[T, L]) Dequeue(ctx context.Context, r protocol.Record, place in
 	return s.patch(ctx, stored.GetName(), p)
 }
 
-func (s *objects[T, L]) Delete(ctx context.Context, r protocol.Record) error {
+func (s *objects[T, L]) Delete(ctx context.Context, r protocol.Record) (protocol.Record, error) {
+	gone := protocol.Record{Name: r.Name}
 	if left, ok := s.kind.Remains(r); ok {
-		return s.object(s.client.Put(), r.Name).Body(left).Do(ctx).Error()
+		return gone, s.object(s.client.Put(), r.Name).Body(left).Do(ctx).Error()
 	}
-	return s.object(s.client.Delete(), r.Name).Body(&metav1.DeleteOptions{Preconditions: &metav1.Preconditions{
+	answer, err := s.object(s.client.Delete(), r.Name).Body(&metav1.DeleteOptions{Preconditions: &metav1.Preconditions{
 		UID:             new(types.UID(r.UID)),
 		ResourceVersion: new(r.ResourceVersion),
-	}}).Do(ctx).Error()
+	}}).Do(ctx).Get()
+	if err != nil {
+		return protocol.Record{}, err
+	}
+	if left, ok := answer.(T); ok && left.GetDeletionTimestamp() != nil && len(left.GetFinalizers()) > 0 {
+		return s.kind.record(left)
+	}
+	return gone, nil
 }
 
 func (s *objects[T, L]) patch(ctx context.Context, name string, p patch) (protocol.Record, error) {

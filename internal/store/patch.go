@@ -22,6 +22,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/kubelock/kubelock/internal/protocol"
 )
 
 // patch is a JSON patch in the making.
@@ -39,6 +41,14 @@ var null = json.RawMessage("null")
 func (p *patch) test(path string, value any) { *p = append(*p, operation{"test", path, value}) }
 func (p *patch) add(path string, value any)  { *p = append(*p, operation{"add", path, value}) }
 func (p *patch) remove(path string)          { *p = append(*p, operation{Op: "remove", Path: path}) }
+
+// stays tests that the object is not being deleted, unless from shows that it is: what is
+// written into it then vanishes with it.
+func (p *patch) stays(from protocol.Record) {
+	if !from.Terminating {
+		p.test("/metadata/deletionTimestamp", null)
+	}
+}
 
 // set adds or replaces a field, or removes it if it was there and shall not be.
 func (p *patch) set(path string, was, is bool, value any) {

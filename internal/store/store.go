@@ -96,7 +96,8 @@ type Store interface {
 	// renewed or ended since, and the waiters that to does without are still the first
 	// of the queue. Where the hold ends and none of them gets the lock, the object
 	// must still be at from's ResourceVersion. Otherwise waiters may have come and gone,
-	// and others may have changed what to does not.
+	// and others may have changed what to does not. Like Enqueue, it is refused as stale if
+	// the object is being deleted and from does not show that.
 	Amend(ctx context.Context, from, to protocol.Record) (protocol.Record, error)
 	// Enqueue appends an entry to the queue of r's object, however that has changed
 	// since r; with exact only if it has not.
@@ -105,7 +106,9 @@ type Store interface {
 	Dequeue(ctx context.Context, r protocol.Record, place int) (protocol.Record, error)
 	// Delete removes the object of r, if it still is at r's UID and ResourceVersion. What
 	// others keep in it stays, and then the object does, too, without a trace of the lock.
-	Delete(ctx context.Context, r protocol.Record) error
+	// It returns a record that does not exist, or, where finalizers keep the object, one
+	// that is terminating.
+	Delete(ctx context.Context, r protocol.Record) (protocol.Record, error)
 	// All lists and watches all locks, for a reflector.
 	All() cache.ListerWatcher
 	// Watcher lists and watches the object of one name, for an informer.

@@ -137,6 +137,9 @@ func (a *contest) failed(ctx context.Context, err error) error {
 		}
 		return fmt.Errorf("%w: %s %q: %w", ErrUnknownOutcome, doing, a.key.name, err)
 	}
+	if a.removing != "" && a.record.Terminating && ctx.Err() != nil {
+		return fmt.Errorf("%w: deleting %q: %w: %w", ErrUnknownOutcome, a.key.name, terminating(a.record), causeOf(ctx))
+	}
 	if ctx.Err() == nil || a.try && err != nil && !errors.Is(causeOf(ctx), ErrClosed) {
 		return err
 	}
@@ -146,6 +149,9 @@ func (a *contest) failed(ctx context.Context, err error) error {
 	}
 	if place := a.place(); place < len(a.record.Waiters) {
 		e.place, e.queued = place+1, len(a.record.Waiters)
+	}
+	if a.record.Terminating {
+		e.causes = append(e.causes, terminating(a.record))
 	}
 	if err != nil && !errors.Is(err, ctx.Err()) {
 		e.causes = append(e.causes, err)

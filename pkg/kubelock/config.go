@@ -63,11 +63,11 @@ type Config struct {
 	// Namespace is where the locks are. It is required, unless the program runs in a
 	// pod: then the default is the pod's own.
 	Namespace string
-	// LockDuration is how long a hold lasts if it is neither released nor renewed; 0
-	// means 30 seconds. Each hold can have its own: see WithDuration.
+	// LockDuration is how long a hold lasts if it is neither released nor renewed: from
+	// 10 ms to 365 days; 0 means 30 seconds. Each hold can have its own: see WithDuration.
 	LockDuration time.Duration
 	// ObjectExpiry is how long a lock and its state are kept after its last release.
-	// The reaper deletes them then. A client with an ObjectExpiry writes it into each
+	// The reaper deletes them then. It is at most 36,500 days. A client with an ObjectExpiry writes it into each
 	// lock that it acquires; one without (0) leaves it as it is, and locks that it
 	// creates are kept for ever.
 	ObjectExpiry time.Duration
@@ -131,11 +131,14 @@ func (cfg Config) settle() (settings, error) {
 	if err := checkDuration(s.duration); err != nil {
 		wrong = append(wrong, fmt.Errorf("LockDuration %w", err))
 	}
-	if s.objectExpiry < 0 {
-		wrong = append(wrong, fmt.Errorf("ObjectExpiry must not be negative, is %v; 0 keeps objects for ever", s.objectExpiry))
+	if s.objectExpiry < 0 || s.objectExpiry > protocol.MaxObjectExpiry {
+		wrong = append(wrong, fmt.Errorf("ObjectExpiry must not be negative and at most %v, is %v; 0 keeps objects without end", protocol.MaxObjectExpiry, s.objectExpiry))
 	}
 	if s.maxClockSkew == 0 {
 		s.maxClockSkew = defaultMaxClockSkew
+	}
+	if s.maxClockSkew > protocol.MaxDuration {
+		wrong = append(wrong, fmt.Errorf("MaxClockSkew must be at most %v, is %v; below 0 nothing is judged by the server's time", protocol.MaxDuration, s.maxClockSkew))
 	}
 
 	switch cfg.Backend {
@@ -174,8 +177,8 @@ func (cfg Config) settle() (settings, error) {
 }
 
 func checkDuration(d time.Duration) error {
-	if d < minDuration {
-		return fmt.Errorf("must be at least %v, is %v", minDuration, d)
+	if d < minDuration || d > protocol.MaxDuration {
+		return fmt.Errorf("must be at least %v and at most %v, is %v", minDuration, protocol.MaxDuration, d)
 	}
 	return nil
 }

@@ -74,8 +74,10 @@ type contest struct {
 	// expected is set while no caller wants the lock, but one is likely to come soon.
 	expected bool
 	// given is set when somebody else has given the lock to the claim.
-	given   bool
-	joining joining
+	given bool
+	// removing is the UID of the object that this call has asked the API server to delete.
+	removing string
+	joining  joining
 	// inFlight delivers the answer to the last write, if the caller could not wait for
 	// it.
 	inFlight <-chan answer
@@ -100,7 +102,7 @@ func newContest(c *Client, k key) *contest {
 func (a *contest) renewID() {
 	last := a.record.LastRelease
 	used := last != nil && last.LockID == a.claim.LockID || a.record.HeldBy(a.claim.LockID, 0)
-	if !used || a.mine(a.record) {
+	if !used || a.mine(a.record) && !a.record.Terminating {
 		return
 	}
 	a.client.own.end(a.claim.LockID, 0)
@@ -180,8 +182,10 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	a.renewID()
 	r := a.record
 	switch {
-	case a.remove && !r.Exists():
+	case a.remove && (!r.Exists() || a.removing != "" && r.UID != a.removing):
 		return nil, errRemoved
+	case r.Terminating:
+		return nil, a.outlast(ctx)
 	case a.remove && a.mine(r) && !r.Contended(a.claim.Client):
 		return nil, a.removeObject(ctx)
 	case a.remove && a.mine(r):
@@ -218,6 +222,14 @@ func (a *contest) approach(ctx context.Context) error {
 		remaining = min(remaining, wait.Jitter(overflowWait, 1))
 	}
 	return a.stay(ctx, place, remaining)
+}
+
+// outlast waits until an object has gone that is being deleted.
+func (a *contest) outlast(ctx context.Context) error {
+	if a.try {
+		return a.refused(terminating(a.record))
+	}
+	return a.await(ctx, longestWait, true)
 }
 
 // bound is before whatever has given the lock to the claim.

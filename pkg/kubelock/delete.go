@@ -48,8 +48,9 @@ func (c *Client) delete(ctx context.Context, k key) error {
 // queues for. The deletion is conditioned on that version, so it needs no hold.
 func (a *contest) removeObject(ctx context.Context) error {
 	target, recalled := a.record, a.recalled
+	a.removing = target.UID
 	err := a.send(ctx, "delete", true, func(ctx context.Context) (protocol.Record, error) {
-		return protocol.Record{Name: target.Name}, a.client.store.Delete(ctx, target)
+		return a.client.store.Delete(ctx, target)
 	})
 	if errors.Is(err, errAgain) && a.record.UID != target.UID && !recalled {
 		return errRemoved // By whomever.

@@ -24,6 +24,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
@@ -87,6 +88,15 @@ func (e *notAcquiredError) Error() string {
 }
 
 func (e *notAcquiredError) Unwrap() []error { return append([]error{ErrNotAcquired}, e.causes...) }
+
+// terminating says what keeps an object that is being deleted.
+func terminating(r protocol.Record) error {
+	if len(r.Finalizers) == 0 {
+		return fmt.Errorf("its object %q is being deleted", r.Name)
+	}
+	return fmt.Errorf("its object %q is being deleted, and exists until whatever set these finalizers removes them: %s",
+		r.Name, strings.Join(r.Finalizers, ", "))
+}
 
 // explain adds to an error of the API server what a person can do about it. verb
 // is the Kubernetes verb of the request, or that of most requests which do this.

@@ -102,6 +102,7 @@ func (h *hold) open() bool {
 	if left <= 0 {
 		return false
 	}
+	h.client.own.opened(h)
 	h.timer = time.AfterFunc(left, h.expire)
 	if h.lease < h.claim.Duration { // It was given, and is not sure to be needed for longer.
 		h.renewInBackgroundLocked(false)

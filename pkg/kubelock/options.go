@@ -32,7 +32,8 @@ type options struct {
 }
 
 // WithDuration sets how long this hold lasts if it is neither released nor
-// renewed, instead of Config.LockDuration. It may be shorter or longer than that.
+// renewed, instead of Config.LockDuration. It may be shorter or longer than that, from
+// 10 ms to 365 days.
 func WithDuration(d time.Duration) Option {
 	return func(o *options) {
 		if err := checkDuration(d); err != nil {

@@ -35,21 +35,42 @@ const maxEnded = 4096
 // answers for. What is left is an orphan: given to a queue entry that the client had
 // given up, or that the network delivered twice. It is handed on at once.
 type ownLocks struct {
-	mu   sync.Mutex // protects the fields below
-	live map[string]struct{}
+	mu sync.Mutex // protects the fields below
+	// live has the lock IDs that the client answers for, each with its hold once there is one.
+	live map[string]*hold
 	// ended has the tokens of holds that are over, by lock ID.
 	ended *lru.Cache
 }
 
 func newOwnLocks() *ownLocks {
-	return &ownLocks{live: map[string]struct{}{}, ended: lru.New(maxEnded)}
+	return &ownLocks{live: map[string]*hold{}, ended: lru.New(maxEnded)}
 }
 
 // begin says that somebody answers for the lock ID from now on.
 func (o *ownLocks) begin(lockID string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.live[lockID] = struct{}{}
+	o.live[lockID] = nil
+}
+
+// opened says that the client's hold h has begun.
+func (o *ownLocks) opened(h *hold) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.live[h.claim.LockID] = h
+}
+
+// hold is the client's hold that r shows; nil if there is none that has not ended.
+func (o *ownLocks) hold(r protocol.Record) *hold {
+	if r.Holder == nil {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if h := o.live[r.Holder.LockID]; h != nil && r.HeldBy(h.claim.LockID, h.token) {
+		return h
+	}
+	return nil
 }
 
 // end says that nobody does any more. token is that of the hold, or 0 if there was
@@ -73,12 +94,15 @@ func (o *ownLocks) adopt(h *protocol.Holder) bool {
 	if token, ok := o.ended.Get(h.LockID); ok && h.Token <= token.(int64) {
 		return false
 	}
-	o.live[h.LockID] = struct{}{}
+	o.live[h.LockID] = nil
 	return true
 }
 
 // shown looks at a lock that the API server shows this client to hold.
 func (c *Client) shown(r protocol.Record) {
+	if h := c.own.hold(r); h != nil && r.Terminating {
+		h.lose()
+	}
 	h := r.Holder
 	if h == nil || h.Client != c.id || !c.own.adopt(h) {
 		return
@@ -89,6 +113,23 @@ func (c *Client) shown(r protocol.Record) {
 	if !c.finish(false, func() { c.takeBack(k, claim, c.now()) }) {
 		c.own.end(h.LockID, 0)
 	}
+}
+
+// vanished looks what became of a hold whose object the watch of the client's own locks
+// does not show any more, as r was: it was deleted, or ended by hand, or lost its label.
+func (c *Client) vanished(r protocol.Record) {
+	h := c.own.hold(r)
+	if h == nil || h.remaining() <= 0 {
+		return
+	}
+	c.start(func() {
+		ctx, cancel := context.WithTimeout(h.ctx, requestTimeout)
+		defer cancel()
+		r, err := c.read(ctx, h.key, requestTimeout)
+		if err == nil && (!r.HeldBy(h.claim.LockID, h.token) || r.Terminating) {
+			h.lose()
+		}
+	})
 }
 
 // takeBack removes what a claim that nobody needs any more has in the lock's object:

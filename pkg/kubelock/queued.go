@@ -34,6 +34,9 @@ const lookout = time.Second
 
 const never = time.Duration(math.MaxInt64)
 
+// longestWait is for how long a waiter relies on its watch at most, before it reads.
+const longestWait = time.Minute
+
 // stay waits at that place of the queue, for a lock that nobody can take before remaining
 // is over.
 func (a *contest) stay(ctx context.Context, place int, remaining time.Duration) error {
@@ -105,10 +108,11 @@ func (a *contest) await(ctx context.Context, d time.Duration, read bool) error {
 }
 
 // listen makes the client's watch show what the claim is given. A holder that is no
-// kubelock client gives it nothing: then it is the lock that is watched, and so it is by
-// whoever has been the first in the queue for a while.
+// kubelock client grants nothing, and neither does anyone in an object that is being
+// deleted: then the client watches the lock itself, as it does once it has been the first in
+// the queue for a while.
 func (a *contest) listen() error {
-	foreign := a.record.Holder != nil && a.record.Holder.Foreign()
+	foreign := a.record.Terminating || a.record.Holder != nil && a.record.Holder.Foreign()
 	first := !a.firstSince.IsZero() && a.client.now().Sub(a.firstSince) >= lookout
 	if watch := foreign || first; a.watchesLock != watch {
 		a.stop()

@@ -31,8 +31,9 @@ import (
 type releaseAttempt struct {
 	stamp   time.Time
 	base    string // the version that it changes
-	late    bool   // it was sent after the deadline, and so without state
+	late    bool   // it was sent without state: after the deadline, or in an object that was being deleted
 	refused bool   // the answer was that it was not done
+	stale   bool   // the answer was that the object is not as it was
 }
 
 // release ends the hold and, if change says so, writes the state with it. Its
@@ -165,6 +166,7 @@ func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revi
 					return h.unresolved(ans.err), false
 				}
 			case store.Stale: // The object has changed, or a copy of this very write was committed.
+				h.releases[len(h.releases)-1].stale = true
 			}
 		}
 		if current, err = c.readUntil(ctx, h.key, requestTimeout); err != nil {
@@ -179,7 +181,7 @@ func (h *hold) sendRelease(current protocol.Record, deadline time.Time, from pha
 	c := h.client
 	sent, stamp := c.now(), h.nextStamp()
 	left := deadline.Sub(sent)
-	late := from == lost || left <= 0
+	late := from == lost || left <= 0 || current.Terminating
 	next, err := protocol.Release(current, h.claim, h.token, h.change.Unless(late), h.succession(current, from == held, sent, stamp), stamp)
 	if err != nil {
 		return answer{}, fmt.Errorf("kubelock: %q: %w", h.key.name, err)
@@ -194,7 +196,7 @@ func (h *hold) sendRelease(current protocol.Record, deadline time.Time, from pha
 // one: the lock, or a place in the queue. A caller that is only expected to come is given
 // a place behind others, and never the lock. The release is sent at sent.
 func (h *hold) succession(current protocol.Record, hasTurn bool, sent time.Time, stamp protocol.Stamp) *protocol.Claim {
-	if !hasTurn {
+	if !hasTurn || current.Terminating {
 		return nil
 	}
 	contended := current.Contended(h.claim.Client)
@@ -249,7 +251,10 @@ func (h *hold) outcome(r protocol.Record) (err error, resolved bool) { //nolint:
 			if !last.Reason.ByHolder() || !last.Time.Equal(t.stamp) {
 				continue
 			}
-			if t.late {
+			switch {
+			case t.late && r.Terminating:
+				return fmt.Errorf("%w: %q: %w, nothing was written", ErrLost, h.key.name, terminating(r)), true
+			case t.late:
 				return h.endedBefore(), true
 			}
 			return nil, true
@@ -262,13 +267,19 @@ func (h *hold) outcome(r protocol.Record) (err error, resolved bool) { //nolint:
 	// Others have had the lock meanwhile, or the object is gone. An answer that says
 	// that an attempt was not done does not speak for its copies: the network may have
 	// delivered it twice.
+	deleted, sent := !sameObject, false
 	for _, t := range h.releases {
-		if !t.late {
-			return fmt.Errorf("%w: releasing %q: others have had the lock since, and whether this release let them have it cannot be told",
-				ErrUnknownOutcome, h.key.name), true
-		}
+		sent = sent || !t.late
+		deleted = deleted && (t.late || t.stale)
 	}
-	return h.endedBefore(), true
+	switch {
+	case !sent:
+		return h.endedBefore(), true
+	case deleted: // No answer says that it was done. They do not speak for their copies, either.
+		return fmt.Errorf("%w: %q: its object was deleted, and its state with it: %w", ErrLost, h.key.name, ErrUnknownOutcome), true
+	}
+	return fmt.Errorf("%w: releasing %q: others have had the lock since, and whether this release let them have it cannot be told",
+		ErrUnknownOutcome, h.key.name), true
 }
 
 // endedBefore is the error of a release that came too late.

@@ -159,6 +159,10 @@ func (u *update) send() (ans answer, sent time.Time, err error) {
 	sent = c.now() // Before the stamp: others may count from that.
 	u.refresh()
 	from := u.record
+	if from.Terminating {
+		u.lose()
+		return answer{}, sent, u.over()
+	}
 	next, err := protocol.Renew(from, u.claim, u.token, u.change, c.stamp())
 	if err != nil {
 		return answer{}, sent, fmt.Errorf("kubelock: %q: %w", u.key.name, err)
@@ -195,7 +199,8 @@ func (u *update) readBack(ctx context.Context) (done bool, err error) {
 		return true, u.over()
 	case err != nil:
 		return true, u.stopped(err)
-	case !u.isHeldIn(r):
+	case !u.isHeldIn(r), r.Terminating:
+		u.record.Terminating, u.record.Finalizers = r.Terminating, r.Finalizers
 		u.lose()
 		return true, u.over()
 	}
@@ -219,6 +224,8 @@ func (u *update) over() error {
 		return fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, ErrUnknownOutcome)
 	case usable != nil:
 		return usable
+	case u.record.Terminating:
+		return fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, terminating(u.record))
 	}
 	return fmt.Errorf("%w: %q", ErrLost, u.key.name)
 }

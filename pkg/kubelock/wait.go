@@ -42,13 +42,19 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 	first := o.record
 	// over tells whether the hold that was there first has ended at r.
 	over := func(r protocol.Record) bool {
-		return first.Holder == nil || r.UID != first.UID || !r.HeldBy(first.Holder.LockID, first.Holder.Token)
+		if r.Terminating { // Until it has gone, nobody can take the lock.
+			return false
+		}
+		return first.Holder == nil || first.Terminating || r.UID != first.UID || !r.HeldBy(first.Holder.LockID, first.Holder.Token)
 	}
 	for fresh := true; ; {
 		if over(o.record) {
 			return o.record, o.record.Holder != nil, nil
 		}
-		expired, remaining := c.judge().Expired(o.record, o.seen)
+		expired, remaining := false, longestWait
+		if !o.record.Terminating {
+			expired, remaining = c.judge().Expired(o.record, o.seen)
+		}
 		if expired && fresh {
 			return o.record, false, nil
 		}
@@ -67,7 +73,7 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 				}
 				o.see(r)
 			}
-			reread = gone
+			reread = gone || o.record.Terminating && len(versions) == 0
 		}
 		fresh = reread
 		if reread {

@@ -193,9 +193,16 @@ func (w ownHandler) OnAdd(obj any, _ bool) { w.shown(obj) }
 // OnUpdate implements cache.ResourceEventHandler.
 func (w ownHandler) OnUpdate(_, obj any) { w.shown(obj) }
 
-// OnDelete implements cache.ResourceEventHandler. That the lock is another's now says
-// nothing to anybody who waits.
-func (w ownHandler) OnDelete(any) {}
+// OnDelete implements cache.ResourceEventHandler. That the client does not hold the lock
+// any more says nothing to its waiters. A holder that has not released it has lost it.
+func (w ownHandler) OnDelete(obj any) {
+	if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = unknown.Obj
+	}
+	if r, err := w.client.store.Kind().Decode(obj); err == nil {
+		w.client.vanished(r)
+	}
+}
 
 func (w ownHandler) shown(obj any) {
 	r, err := w.client.store.Kind().Decode(obj)
