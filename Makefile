@@ -12,6 +12,7 @@ TOOLS := $(CACHE)/tools
 CONTROLLER_GEN := $(TOOLS)/controller-gen
 GOLANGCI_LINT  := $(TOOLS)/golangci-lint
 GOVULNCHECK    := $(TOOLS)/govulncheck
+ACTIONLINT     := $(TOOLS)/actionlint
 HELM           := $(TOOLS)/helm
 
 # Arguments for go test, such as GOTESTFLAGS='-run TestDo -v'.
@@ -137,7 +138,7 @@ bench-fairness: ## Measure how holds fare while other accounts flood the API ser
 GOFILES = $(shell git ls-files --cached --others --exclude-standard '*.go')
 
 .PHONY: verify
-verify: verify-fmt verify-mod verify-generate verify-chart verify-monitoring vet lint vulncheck ## Check everything that needs no API server.
+verify: verify-fmt verify-prose verify-mod verify-actions verify-generate verify-chart verify-monitoring vet lint vulncheck ## Check everything that needs no API server.
 
 .PHONY: verify-fmt
 verify-fmt: ## Check that the Go code is formatted and has its licence header.
@@ -147,6 +148,18 @@ verify-fmt: ## Check that the Go code is formatted and has its licence header.
 .PHONY: verify-mod
 verify-mod: ## Check that every go.mod and go.sum is tidy.
 	@for dir in . hack/tools hack/lint hack/helm hack/monitoring hack/bench hack/chaos hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
+
+.PHONY: verify-actions
+verify-actions: actionlint ## Check the workflows, and that dependabot knows every module.
+	@$(ACTIONLINT) -shellcheck= -pyflakes= .github/workflows/*.yml
+	@for mod in $$(git ls-files --cached --others --exclude-standard go.mod '*/go.mod'); do \
+		dir="/$${mod%go.mod}"; dir="$${dir%/}"; \
+		grep -qxF -- "  - $${dir:-/}" .github/dependabot.yml || { echo ".github/dependabot.yml does not name $${dir:-/}"; exit 1; }; \
+	done
+
+.PHONY: verify-prose
+verify-prose: ## Check the words of documents and comments, and that what documents refer to exists.
+	@go run ./hack/prose
 
 .PHONY: verify-generate
 verify-generate: controller-gen ## Check that generated files are up to date.
@@ -193,12 +206,15 @@ vulncheck: ## Check for known vulnerabilities, where the database can be reached
 IMAGE     ?= ghcr.io/kubelock/reaper:v0.1.0
 PLATFORMS ?= linux/amd64,linux/arm64
 PUSH      ?=
+# With SBOM=1 the pushed image has a software bill of materials and its provenance attached.
+SBOM      ?=
+ATTEST     = $(if $(SBOM),--sbom=true --provenance=mode=max)
 
 # Times in the image are that of the commit, so that the same commit gives the same image.
 .PHONY: image
 image: ## Build the reaper's image with Docker's buildx into bin/reaper.tar; PUSH=1 pushes it instead (IMAGE=name, PLATFORMS=list).
 	@mkdir -p bin
-	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build --platform "$(PLATFORMS)" --tag "$(IMAGE)" \
+	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build $(ATTEST) --platform "$(PLATFORMS)" --tag "$(IMAGE)" \
 		--output "$(if $(PUSH),type=image$(comma)push=true,type=oci$(comma)dest=bin/reaper.tar),rewrite-timestamp=true" .
 
 DLOCK_IMAGE ?= ghcr.io/kubelock/dlock:v0.1.0
@@ -206,7 +222,7 @@ DLOCK_IMAGE ?= ghcr.io/kubelock/dlock:v0.1.0
 .PHONY: image-dlock
 image-dlock: ## Build the kubectl plugin's image into bin/dlock.tar; PUSH=1 pushes it instead (DLOCK_IMAGE=name, PLATFORMS=list).
 	@mkdir -p bin
-	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build --target dlock --platform "$(PLATFORMS)" --tag "$(DLOCK_IMAGE)" \
+	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build $(ATTEST) --target dlock --platform "$(PLATFORMS)" --tag "$(DLOCK_IMAGE)" \
 		--output "$(if $(PUSH),type=image$(comma)push=true,type=oci$(comma)dest=bin/dlock.tar),rewrite-timestamp=true" .
 
 ARCHIVES ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64
@@ -214,6 +230,10 @@ ARCHIVES ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64
 .PHONY: archives
 archives: ## Build the kubectl plugin's archives for krew into bin/archives (ARCHIVES=list of platforms).
 	@hack/archives.sh $(ARCHIVES)
+
+.PHONY: chart
+chart: helm ## Package the Helm chart into bin/chart.
+	@$(HELM) package charts/kubelock --destination bin/chart
 
 comma := ,
 
@@ -226,6 +246,10 @@ controller-gen:
 .PHONY: golangci-lint
 golangci-lint:
 	@go build -C hack/lint -o $(GOLANGCI_LINT) sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+
+.PHONY: actionlint
+actionlint:
+	@go build -C hack/tools -o $(ACTIONLINT) github.com/rhysd/actionlint/cmd/actionlint
 
 .PHONY: helm
 helm:
