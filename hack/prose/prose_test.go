@@ -28,7 +28,7 @@ func TestWords(t *testing.T) {
 	for text, want := range map[string]string{
 		"Somebody else has the lock.":                              "Somebody",
 		"The lock is taken by\nwhoever comes first.":               "whoever",
-		"Who hands the lock on reads it once.":                     "Who hands",
+		"Who releases the lock reads it once.":                     "Who releases",
 		"Locks are kept for ever.":                                 "for ever",
 		"The client gives way to others.":                          "gives way",
 		"It looks after the lock.":                                 "looks after",
