@@ -64,6 +64,16 @@ func TestComments(t *testing.T) {
 	}
 }
 
+// TestScriptComments checks that the comments of YAML are looked through, over the ends of lines.
+func TestScriptComments(t *testing.T) {
+	t.Parallel()
+	src := "#!/bin/whoever\n# It is kept for\n# ever.\nsomebody: nobody # anybody\n  # whoever\n"
+	found := judge("a.yaml", ofScript(src))
+	if len(found) != 2 || found[0].line != 2 || found[1].line != 5 {
+		t.Errorf("found %v", found)
+	}
+}
+
 // TestReferences has a document whose references are right, and ones that are not.
 func TestReferences(t *testing.T) {
 	t.Parallel()

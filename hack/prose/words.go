@@ -120,6 +120,27 @@ func ofMarkdown(text string) []paragraph {
 	return paragraphs
 }
 
+// ofScript returns the comments of a file where they begin with #: YAML, shell, make. Only those
+// count that have lines of their own.
+func ofScript(text string) []paragraph {
+	var paragraphs []paragraph
+	open := false
+	for i, line := range strings.Split(text, "\n") {
+		body, isComment := strings.CutPrefix(strings.TrimSpace(line), "#")
+		body = strings.TrimSpace(body)
+		switch {
+		case !isComment || body == "" || strings.HasPrefix(body, "!"):
+			open = false
+		case open:
+			paragraphs[len(paragraphs)-1].text += " " + body
+		default:
+			paragraphs = append(paragraphs, paragraph{line: i + 1, text: body})
+			open = true
+		}
+	}
+	return paragraphs
+}
+
 // ofGo returns the comments of Go code, each run of lines in one paragraph.
 func ofGo(src []byte) []paragraph {
 	var paragraphs []paragraph
