@@ -24,6 +24,7 @@ limitations under the License.
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -40,14 +41,14 @@ func main() {
 	update := flag.Bool("update", false, "Lower the counts in "+baselineFile+" to what they are now.")
 	all := flag.Bool("all", false, "Print the findings that the baseline allows, too.")
 	flag.Parse()
-	if err := run(*update, *all); err != nil {
+	if err := run(context.Background(), *update, *all); err != nil {
 		fmt.Fprintln(os.Stderr, "prose:", err)
 		os.Exit(1)
 	}
 }
 
-func run(update, all bool) error {
-	out, err := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").Output() //nolint:noctx // It ends by itself.
+func run(ctx context.Context, update, all bool) error {
+	out, err := exec.CommandContext(ctx, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").Output()
 	if err != nil {
 		return fmt.Errorf("git ls-files: %w", err)
 	}

@@ -17,6 +17,8 @@ limitations under the License.
 package main
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -80,17 +82,14 @@ func TestReferences(t *testing.T) {
 	files := fstest.MapFS{
 		"Makefile":           {Data: []byte("test: build\n")},
 		"docs/a.md":          {Data: []byte("# A title, with `code`\n\n[b](../b.md), [here](#a-title-with-code), `make test`, `TestOne`, `pkg/x_test.go`\n")},
+		"README.md":          {Data: []byte(strings.Repeat("text\n", 151))},
 		"b.md":               {Data: []byte("ä [a](docs/a.md#a-title-with-code) [web](https://example.com/x.md#y)\n```\n[no](link)\n```\n")},
 		"pkg/x_test.go":      {Data: []byte("package x\n\nfunc TestOne(t *testing.T) {}\n\n// See docs/a.md.\n")},
 		"docs/wrong/all.md":  {Data: []byte("[a](a.md)\n[b](../a.md#b)\n`make tset`\n`TestTwo`\n`pkg/y.go`\n```sh\nmake chaso\n```\n")},
 		"config/wrong.yaml":  {Data: []byte("# See docs/c.md, and https://example.com/docs/c.md.\n")},
 		"docs/testdata/x.md": {Data: []byte("[a](nowhere)\n")},
 	}
-	var paths []string
-	for p := range files {
-		paths = append(paths, p)
-	}
-	_, found, err := examine(files, paths)
+	_, found, err := examine(files, slices.Sorted(maps.Keys(files)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +97,7 @@ func TestReferences(t *testing.T) {
 	for _, f := range found {
 		got[f.path]++
 	}
-	if len(got) != 2 || got["docs/wrong/all.md"] != 6 || got["config/wrong.yaml"] != 1 {
+	if len(got) != 3 || got["README.md"] != 1 || got["docs/wrong/all.md"] != 6 || got["config/wrong.yaml"] != 1 {
 		t.Errorf("found %v", found)
 	}
 }

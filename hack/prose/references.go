@@ -18,12 +18,16 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"path"
 	"regexp"
 	"strings"
 	"unicode"
 )
+
+// longest is how many lines documents may have that are read first, and so have to stay short.
+var longest = map[string]int{"README.md": 150, "ARCHITECTURE.md": 130}
 
 // repository is what documents may refer to.
 type repository struct {
@@ -75,11 +79,14 @@ var (
 )
 
 // check returns the references of a document to what is not there: files and headings that
-// it links to; files, tests and targets of make that it names as code.
+// it links to; files, tests and targets of make that it names as code. It also says if it is too long.
 func (r *repository) check(name string, text string) []finding {
 	var found []finding
 	missing := func(at int, what string) {
 		found = append(found, finding{name, 1 + strings.Count(text[:at], "\n"), what})
+	}
+	if lines, most := strings.Count(text, "\n"), longest[name]; most > 0 && lines > most {
+		missing(0, fmt.Sprintf("has %d lines, more than %d", lines, most))
 	}
 	prose := blank(text, fenced)
 	for _, m := range link.FindAllStringSubmatchIndex(blank(prose, span), -1) {
