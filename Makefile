@@ -47,10 +47,11 @@ controlplane: ## Find or build kube-apiserver, etcd and kubectl, and print their
 	@go run ./hack/controlplane
 
 .PHONY: generate
-generate: controller-gen ## Generate deepcopy functions, the CRD, and dist/install.yaml.
+generate: controller-gen ## Generate deepcopy functions, the CRD, its reference, and dist/install.yaml.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	cp config/crd/bases/*.yaml $(IN_CHART) charts/kubelock/files/
+	go run ./hack/apidocs > docs/reference.md
 	@$(MAKE) --no-print-directory install-yaml
 
 # What the chart has as it is, besides the CRD.
@@ -169,8 +170,10 @@ verify-generate: controller-gen ## Check that generated files are up to date.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir="$$out/crd"; \
 	cp "$$out"/crd/*.yaml $(IN_CHART) "$$out/chart/"; \
 	$(INSTALL_YAML) > "$$out/install.yaml"; \
+	go run ./hack/apidocs > "$$out/reference.md"; \
 	diff -u api/v1alpha1/zz_generated.deepcopy.go "$$out/api/zz_generated.deepcopy.go" && diff -ur config/crd/bases "$$out/crd" \
 		&& diff -ur charts/kubelock/files "$$out/chart" && diff -u dist/install.yaml "$$out/install.yaml" \
+		&& diff -u docs/reference.md "$$out/reference.md" \
 		|| { echo "run make generate"; exit 1; }
 
 .PHONY: verify-chart
