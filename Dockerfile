@@ -1,6 +1,6 @@
 # The reaper, and the kubectl plugin: each one static binary, without a shell, as a user
 # without rights. They are built on this machine's platform for that of the image, and are
-# the same to the byte whoever builds them, wherever: hack/image has the test.
+# the same to the byte on every machine: hack/image has the test.
 FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
 WORKDIR /src
 COPY go.mod go.sum ./

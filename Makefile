@@ -12,6 +12,7 @@ TOOLS := $(CACHE)/tools
 CONTROLLER_GEN := $(TOOLS)/controller-gen
 GOLANGCI_LINT  := $(TOOLS)/golangci-lint
 GOVULNCHECK    := $(TOOLS)/govulncheck
+ACTIONLINT     := $(TOOLS)/actionlint
 HELM           := $(TOOLS)/helm
 
 # Arguments for go test, such as GOTESTFLAGS='-run TestDo -v'.
@@ -46,10 +47,11 @@ controlplane: ## Find or build kube-apiserver, etcd and kubectl, and print their
 	@go run ./hack/controlplane
 
 .PHONY: generate
-generate: controller-gen ## Generate deepcopy functions, the CRD, and dist/install.yaml.
+generate: controller-gen ## Generate deepcopy functions, the CRD, its reference, and dist/install.yaml.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	cp config/crd/bases/*.yaml $(IN_CHART) charts/kubelock/files/
+	go run ./hack/apidocs > docs/reference.md
 	@$(MAKE) --no-print-directory install-yaml
 
 # What the chart has as it is, besides the CRD.
@@ -137,7 +139,7 @@ bench-fairness: ## Measure how holds fare while other accounts flood the API ser
 GOFILES = $(shell git ls-files --cached --others --exclude-standard '*.go')
 
 .PHONY: verify
-verify: verify-fmt verify-mod verify-generate verify-chart verify-monitoring vet lint vulncheck ## Check everything that needs no API server.
+verify: verify-fmt verify-prose verify-mod verify-actions verify-generate verify-chart verify-monitoring vet lint vulncheck ## Check everything that needs no API server.
 
 .PHONY: verify-fmt
 verify-fmt: ## Check that the Go code is formatted and has its licence header.
@@ -148,6 +150,18 @@ verify-fmt: ## Check that the Go code is formatted and has its licence header.
 verify-mod: ## Check that every go.mod and go.sum is tidy.
 	@for dir in . hack/tools hack/lint hack/helm hack/monitoring hack/bench hack/chaos hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
 
+.PHONY: verify-actions
+verify-actions: actionlint ## Check the workflows, and that dependabot knows every module.
+	@$(ACTIONLINT) -shellcheck= -pyflakes= .github/workflows/*.yml
+	@for mod in $$(git ls-files --cached --others --exclude-standard go.mod '*/go.mod'); do \
+		dir="/$${mod%go.mod}"; dir="$${dir%/}"; \
+		grep -qxF -- "  - $${dir:-/}" .github/dependabot.yml || { echo ".github/dependabot.yml does not name $${dir:-/}"; exit 1; }; \
+	done
+
+.PHONY: verify-prose
+verify-prose: ## Check the words of documents and comments, and that what documents refer to exists.
+	@go run ./hack/prose
+
 .PHONY: verify-generate
 verify-generate: controller-gen ## Check that generated files are up to date.
 	@out="$$(mktemp -d)"; trap 'rm -rf "$$out"' EXIT; \
@@ -156,8 +170,10 @@ verify-generate: controller-gen ## Check that generated files are up to date.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir="$$out/crd"; \
 	cp "$$out"/crd/*.yaml $(IN_CHART) "$$out/chart/"; \
 	$(INSTALL_YAML) > "$$out/install.yaml"; \
+	go run ./hack/apidocs > "$$out/reference.md"; \
 	diff -u api/v1alpha1/zz_generated.deepcopy.go "$$out/api/zz_generated.deepcopy.go" && diff -ur config/crd/bases "$$out/crd" \
 		&& diff -ur charts/kubelock/files "$$out/chart" && diff -u dist/install.yaml "$$out/install.yaml" \
+		&& diff -u docs/reference.md "$$out/reference.md" \
 		|| { echo "run make generate"; exit 1; }
 
 .PHONY: verify-chart
@@ -193,12 +209,15 @@ vulncheck: ## Check for known vulnerabilities, where the database can be reached
 IMAGE     ?= ghcr.io/kubelock/reaper:v0.1.0
 PLATFORMS ?= linux/amd64,linux/arm64
 PUSH      ?=
+# With SBOM=1 the pushed image has a software bill of materials and its provenance attached.
+SBOM      ?=
+ATTEST     = $(if $(SBOM),--sbom=true --provenance=mode=max)
 
 # Times in the image are that of the commit, so that the same commit gives the same image.
 .PHONY: image
 image: ## Build the reaper's image with Docker's buildx into bin/reaper.tar; PUSH=1 pushes it instead (IMAGE=name, PLATFORMS=list).
 	@mkdir -p bin
-	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build --platform "$(PLATFORMS)" --tag "$(IMAGE)" \
+	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build $(ATTEST) --platform "$(PLATFORMS)" --tag "$(IMAGE)" \
 		--output "$(if $(PUSH),type=image$(comma)push=true,type=oci$(comma)dest=bin/reaper.tar),rewrite-timestamp=true" .
 
 DLOCK_IMAGE ?= ghcr.io/kubelock/dlock:v0.1.0
@@ -206,7 +225,7 @@ DLOCK_IMAGE ?= ghcr.io/kubelock/dlock:v0.1.0
 .PHONY: image-dlock
 image-dlock: ## Build the kubectl plugin's image into bin/dlock.tar; PUSH=1 pushes it instead (DLOCK_IMAGE=name, PLATFORMS=list).
 	@mkdir -p bin
-	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build --target dlock --platform "$(PLATFORMS)" --tag "$(DLOCK_IMAGE)" \
+	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build $(ATTEST) --target dlock --platform "$(PLATFORMS)" --tag "$(DLOCK_IMAGE)" \
 		--output "$(if $(PUSH),type=image$(comma)push=true,type=oci$(comma)dest=bin/dlock.tar),rewrite-timestamp=true" .
 
 ARCHIVES ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64
@@ -214,6 +233,10 @@ ARCHIVES ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64
 .PHONY: archives
 archives: ## Build the kubectl plugin's archives for krew into bin/archives (ARCHIVES=list of platforms).
 	@hack/archives.sh $(ARCHIVES)
+
+.PHONY: chart
+chart: helm ## Package the Helm chart into bin/chart.
+	@$(HELM) package charts/kubelock --destination bin/chart
 
 comma := ,
 
@@ -226,6 +249,10 @@ controller-gen:
 .PHONY: golangci-lint
 golangci-lint:
 	@go build -C hack/lint -o $(GOLANGCI_LINT) sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+
+.PHONY: actionlint
+actionlint:
+	@go build -C hack/tools -o $(ACTIONLINT) github.com/rhysd/actionlint/cmd/actionlint
 
 .PHONY: helm
 helm:

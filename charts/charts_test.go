@@ -543,7 +543,7 @@ func columns(t *testing.T, crd string) string {
 	return out
 }
 
-// tryPods checks that a Pod of each Deployment is let in where Pods are restricted.
+// tryPods checks that a Pod of each Deployment is admitted where Pods are restricted.
 func tryPods(t *testing.T, ns string) {
 	t.Helper()
 	list := &unstructured.UnstructuredList{}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the kubectl plugin's archives for krew into bin/archives, for each platform that is
 # an argument, such as linux_amd64. The same commit gives the same bytes: names are sorted,
-# times are that of the commit, and nobody owns the files.
+# times are that of the commit, and the files have no owner.
 set -euo pipefail
 epoch="$(git log -1 --format=%ct)"
 dir="$(mktemp -d)"

@@ -39,10 +39,10 @@ func main() {
 		log.Fatal(err)
 	}
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // Wait at most so long.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // Wait for at most a minute.
 	now, err := kubelock.NewLock[state](client, "nightly/report").Do(ctx,
 		func(ctx context.Context, s state) (state, error) {
-			s.Runs++ // One replica at a time is here; ctx ends if it loses the lock.
+			s.Runs++ // Only one replica at a time runs this; ctx ends if it loses the lock.
 			return s, nil
 		})
 	cancel()

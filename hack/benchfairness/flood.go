@@ -107,7 +107,7 @@ func (b *bench) as(ctx context.Context, ns, name string) (*rest.Config, error) {
 	return config, nil
 }
 
-// flood sends requests of so many accounts, as many at once as the benchmark was told, until ctx
+// flood sends requests of so many accounts, as many at once as the benchmark is set to, until ctx
 // ends. count is how many were answered with what they asked for.
 func (b *bench) flood(ctx context.Context, accounts int, count *atomic.Int64) (wait func(), err error) {
 	var wg sync.WaitGroup

@@ -15,8 +15,8 @@ limitations under the License.
 */
 
 // Command chaos runs the lock on a control plane of three etcd members and two API
-// servers, lets faults happen to all of it, and holds what the clients were told against
-// what etcd has. See docs/reliability.md.
+// servers, lets faults happen to all of it, and compares the answers that the clients got
+// with what etcd has. See docs/reliability.md.
 package main
 
 import (

@@ -173,7 +173,7 @@ func (s *story) recover(ctx context.Context) error {
 	return s.showLocks(ctx)
 }
 
-// settle stops the workers and compares what they were told with what was written.
+// settle stops the workers and compares what was acknowledged with what was written.
 func (s *story) settle(ctx context.Context) error {
 	sayf("Stopping the workers with SIGTERM")
 	for _, p := range s.workers {

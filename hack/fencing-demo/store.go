@@ -23,8 +23,8 @@ import (
 	"sync"
 )
 
-// store keeps one number twice: once for whoever writes it, and once only for those
-// whose fencing token is not older than one that it has seen.
+// store keeps one number twice: one copy accepts every write, the other accepts a write only if
+// its fencing token is not older than one that it has seen.
 type store struct {
 	// read is called when a worker has read, and before it gets the answer.
 	read func(worker string)

@@ -167,7 +167,7 @@ func checkStatic(t *testing.T, binary string) {
 	}
 }
 
-// nobody is the user of the image.
+// nobody is the number of the user that the image runs as.
 const nobody = 65532
 
 func checkStarts(t *testing.T, binary, help string) {

@@ -28,7 +28,7 @@ import (
 	prometheusrules "github.com/prometheus/prometheus/rules"
 )
 
-// fired evaluates an alert once a minute until at, over what was scraped once a minute
+// fired evaluates an alert every minute until at, over what was scraped every minute
 // since 0, and returns the summaries of those that fire then.
 func fired(t *testing.T, alert, scraped string, at time.Duration) []string {
 	t.Helper()

@@ -18,10 +18,10 @@ limitations under the License.
 // in a bubble of testing/synctest depends on nothing but the program. Go's runtime
 // chooses at random which of several channels that are ready a select takes, where a
 // range over a map begins, and which of two timers that are due at the same instant
-// fires first, and it cannot be told a seed; and it takes the processor from a goroutine
+// fires first, and accepts no seed for that; and it takes the processor from a goroutine
 // after some milliseconds of real time. In a bubble, all these follow here from its time,
-// and how maps hash is the same in each process; a goroutine is let go on for a minute.
-// That is for tests: elsewhere, who knows how maps hash can make them slow.
+// and how maps hash is the same in each process; a goroutine may go on for a minute.
+// That is for tests: elsewhere, an attacker that knows how maps hash can make them slow.
 //
 // What remains is the order of large maps whose keys are pointers.
 //

@@ -53,7 +53,7 @@ func callers(ctx context.Context, b *Bench) error {
 	return nil
 }
 
-// keys measures 16 callers of one client that go around many keys.
+// keys measures 16 callers of one client that cycle through many keys.
 func keys(ctx context.Context, b *Bench) error {
 	n := 1000
 	if b.Quick {

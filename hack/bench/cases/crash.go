@@ -27,10 +27,10 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/worker"
 )
 
-// crash kills the process of a holder, and measures how long after the end of its lease
-// somebody who waits has the lock; then the process of the first who waits, and measures
-// how long after the release the next one has it. All subjects wait at the same time. Both
-// are done again where a reaper runs, which concerns kubelock alone. A quick run has the first.
+// crash kills the process of a holder, and measures how long after the end of its lease a
+// waiter has the lock. Then it kills the process of the first waiter, and measures how long
+// after the release the next one has it. All subjects wait at the same time. Both are repeated
+// with a reaper, for kubelock only. A quick run has the first.
 func crash(ctx context.Context, b *Bench) error {
 	leased, own := without(locks, subjects.Naive), locks[:3] // The naive race has no leases.
 	if err := b.crashes(ctx, b.name("crash"), leased, b.crashOfHolder); err != nil || b.Quick {

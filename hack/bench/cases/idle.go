@@ -27,8 +27,8 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/worker"
 )
 
-// idle measures what 100 clients cost that do nothing but wait for a lock that somebody
-// keeps and renews. redislock polls as redsync does.
+// idle measures what 100 clients cost that do nothing but wait for a lock that another
+// client keeps and renews. redislock polls as redsync does.
 func idle(ctx context.Context, b *Bench) error {
 	waiters := 100
 	if b.Quick {

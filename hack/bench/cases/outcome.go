@@ -52,7 +52,7 @@ func (o outcome) cycles() []worker.Cycle {
 	return all
 }
 
-// rate is in cycles a second.
+// rate is in cycles per second.
 func (o outcome) rate() float64 { return float64(len(o.cycles())) / o.load.window.Seconds() }
 
 func (o outcome) counts() (sum subjects.Counts) {

@@ -58,7 +58,7 @@ const (
 	memoryAHold = "memory a hold"
 )
 
-// uncontended measures a cycle of a lock that nobody else wants.
+// uncontended measures a cycle of a lock that no other client wants.
 func uncontended(ctx context.Context, b *Bench) error {
 	name := b.name("uncontended")
 	var wanted []string // Each floor right before what it is the floor of: the machine's speed wanders.

@@ -33,7 +33,7 @@ import (
 // Naive is the name of the race that most locks which watch at all are.
 const Naive = "naive race"
 
-// naive wakes everybody at each release, and everybody tries.
+// naive wakes every client at each release, and every client tries.
 func naive() Subject {
 	return Subject{Name: Naive, Open: func(ctx context.Context, servers Servers, meter *Meter, o Options) (Client, error) {
 		s, err := servers.Kubernetes.store(meter, store.DistributedLocks)
@@ -90,7 +90,7 @@ type naiveLock struct {
 func (l *naiveLock) saw(obj any) {
 	r, err := l.store.Kind().Decode(obj)
 	if err != nil {
-		return // Nobody else writes these objects.
+		return // No other program writes these objects.
 	}
 	select {
 	case <-l.versions:
@@ -104,7 +104,7 @@ func (l *naiveLock) now() protocol.Stamp {
 }
 
 func (l *naiveLock) Acquire(ctx context.Context) (Hold, error) {
-	safety := time.NewTicker(time.Second) // A free lock that nobody changes.
+	safety := time.NewTicker(time.Second) // A free lock that does not change.
 	defer safety.Stop()
 	for {
 		var r protocol.Record

@@ -34,7 +34,7 @@ type Subject struct {
 	Open func(ctx context.Context, servers Servers, meter *Meter, options Options) (Client, error)
 }
 
-// Servers is where they are, in a form that a worker process can be told.
+// Servers has the addresses of the servers, in a form that can be sent to a worker process.
 type Servers struct {
 	Kubernetes Kubernetes
 	Etcd       string // URL

@@ -27,8 +27,8 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/subjects"
 )
 
-// warm is after how many cycles a caller goes on as it would for ever: it has queued, has
-// come back, and its client has seen that.
+// warm is the number of cycles after which a caller behaves as it will from then on: it has
+// queued, has come back, and its client has seen that.
 const warm = 3
 
 // loop is callers that repeat their cycle, each over its own locks.
@@ -57,7 +57,7 @@ func startLoop(ctx context.Context, locks [][]subjects.Lock, critical time.Durat
 }
 
 func (t *turn) run(ctx context.Context, locks []subjects.Lock, critical time.Duration) {
-	defer t.done.Add(warm) // An error is told at the end.
+	defer t.done.Add(warm) // An error is reported at the end.
 	for n := 0; ctx.Err() == nil; n++ {
 		c := Cycle{Asked: Now()}
 		held, err := locks[n%len(locks)].Acquire(ctx)

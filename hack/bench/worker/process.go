@@ -111,8 +111,8 @@ func (p *Process) Start(critical time.Duration) error {
 	return err
 }
 
-// Cold asks how many cycles the callers still have to go through until each goes on as it
-// would for ever.
+// Cold asks how many cycles the callers still have to complete until each behaves as it will
+// from then on.
 func (p *Process) Cold() (Answer, error) { return p.ask(ask{Op: "cold"}) }
 
 // Measure measures the callers' cycles in a window, at whose end they stop.

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package checks holds what the clients of a run were told against what etcd has.
+// Package checks compares the answers that the clients of a run got with what etcd has.
 package checks
 
 import (
@@ -59,7 +59,7 @@ type Hand struct {
 // late is how long after a commit the recorder may hear of it, while members are killed.
 const late = int64(5 * time.Second)
 
-// byHand reports whether a version may be what somebody's hand made.
+// byHand reports whether a version may come from a manual edit.
 func (r *Run) byHand(v *history.Version) bool {
 	_, ok := r.handFrom(v)
 	return ok

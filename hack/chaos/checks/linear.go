@@ -29,7 +29,7 @@ import (
 	"github.com/kubelock/kubelock/hack/chaos/history"
 )
 
-// register is a lock with a state, as porcupine is told of it.
+// register is a lock with a state, as porcupine models it.
 type register struct{ holder, write string }
 
 // input is one operation on it.
@@ -45,7 +45,7 @@ type Linear struct {
 	Undecided         []history.Lock // within the time that each was given
 }
 
-// model is a register with the semantics of a lock: nobody reads or writes but the holder.
+// model is a register with the semantics of a lock: only the holder reads or writes.
 var model = porcupine.Model{
 	Init: func() any { return register{} },
 	Step: func(state, in, out any) (bool, any) { return follow(state.(register), in.(input), out.(string)) },
@@ -84,7 +84,7 @@ func follow(s register, in input, out string) (bool, register) {
 			s.write = in.write
 		}
 		return s.holder == in.hold, register{"", s.write}
-	case maybeSave: // Nobody knows whether it was done; if it was, it was by the holder.
+	case maybeSave: // Whether it was done is unknown; if it was, it was by the holder.
 		if s.holder == in.hold {
 			s.write = in.write
 		}
@@ -104,7 +104,7 @@ func follow(s register, in input, out string) (bool, register) {
 	panic("unknown operation " + in.op)
 }
 
-// Linearizable checks the history of each lock whose object nobody collects. Pictures
+// Linearizable checks the history of each lock whose object is not collected. Pictures
 // of histories that are not linearizable go to folder.
 func Linearizable(r *Run, folder string, patience time.Duration) (violations []Violation, found Linear, err error) {
 	for lock, operations := range r.linear() {
@@ -147,7 +147,7 @@ func (r *Run) linear() map[history.Lock][]porcupine.Operation {
 	for lock, holds := range byLock {
 		slices.SortFunc(holds, func(a, b *history.Hold) int { return cmp.Compare(a.Called, b.Called) })
 		for i, h := range holds {
-			// Whatever is not known of this hold was over when somebody had the lock who
+			// Whatever is not known of this hold was over when a caller had the lock that
 			// asked for it later.
 			over := history.Never
 			for _, next := range holds[i+1:] {

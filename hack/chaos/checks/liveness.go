@@ -48,10 +48,10 @@ func starvation(r *Run) (violations []Violation, looked int) {
 	return violations, looked
 }
 
-// order checks that a hand-off gives the lock to the first that queued of another
-// client than the one that hands it on; if there is none, to that client's own next
-// caller. A queue in annotations may have got, since the holder read it, somebody who comes
-// before that one, and who then is the next.
+// order checks that a hand-over gives the lock to the first waiter of another client than
+// the releasing one; if there is none, to that client's own next caller. In a queue in
+// annotations a waiter may have joined before that one since the holder read the queue, and
+// then is the next.
 func order(r *Run) (violations []Violation, looked int) {
 	r.steps(func(s step) {
 		if !s.ends() || s.after.Holder == nil || s.after.LastRelease == nil || s.after.LastRelease.Reason != "HandedOff" || r.byHand(s.after) {
@@ -97,8 +97,8 @@ func wakeups(r *Run) (violations []Violation, looked int) {
 			return
 		}
 		id := s.before.Holder.LockID
-		// What Do has acquired has no lock ID that its caller knows of. And a client that
-		// nobody waits in any more ends the hold itself, long before its lease does.
+		// What Do has acquired has no lock ID that its caller knows of. And a client in
+		// which no caller waits any more ends the hold itself, long before its lease does.
 		if !given[id] || strings.HasPrefix(s.after.Key, "counter") || !r.calm(began[id], s.after.Seen) ||
 			s.after.Seen-began[id] < int64(s.before.Holder.Duration.Duration)/2 {
 			return
@@ -113,7 +113,7 @@ func wakeups(r *Run) (violations []Violation, looked int) {
 }
 
 // notices checks that a client which is given the lock notices soon, in calm times: its
-// watch tells it, and not only the read that it makes once a lease. It is the median
+// watch shows it, and not only the read that it makes once per lease. It is the median
 // that counts, so that a busy machine is no fault.
 func notices(r *Run) (violations []Violation, looked int) {
 	told := map[string]*history.Hold{}
@@ -148,8 +148,8 @@ func (r *Run) calm(from, to int64) bool {
 	return slices.ContainsFunc(r.Calm, func(s Span) bool { return s.From <= from && to <= s.To })
 }
 
-// collections checks that no object was deleted while somebody believed that he holds
-// the lock, or while somebody queued, but by hand or by its holder.
+// collections checks that no object was deleted while a client believed in its hold, or while
+// a client queued, except by hand or by its holder.
 func collections(r *Run) (violations []Violation, looked int) {
 	claims := map[string]*history.Hold{}
 	for _, h := range r.Holds {

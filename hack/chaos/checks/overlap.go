@@ -54,7 +54,7 @@ func overlaps(r *Run) (violations []Violation, looked int) {
 func (r *Run) believed(h *history.Hold) int64 {
 	end := h.End()
 	for _, hand := range r.Hands {
-		// Whoever takes a lock away by hand answers for it.
+		// A lock that was taken away by hand is no fault of the library.
 		if hand.on(h.Lock()) && hand.To+late >= h.Called && hand.From <= h.End() {
 			end = min(end, max(hand.From, h.Called))
 		}

@@ -54,7 +54,7 @@ func same(a, b *history.Holder) bool { return a.LockID == b.LockID && a.Token ==
 
 // grants replays the log: every hold ends by a release, a hand-off or an expiry that
 // says so, and an expiry comes after the deadline of the holder. And every hold that a
-// client was told of is in the log.
+// client was given is in the log.
 func grants(r *Run) (violations []Violation, looked int) {
 	bad := func(v *history.Version, format string, args ...any) {
 		violations = append(violations, Violation{"grants", v.Lock, fmt.Sprintf("revision %d: %s", v.Revision, fmt.Sprintf(format, args...))})
@@ -88,7 +88,7 @@ func grants(r *Run) (violations []Violation, looked int) {
 		}
 		claim := claims[key(s.before.Holder.LockID, s.before.Holder.Token)]
 		// The recorder saw it after it was committed: if even that was before the
-		// deadline, somebody was too early.
+		// deadline, the hold was ended too early.
 		if last.Reason == "Expired" && claim != nil && s.after.Seen < r.believed(claim) {
 			bad(s.after, "the hold %s was ended as expired %s before its deadline", claim.LockID, seconds(r.believed(claim)-s.after.Seen))
 		}

@@ -24,7 +24,7 @@ import (
 	"unsafe"
 )
 
-// wallClock is a machine's clock that somebody sets: what it shows is off by hours, and
+// wallClock is a machine's clock that is set now and then: what it shows is off by hours, and
 // steps, while the monotonic clock beside it goes on, as it does on a machine.
 type wallClock struct{ off atomic.Int64 } // seconds
 

@@ -15,8 +15,8 @@ limitations under the License.
 */
 
 // Command client is one of the programs that compete for the locks in a chaos run. It
-// uses the public library, and notes in its journal what it asks for and what it is
-// told. A line on its standard input makes it settle: it takes each lock once more, and
+// uses the public library, and notes in its journal what it asks for and what it
+// gets. A line on its standard input makes it settle: it takes each lock once more, and
 // ends.
 package main
 

@@ -110,7 +110,7 @@ func (c *Cluster) Stop() {
 // Close closes a way that Link has made.
 func (l *Link) Close() { l.proxy.Stop() }
 
-// freeAddresses finds ports that nobody listens on.
+// freeAddresses finds ports that no process listens on.
 func freeAddresses(n int) ([]string, error) {
 	var addresses []string
 	var listeners []net.Listener

@@ -102,7 +102,7 @@ func (s *Stores) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !q.Write && !q.Fenced && s.Reading != nil {
 		s.Reading(q.Process)
 	}
-	_, _ = fmt.Fprint(w, value) // Who does not get it has not written.
+	_, _ = fmt.Fprint(w, value) // A client that does not get it has not written.
 }
 
 func (s *Stores) access(q request) (value int, ok bool) {

@@ -66,7 +66,7 @@ type Holder struct {
 	Token int64 `json:"Token"`
 }
 
-// Free reports whether nobody has the lock.
+// Free reports whether the lock is free.
 func (v *Version) Free() bool { return v.Holder == nil }
 
 // Write is the write whose state this version has, "" if it has none.

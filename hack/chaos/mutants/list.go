@@ -18,7 +18,7 @@ package main
 
 import "time"
 
-// mutant is a fault that somebody could make.
+// mutant is a fault that a change of the code could make.
 type mutant struct {
 	name     string
 	module   string // the file's, if it is not the project's
