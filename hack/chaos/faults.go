@@ -57,6 +57,7 @@ func init() { // They refer to the run, which refers to them.
 		{"compact", time.Second, 3 * time.Second, compact},
 		{"throttle", 2 * time.Second, 8 * time.Second, throttle},
 		{"kubectl-delete", time.Second, time.Second, kubectlDelete},
+		{"kubectl-delete-kept", 2 * time.Second, 10 * time.Second, kubectlDeleteKept},
 		{"kubectl-edit", time.Second, time.Second, kubectlEdit},
 		{"renew-crd", time.Second, 3 * time.Second, renewCRD},
 		{"renew-namespace", time.Second, 3 * time.Second, renewNamespace},

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/kubelock/kubelock/hack/chaos/checks"
@@ -77,6 +78,43 @@ func kubectlDelete(ctx context.Context, r *run, p planned) (string, error) {
 		_, err := r.cluster.Kubectl(ctx, nil, "delete", resources[lock.Kind], lock.Key, "-n", history.Namespace, "--wait=false")
 		return err
 	})
+}
+
+// kubectlDeleteKept deletes a lock that a finalizer keeps for some time, as a deletion in the
+// foreground does.
+func kubectlDeleteKept(ctx context.Context, r *run, p planned) (string, error) {
+	lock, err := r.someLock(p)
+	if err != nil {
+		return "", err
+	}
+	finalizers := func(ctx context.Context, list string) error {
+		_, err := r.cluster.Kubectl(ctx, nil, "patch", resources[lock.Kind], lock.Key, "-n", history.Namespace, "--type=merge",
+			"-p", `{"metadata":{"finalizers":`+list+`}}`)
+		return err
+	}
+	err = r.hand(ctx, checks.Hand{What: "delete, kept by a finalizer", Kind: lock.Kind, Key: lock.Key}, func(ctx context.Context) error {
+		if err := finalizers(ctx, `["example.com/keeps"]`); err != nil {
+			return err
+		}
+		_, err := r.cluster.Kubectl(ctx, nil, "delete", resources[lock.Kind], lock.Key, "-n", history.Namespace, "--wait=false")
+		return err
+	})
+	if err == nil {
+		sleep(ctx, p.lasts)
+	}
+	// Whatever became of that: a finalizer that stays would keep the lock from everyone.
+	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	removed := r.hand(undo, checks.Hand{What: "remove the finalizer", Kind: lock.Kind, Key: lock.Key}, func(ctx context.Context) error {
+		return r.again(ctx, func() error {
+			err := finalizers(ctx, "null")
+			if err != nil && strings.Contains(err.Error(), "NotFound") {
+				return nil
+			}
+			return err
+		})
+	})
+	return fmt.Sprintf("%v for %v", lock, p.lasts), errors.Join(err, removed)
 }
 
 func kubectlEdit(ctx context.Context, r *run, p planned) (string, error) {

@@ -24,7 +24,7 @@ import (
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
-// wait returns the lock as it is if it is free or expired, else as the first end
+// wait returns the lock as it is if it is free or expired, and otherwise as the first end
 // of a hold leaves it; and whether somebody holds it then.
 func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld bool, err error) {
 	o := &observer{client: c, key: k}

@@ -114,6 +114,7 @@ var All = []Check{
 	{"who is given a lock notices by its watch", notices},
 	{"nothing that is held is collected", collections},
 	{"nothing is left behind", leftovers},
+	{"in an object that is being deleted, holds only end", terminating},
 }
 
 func seconds(ns int64) string { return time.Duration(ns).Round(time.Millisecond).String() }

@@ -99,17 +99,18 @@ func TestChecksCanFail(t *testing.T) {
 		check string
 		spoil func(r *Run, v []*history.Version)
 	}{
-		"two at once":                {All[0].Name, func(r *Run, _ []*history.Version) { r.Holds[0].Release = nil }},
-		"a claim that is nowhere":    {All[1].Name, func(r *Run, _ []*history.Version) { r.Holds[0].LockID = "x-1" }},
-		"an end without a word":      {All[1].Name, func(_ *Run, v []*history.Version) { v[2].LastRelease = nil }},
-		"an expiry before its time":  {All[1].Name, func(r *Run, v []*history.Version) { v[2].LastRelease.Reason = "Expired"; r.Holds[0].Release = nil }},
-		"the same token again":       {All[2].Name, func(_ *Run, v []*history.Version) { v[2].Holder.Token = 5 }},
-		"a state of a free lock":     {All[3].Name, func(_ *Run, v []*history.Version) { v[2].Holder = nil; v[3].LastRelease = v[2].LastRelease }},
-		"a state written by another": {All[3].Name, func(_ *Run, v []*history.Version) { v[2].LastRelease.Reason = "Expired" }},
-		"an old state read":          {All[4].Name, func(r *Run, _ []*history.Version) { r.Holds[1].Read = "" }},
-		"a write that is lost":       {All[5].Name, func(_ *Run, v []*history.Version) { v[2].Value, v[3].Value = nil, nil }},
-		"a write counted twice":      {All[5].Name, func(_ *Run, v []*history.Version) { v[3].Value = new(`{"count":3,"write":"b/w"}`) }},
-		"a refused write":            {All[5].Name, func(r *Run, _ []*history.Version) { r.Operations[2].Outcome = history.Lost }},
+		"a hold that begins in a deleted lock": {All[14].Name, func(_ *Run, v []*history.Version) { v[1].Terminating = true }},
+		"two at once":                          {All[0].Name, func(r *Run, _ []*history.Version) { r.Holds[0].Release = nil }},
+		"a claim that is nowhere":              {All[1].Name, func(r *Run, _ []*history.Version) { r.Holds[0].LockID = "x-1" }},
+		"an end without a word":                {All[1].Name, func(_ *Run, v []*history.Version) { v[2].LastRelease = nil }},
+		"an expiry before its time":            {All[1].Name, func(r *Run, v []*history.Version) { v[2].LastRelease.Reason = "Expired"; r.Holds[0].Release = nil }},
+		"the same token again":                 {All[2].Name, func(_ *Run, v []*history.Version) { v[2].Holder.Token = 5 }},
+		"a state of a free lock":               {All[3].Name, func(_ *Run, v []*history.Version) { v[2].Holder = nil; v[3].LastRelease = v[2].LastRelease }},
+		"a state written by another":           {All[3].Name, func(_ *Run, v []*history.Version) { v[2].LastRelease.Reason = "Expired" }},
+		"an old state read":                    {All[4].Name, func(r *Run, _ []*history.Version) { r.Holds[1].Read = "" }},
+		"a write that is lost":                 {All[5].Name, func(_ *Run, v []*history.Version) { v[2].Value, v[3].Value = nil, nil }},
+		"a write counted twice":                {All[5].Name, func(_ *Run, v []*history.Version) { v[3].Value = new(`{"count":3,"write":"b/w"}`) }},
+		"a refused write":                      {All[5].Name, func(r *Run, _ []*history.Version) { r.Operations[2].Outcome = history.Lost }},
 		"an old token accepted": {All[6].Name, func(r *Run, _ []*history.Version) {
 			r.Accesses = append(r.Accesses, external.Access{Key: "k", Token: 4, Accepted: true})
 		}},

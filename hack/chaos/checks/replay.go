@@ -19,6 +19,7 @@ package checks
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/kubelock/kubelock/hack/chaos/history"
 )
@@ -156,6 +157,32 @@ func states(r *Run) (violations []Violation, looked int) {
 		}
 		if s.begins() && s.after.Transitions != s.before.Transitions+1 {
 			bad("a hold began, and transitions went from %d to %d", s.before.Transitions, s.after.Transitions)
+		}
+	})
+	return violations, looked
+}
+
+// terminating checks that no hold begins in an object that is being deleted, that its state
+// does not change and that its queue does not grow. What is done by hand does none of that.
+func terminating(r *Run) (violations []Violation, looked int) {
+	r.steps(func(s step) {
+		if !s.existed() || !s.before.Terminating || s.after.Deleted || s.after.UID != s.before.UID {
+			return
+		}
+		looked++
+		bad := func(what string) {
+			violations = append(violations, Violation{"terminating", s.after.Lock, fmt.Sprintf("revision %d: %s in an object that is being deleted", s.after.Revision, what)})
+		}
+		if s.begins() {
+			bad("the hold " + s.after.Holder.LockID + " begins")
+		}
+		if !reflect.DeepEqual(s.before.Value, s.after.Value) {
+			bad("the state changes")
+		}
+		for _, lockID := range s.after.Waiters {
+			if !slices.Contains(s.before.Waiters, lockID) {
+				bad(lockID + " queues")
+			}
 		}
 	})
 	return violations, looked

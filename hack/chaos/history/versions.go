@@ -50,6 +50,8 @@ type Version struct {
 	Seen     int64  `json:"seen"`    // when the recorder got it: after it was committed
 	Deleted  bool   `json:"deleted"` // the object is no more; nothing else is set then
 	UID      string `json:"uid"`
+	// Terminating is set when the object is being deleted and a finalizer keeps it.
+	Terminating bool `json:"terminating"`
 
 	Holder      *Holder               `json:"holder"`
 	Value       *string               `json:"value"`
@@ -139,7 +141,7 @@ func Decode(kind string, data []byte) (*Version, error) {
 }
 
 func (v *Version) meta(meta *metav1.ObjectMeta) {
-	v.UID = string(meta.UID)
+	v.UID, v.Terminating = string(meta.UID), meta.DeletionTimestamp != nil
 }
 
 func annotated(meta *metav1.ObjectMeta) (*Version, error) {
