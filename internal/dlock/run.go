@@ -225,7 +225,14 @@ func (r *run) underLock(ctx context.Context, held *kubelock.Held[json.RawMessage
 			"KUBELOCK_VALUE_FILE=" + file.path,
 		},
 	}
-	if err := child.run(ctx, held.Context()); err != nil {
+	l, err := r.lock(held.Key())
+	if err != nil {
+		return err
+	}
+	during, stop := l.whileHeld(ctx, held.Context(), held.ID())
+	err = child.run(ctx, during)
+	stop()
+	if err != nil {
 		return err
 	}
 	value, changed, err := file.read()
