@@ -71,7 +71,7 @@ func table(t testing.TB, out string) (headers []string, rows [][]string) {
 }
 
 var (
-	narrow = []string{"NAME", "HOLDER", "ACQUIRED", "RENEWED", "DURATION", "TRANSITIONS", "AGE"}
+	narrow = []string{"NAME", "HOLDER", "ACQUIRED", "RENEWED", "DURATION", "TRANSITIONS", "DELETED", "AGE"}
 	wide   = append(slices.Clone(narrow), "VALUE", "LOCK ID")
 )
 
@@ -83,15 +83,19 @@ func TestKubectlGetShowsHeldAndFreeLocks(t *testing.T) {
 	create(t, held)
 	free := newLock(t, namespace, changes{"spec.holder": absent})
 	free.SetName("b-free")
+	free.SetFinalizers([]string{"example.com/keeps"})
 	create(t, free)
+	if err := locks(t, namespace).Delete(t.Context(), "b-free", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	unused := newLock(t, namespace, changes{"spec": absent})
 	unused.SetName("c-unused")
 	create(t, unused)
 
 	const justNow = `^\d\d?s$`
-	heldCells := []string{`^a-held$`, `^worker-7d9f$`, `^7m\d*s?$`, `^[2-5]\ds$`, `^30s$`, `^41$`, justNow, `^{"count": 3}$`, `^hold-b$`}
-	freeCells := []string{`^b-free$`, `^$`, `^$`, `^$`, `^$`, `^41$`, justNow, `^{"count": 3}$`, `^$`}
-	unusedCells := []string{`^c-unused$`, `^$`, `^$`, `^$`, `^$`, `^$`, justNow, `^$`, `^$`}
+	heldCells := []string{`^a-held$`, `^worker-7d9f$`, `^7m\d*s?$`, `^[2-5]\ds$`, `^30s$`, `^41$`, `^$`, justNow, `^{"count": 3}$`, `^hold-b$`}
+	freeCells := []string{`^b-free$`, `^$`, `^$`, `^$`, `^$`, `^41$`, justNow, justNow, `^{"count": 3}$`, `^$`}
+	unusedCells := []string{`^c-unused$`, `^$`, `^$`, `^$`, `^$`, `^$`, `^$`, justNow, `^$`, `^$`}
 	for _, tt := range []struct {
 		name    string
 		args    []string

@@ -37,6 +37,7 @@ func TestConformance(t *testing.T) {
 		var mu sync.Mutex
 		pods := map[string]*rest.Config{}
 		return conformance.Environment{
+			Config:    env.Config, // For what administrators do.
 			Namespace: ns,
 			Backend:   kubelock.DistributedLocks,
 			As: func(t testing.TB, identity string) *rest.Config {

@@ -65,7 +65,7 @@ func (l *lock) whileHeld(ctx context.Context, held context.Context, lockID strin
 			}
 		}
 		informer := cache.NewSharedIndexInformer(l.store.Watcher(l.name), l.kind.New(), 0, cache.Indexers{})
-		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 			AddFunc:    suspect,
 			UpdateFunc: func(_, obj any) { suspect(obj) },
 			DeleteFunc: func(any) { suspect(nil) },
@@ -74,8 +74,14 @@ func (l *lock) whileHeld(ctx context.Context, held context.Context, lockID strin
 			return // Only of an informer that has ended. The next renewal tells, too.
 		}
 		running.Go(func() { informer.RunWithContext(watching) })
+		synced := registration.HasSyncedChecker().Done()
 		for {
 			select {
+			case <-synced:
+				synced = nil
+				if len(informer.GetStore().ListKeys()) == 0 { // It had gone before the watch began.
+					look()
+				}
 			case <-suspicious:
 				look()
 			case <-watching.Done():
