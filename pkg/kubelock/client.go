@@ -103,7 +103,7 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 		return nil, err
 	}
 	server := &servertime.Clock{}
-	conns, err := newConnections(config, server, now)
+	conns, err := newConnections(config, server, now, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,8 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 }
 
 // Close ends the client: calls that wait return ErrClosed, and so do all later
-// ones. It returns when the client's goroutines have ended, and always nil.
+// ones. It returns when the client's goroutines have ended; nil, unless the Client is
+// not one that NewClient has made.
 //
 // Calls that have ended without the lock leave nothing behind: Close takes their
 // places in queues back. That, and releases that are under way, go on for five seconds
@@ -145,8 +146,13 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 // callers come back for a lock again and again queues for the next one with the release.
 //
 // Holds are not released. They are not renewed any more, end at their deadlines,
-// and expire for others. Release what is held before Close.
+// and expire for others. Release what is held before Close. Close does not wait for functions that
+// Do runs. Their contexts end, with the cause ErrClosed, and Do returns ErrClosed when the function
+// has returned: its state is not written, and the lock stays held until its lease ends.
 func (c *Client) Close() error {
+	if !c.made() {
+		return errNoClient
+	}
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
@@ -161,6 +167,9 @@ func (c *Client) Close() error {
 	c.conns.close()
 	return nil
 }
+
+// made reports whether c is what NewClient returned without an error.
+func (c *Client) made() bool { return c != nil && c.turns != nil }
 
 // end ends what Close has let go on.
 func (c *Client) end() {
@@ -202,6 +211,9 @@ func (c *Client) finish(inCall bool, f func()) bool {
 // begin binds a call's context to the client's life: the context that it returns
 // ends with the cause ErrClosed when the client is closed.
 func (c *Client) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if ctx == nil {
+		return nil, nil, errNoContext
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {

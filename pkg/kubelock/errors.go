@@ -38,6 +38,10 @@ var (
 	// ErrLost: the lease ended before the call did its work, or somebody took the
 	// lock away. Release then has written nothing.
 	ErrLost = errors.New("kubelock: lock lost")
+	// ErrDeadlock: the call would wait for its own caller, which holds the same lock by
+	// the same client, as its context tells. Nothing was sent. TryAcquire, which does not
+	// wait, returns it together with ErrNotAcquired.
+	ErrDeadlock = errors.New("kubelock: deadlock")
 	// ErrClosed: the client was closed.
 	ErrClosed = errors.New("kubelock: client closed")
 	// ErrInvalidKey: the key is empty, too long or no UTF-8, or its object belongs to

@@ -89,7 +89,7 @@ func newHold(c *Client, claim protocol.Claim, k key, r protocol.Record, deadline
 			return nil, err
 		}
 	}
-	h.ctx, h.cancel = context.WithCancelCause(context.Background())
+	h.ctx, h.cancel = context.WithCancelCause(withHold(context.Background(), h))
 	return h, nil
 }
 
