@@ -81,9 +81,15 @@ type Client struct {
 // the server can be reached, and whether this program may lock there, shows at the
 // first call.
 //
-// Of config, NewClient keeps the address and the credentials. The client has
+// Of config, NewClient keeps the address, the credentials, the dialer, the wrappers of
+// the transport and the handler of warnings, which gets each text once. The client has
 // connections of its own, its own user agent, no rate limit on its side, and a
 // timeout for each request. An error lists everything that is wrong with cfg.
+//
+// Credentials may be replaced while the client is in use. A token file is read again each minute and
+// when the API server refuses its token; the request that was refused is then sent once more. The
+// files of a client certificate are read every five minutes and for each new connection; connections
+// with an old certificate are closed. A plugin (exec) is asked as by any client of client-go.
 func NewClient(config *rest.Config, cfg Config) (*Client, error) {
 	return newClient(config, cfg, time.Now)
 }

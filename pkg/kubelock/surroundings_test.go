@@ -414,9 +414,9 @@ func TestQuotaIsFull(t *testing.T) {
 	})
 }
 
-// account creates a service account that may use locks, and returns a way to make tokens for it that
+// programAccount creates a service account that may use locks, and returns a way to make tokens for it that
 // end when end is called.
-func account(t *testing.T, ns string) (token func() (text string, end func())) {
+func programAccount(t *testing.T, ns string) (token func() (text string, end func())) {
 	t.Helper()
 	admin := env.Clientset(t)
 	if _, err := admin.CoreV1().ServiceAccounts(ns).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "program"}}, metav1.CreateOptions{}); err != nil {
@@ -486,7 +486,7 @@ func permitted(t *testing.T, l *kubelock.Lock[int]) {
 func TestTokenIsRotated(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	token := account(t, ns)
+	token := programAccount(t, ns)
 	file := filepath.Join(t.TempDir(), "token")
 	write := func() (end func()) {
 		t.Helper()
