@@ -37,8 +37,11 @@ type under struct {
 
 // withHold returns a context that carries h beside the holds that ctx carries.
 func withHold(ctx context.Context, h *hold) context.Context {
-	outer, _ := ctx.Value(underKey{}).(*under)
-	return context.WithValue(ctx, underKey{}, &under{hold: h, outer: outer})
+	u := &h.alone
+	if outer, ok := ctx.Value(underKey{}).(*under); ok {
+		u = &under{hold: h, outer: outer}
+	}
+	return context.WithValue(ctx, underKey{}, u)
 }
 
 // checkNested returns an error if ctx carries a live hold of the lock by this client. One that has
