@@ -63,6 +63,8 @@ type Client struct {
 	handOffs *handOffs
 	known    *memory
 	metrics  *metrics
+	// unlabeled is done when it was said that labels of locks are removed.
+	unlabeled sync.Once
 
 	ctx    context.Context // ends when Close is called; no call stores its own
 	cancel context.CancelFunc

@@ -90,6 +90,7 @@ func newHold(c *Client, claim protocol.Claim, k key, r protocol.Record, deadline
 			return nil, err
 		}
 	}
+	c.checkLabel(r)
 	h.alone.hold = h
 	h.ctx, h.cancel = context.WithCancelCause(withHold(context.Background(), h))
 	return h, nil

@@ -23,6 +23,10 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/lru"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/store"
 )
 
 // maxWarnings bounds how many texts of warnings a client remembers.
@@ -73,6 +77,19 @@ func (w *warnings) isNew(text string) bool {
 	_, seen := w.seen.Get(text)
 	w.seen.Add(text, nil)
 	return !seen
+}
+
+// checkLabel logs, once, that a lock which this client holds does not have the label by which the
+// client's watch shows what it holds.
+func (c *Client) checkLabel(r protocol.Record) {
+	obj, ok := r.Stored.(store.Object)
+	if !ok || obj.GetLabels()[v1alpha1.HolderLabel] == c.id {
+		return
+	}
+	c.unlabeled.Do(func() {
+		c.log.Info("Something removes the label of locks. Clients that wait for a lock have to read to learn that they have it, seconds late",
+			"label", v1alpha1.HolderLabel, "object", r.Name, "namespace", c.namespace)
+	})
 }
 
 var _ rest.WarningHandlerWithContext = (*warnings)(nil)
