@@ -17,12 +17,14 @@ limitations under the License.
 package kubelock_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -191,6 +193,7 @@ func TestCertificateIsRotated(t *testing.T) {
 		dials.Add(1)
 		return dial(ctx, network, address)
 	}
+	t.Cleanup(func() { certificateWatchesEnd(t) })
 	l := kubelock.NewLock[int](newClientFor(t, config, kubelock.Config{Namespace: ns, LockDuration: 3 * time.Second}), "k")
 	permitted(t, l)
 	held := acquire(t, l, kubelock.WithAutoRenew())
@@ -214,6 +217,22 @@ func TestCertificateIsRotated(t *testing.T) {
 	if s, err := l.Get(within(t)); err != nil || s.Value != 1 {
 		t.Errorf("in the end: %+v, %v", s, err)
 	}
+}
+
+// certificateWatchesEnd returns when client-go's goroutines have ended that watch the files of
+// certificates: when the closed client is garbage.
+func certificateWatchesEnd(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	for stacks := make([]byte, 8<<20); ctx.Err() == nil; {
+		runtime.GC()
+		if !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("dynamicClientCert).run(")) {
+			return
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	t.Error("a goroutine watches a certificate of a closed client")
 }
 
 func dialer() *net.Dialer { return &net.Dialer{Timeout: 10 * time.Second} }
