@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -187,5 +188,20 @@ func TestSilentServer(t *testing.T) {
 			}, append([]string{"--request-timeout", "2s"}, args...)...)
 			finish(t, cmd).want(t, 69)
 		})
+	}
+}
+
+// TestWarningsAreShownOnce has the API server warn at each write.
+func TestWarningsAreShownOnce(t *testing.T) {
+	t.Parallel()
+	r := finish(t, through(t, env.Namespace(t), func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		if r.Method != http.MethodGet {
+			w.Header().Add("Warning", `299 - "locks need a team"`)
+		}
+		pass.ServeHTTP(w, r)
+	}, "run", "k", "--duration", "300ms", "--", "sleep", "1"))
+	r.want(t, 0)
+	if n := strings.Count(r.err, "Warning: locks need a team\n"); n != 1 {
+		t.Errorf("the warning was shown %d times: %q", n, r.err)
 	}
 }

@@ -111,6 +111,7 @@ func (o *options) config() (*rest.Config, error) {
 	}
 	config.QPS = -1 // The API server's priority and fairness is the limit.
 	config.UserAgent = fieldManager
+	config.WarningHandler = rest.NewWarningWriter(o.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
 	return config, nil
 }
 

@@ -164,6 +164,17 @@ func (e *Env) ServiceAccount(t testing.TB, namespace, name string) *rest.Config 
 	return config
 }
 
+// User returns the configuration of a user with a client certificate, who may do no
+// more than the roles that are bound to it.
+func (e *Env) User(t testing.TB, name string) *rest.Config {
+	t.Helper()
+	user, err := e.environment.AddUser(envtest.User{Name: name}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user.Config()
+}
+
 // Kubeconfig returns the path of an administrator's configuration for other programs.
 func (e *Env) Kubeconfig() string { return e.kubeconfig }
 

@@ -63,6 +63,8 @@ type Client struct {
 	handOffs *handOffs
 	known    *memory
 	metrics  *metrics
+	// unlabeled is done when it was said that labels of locks are removed.
+	unlabeled sync.Once
 
 	ctx    context.Context // ends when Close is called; no call stores its own
 	cancel context.CancelFunc
@@ -81,9 +83,15 @@ type Client struct {
 // the server can be reached, and whether this program may lock there, shows at the
 // first call.
 //
-// Of config, NewClient keeps the address and the credentials. The client has
+// Of config, NewClient keeps the address, the credentials, the dialer, the wrappers of
+// the transport and the handler of warnings, which gets each text once. The client has
 // connections of its own, its own user agent, no rate limit on its side, and a
 // timeout for each request. An error lists everything that is wrong with cfg.
+//
+// Credentials may be replaced while the client is in use. A token file is read again each minute and
+// when the API server refuses its token; the request that was refused is then sent once more. The
+// files of a client certificate are read every five minutes and for each new connection; connections
+// with an old certificate are closed. A plugin (exec) is asked as by any client of client-go.
 func NewClient(config *rest.Config, cfg Config) (*Client, error) {
 	return newClient(config, cfg, time.Now)
 }
@@ -103,7 +111,7 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 		return nil, err
 	}
 	server := &servertime.Clock{}
-	conns, err := newConnections(config, server, now)
+	conns, err := newConnections(config, server, now, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +143,8 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 }
 
 // Close ends the client: calls that wait return ErrClosed, and so do all later
-// ones. It returns when the client's goroutines have ended, and always nil.
+// ones. It returns when the client's goroutines have ended; nil, unless the Client is
+// not one that NewClient has made.
 //
 // Calls that have ended without the lock leave nothing behind: Close takes their
 // places in queues back. That, and releases that are under way, go on for five seconds
@@ -145,8 +154,13 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 // callers come back for a lock again and again queues for the next one with the release.
 //
 // Holds are not released. They are not renewed any more, end at their deadlines,
-// and expire for others. Release what is held before Close.
+// and expire for others. Release what is held before Close. Close does not wait for functions that
+// Do runs. Their contexts end, with the cause ErrClosed, and Do returns ErrClosed when the function
+// has returned: its state is not written, and the lock stays held until its lease ends.
 func (c *Client) Close() error {
+	if !c.made() {
+		return errNoClient
+	}
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
@@ -161,6 +175,9 @@ func (c *Client) Close() error {
 	c.conns.close()
 	return nil
 }
+
+// made reports whether c is what NewClient returned without an error.
+func (c *Client) made() bool { return c != nil && c.turns != nil }
 
 // end ends what Close has let go on.
 func (c *Client) end() {
@@ -202,6 +219,9 @@ func (c *Client) finish(inCall bool, f func()) bool {
 // begin binds a call's context to the client's life: the context that it returns
 // ends with the cause ErrClosed when the client is closed.
 func (c *Client) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if ctx == nil {
+		return nil, nil, errNoContext
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {

@@ -77,7 +77,8 @@ type Config struct {
 	// the host's name. It need not be unique; at most 253 bytes.
 	Identity string
 	// Logger gets what no call can return: background renewals that fail, holds that
-	// are lost. The zero Logger discards it.
+	// are lost, and, once for each text, warnings of the API server, unless the
+	// rest.Config has a handler for those. The zero Logger discards it.
 	Logger logr.Logger
 	// Metrics is where the client registers its metrics; nil for none. Several
 	// clients may share one.

@@ -34,17 +34,29 @@ const releaseTimeout = 15 * time.Second
 //
 // It blocks until the lock is acquired, as Acquire does, and until fn has returned:
 // also when ctx ends or the lock is lost meanwhile. fn's context then ends, with the
-// cause ErrLost if the lock was lost, and fn should return. The release does not
-// depend on ctx any more.
+// cause ErrLost if the lock was lost, or ErrClosed if the client was closed, and fn
+// should return. The release does not depend on ctx any more; it takes at most 15 seconds.
+//
+// fn's context also says that its bearer has the lock: with it, or one that is derived from it, Do,
+// Acquire, Wait and Delete of the same key and client return ErrDeadlock at once. Other
+// keys can be locked in fn. Two programs that lock two keys in different orders wait for each
+// other until one's context or lease ends; nothing detects that.
 //
 // Without an error, the state is written. Otherwise the zero T is returned, and
 // nothing is written unless the error Is ErrUnknownOutcome. The error is what
 // Acquire or Held.Release return, or, unchanged for errors.Is, what fn returned;
-// then the lock is released as it was. If fn panics, the lock is released as it
-// was, and the panic goes on. If fn takes longer than the lease, the result is
-// ErrLost: use WithDuration or WithAutoRenew.
+// then the lock is released as it was. If fn takes longer than the lease, the result is
+// ErrLost: use WithDuration or WithAutoRenew. If the client is closed while fn runs,
+// the result is ErrClosed, and the lock stays held until its lease ends.
+//
+// If fn panics or calls runtime.Goexit (as the FailNow of a test does), the lock is released as
+// it was, and the panic or the end of the goroutine goes on after that. A process that ends in fn,
+// by os.Exit or by a panic in another goroutine, releases nothing: others wait until the lease ends.
 func (l *Lock[T]) Do(ctx context.Context, fn func(ctx context.Context, state T) (T, error), opts ...Option) (T, error) {
 	var zero T
+	if err := l.usable(); err != nil {
+		return zero, err
+	}
 	if fn == nil {
 		return zero, fmt.Errorf("kubelock: Do of %q needs a function, got nil", l.name)
 	}
@@ -53,9 +65,10 @@ func (l *Lock[T]) Do(ctx context.Context, fn func(ctx context.Context, state T) 
 		return zero, err
 	}
 
-	work, cancel := context.WithCancelCause(ctx)
+	work, cancel := context.WithCancelCause(withHold(ctx, held.hold))
 	defer cancel(nil)
 	stop := context.AfterFunc(held.Context(), func() { cancel(context.Cause(held.Context())) })
+	defer context.AfterFunc(l.client.ctx, func() { cancel(ErrClosed) })() // What fn does from then on cannot be written.
 	releaseCtx := func() (context.Context, context.CancelFunc) {
 		return context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	}

@@ -39,6 +39,12 @@ var (
 	// ErrLost: the lease ended before the call did its work, or somebody took the
 	// lock away. Release then has written nothing.
 	ErrLost = errors.New("kubelock: lock lost")
+	// ErrDeadlock: the call's context belongs to a hold of the same key by the same client, whose
+	// end the call would wait for: it is that which Do gives to its function, or Held.Context, or
+	// derived from one of them. Nothing was sent. TryAcquire, which does not wait, returns it
+	// together with ErrNotAcquired. A call with another context is not detected, nor is one by
+	// another client: it waits until the hold or its context ends.
+	ErrDeadlock = errors.New("kubelock: deadlock")
 	// ErrClosed: the client was closed.
 	ErrClosed = errors.New("kubelock: client closed")
 	// ErrInvalidKey: the key is empty, too long or no UTF-8, or its object belongs to

@@ -28,6 +28,9 @@ import (
 // it was when it began. It ends with Release, or is lost when its lease ends first.
 // It is safe for concurrent use.
 //
+// A nil or zero Held, as there is beside an error of Acquire, is no hold: its context has
+// ended, and Save, Renew and Release return an error.
+//
 // Work that needs the lock should use Context, and stop when that ends.
 type Held[T any] struct {
 	hold *hold
@@ -39,11 +42,24 @@ type Held[T any] struct {
 	bad    error           // why change is not what Update was called with
 }
 
+// none reports whether h is not what Acquire or TryAcquire returned without an error.
+func (h *Held[T]) none() bool { return h == nil || h.hold == nil }
+
 // Key returns the key, as it was given to NewLock.
-func (h *Held[T]) Key() string { return h.hold.key.name }
+func (h *Held[T]) Key() string {
+	if h.none() {
+		return ""
+	}
+	return h.hold.key.name
+}
 
 // ID returns the lock ID: unique to this hold, and shown in the object.
-func (h *Held[T]) ID() string { return h.hold.claim.LockID }
+func (h *Held[T]) ID() string {
+	if h.none() {
+		return ""
+	}
+	return h.hold.claim.LockID
+}
 
 // Token returns the fencing token: constant during a hold, and greater than that of
 // every earlier hold of the same key, whoever had it, also when the object was
@@ -55,11 +71,20 @@ func (h *Held[T]) ID() string { return h.hold.claim.LockID }
 // Tokens come from the cluster's resource versions. Tokens of different keys can be
 // compared but mean nothing; restoring the cluster's etcd from a backup can lower
 // them.
-func (h *Held[T]) Token() int64 { return h.hold.token }
+func (h *Held[T]) Token() int64 {
+	if h.none() {
+		return 0
+	}
+	return h.hold.token
+}
 
 // Value returns the state: what Update was last called with, else what was there
 // when the hold began; the zero T where there is none.
 func (h *Held[T]) Value() T {
+	if h.none() {
+		var none T
+		return none
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.value
@@ -67,6 +92,9 @@ func (h *Held[T]) Value() T {
 
 // Exists reports whether there is state, so that the zero T can be told from none.
 func (h *Held[T]) Exists() bool {
+	if h.none() {
+		return false
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.exists
@@ -76,6 +104,9 @@ func (h *Held[T]) Exists() bool {
 // nothing. The value is encoded now: later changes to what it points to do not
 // count. That it cannot be encoded or is too large shows at the Save or Release.
 func (h *Held[T]) Update(v T) *Held[T] {
+	if h.none() {
+		return h
+	}
 	text, err := encodeState(v, h.hold.client.store.Kind().Limit())
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -90,6 +121,9 @@ func (h *Held[T]) Update(v T) *Held[T] {
 // Clear makes the next Save or Release leave no state, and returns h. It sends
 // nothing.
 func (h *Held[T]) Clear() *Held[T] {
+	if h.none() {
+		return h
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var none T
@@ -108,6 +142,9 @@ func (h *Held[T]) Clear() *Held[T] {
 // lost (then it Is ErrLost too), before it was known whether the state was written;
 // ErrClosed; or an error of the API server.
 func (h *Held[T]) Save(ctx context.Context) error {
+	if h.none() {
+		return errNoHold
+	}
 	h.mu.Lock()
 	change, bad := h.change, h.bad
 	h.mu.Unlock()
@@ -128,6 +165,9 @@ func (h *Held[T]) Save(ctx context.Context) error {
 // Renew extends the lease to its full duration from now. It blocks, and returns, as
 // Save does, but writes no state.
 func (h *Held[T]) Renew(ctx context.Context) error {
+	if h.none() {
+		return errNoHold
+	}
 	return h.hold.update(ctx, protocol.Change{})
 }
 
@@ -139,12 +179,23 @@ func (h *Held[T]) Renew(ctx context.Context) error {
 // A lock that the last holder has handed on has a short lease at first, at most five
 // seconds from when this client last knew that it had not got it; it is renewed to its
 // whole duration in the background when a part of that is over.
-func (h *Held[T]) Deadline() time.Time { return h.hold.until() }
+func (h *Held[T]) Deadline() time.Time {
+	if h.none() {
+		return time.Time{}
+	}
+	return h.hold.until()
+}
 
 // Context returns a context that ends when the lock is released or lost, whatever
 // the network does. When it is lost, context.Cause returns ErrLost. It has no
-// parent: the context given to Acquire only bounds the wait.
-func (h *Held[T]) Context() context.Context { return h.hold.ctx }
+// parent: the context given to Acquire only bounds the wait. Acquire, Do, Wait and Delete of
+// the same key and client return ErrDeadlock with it, and with a context that is derived from it.
+func (h *Held[T]) Context() context.Context {
+	if h.none() {
+		return noHoldContext
+	}
+	return h.hold.ctx
+}
 
 // Release writes what Update or Clear was called with, if anything, and releases
 // the lock, in one request. Context ends first.
@@ -165,6 +216,12 @@ func (h *Held[T]) Context() context.Context { return h.hold.ctx }
 // is called with later is not. A hold that was released can only say what it was; its
 // other methods fail.
 func (h *Held[T]) Release(ctx context.Context) error {
+	switch {
+	case h.none():
+		return errNoHold
+	case ctx == nil:
+		return errNoContext
+	}
 	h.mu.Lock()
 	change, bad := h.change, h.bad
 	h.mu.Unlock()

@@ -36,6 +36,7 @@ type hold struct {
 	// own life, which callers derive the contexts of their work from.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	alone  under // what contexts carry that belong to no other hold; constant
 
 	// writing has one element while a write is under way, whoever asked for it. It
 	// protects record, releases and successor.
@@ -89,7 +90,9 @@ func newHold(c *Client, claim protocol.Claim, k key, r protocol.Record, deadline
 			return nil, err
 		}
 	}
-	h.ctx, h.cancel = context.WithCancelCause(context.Background())
+	c.checkLabel(r)
+	h.alone.hold = h
+	h.ctx, h.cancel = context.WithCancelCause(withHold(context.Background(), h))
 	return h, nil
 }
 

@@ -18,7 +18,6 @@ package kubelock
 
 import (
 	"context"
-	"errors"
 
 	"k8s.io/utils/ptr"
 
@@ -28,6 +27,12 @@ import (
 // Lock is one key, seen by one client, with state of type T stored as JSON. Its
 // methods may be called concurrently, also by callers that want the same key: they
 // are served in the order in which they came.
+//
+// A hold belongs to whoever has the Held, or runs in Do, and not to a goroutine. A
+// call that would wait for its own caller's hold is an error if the call's context
+// tells so: see ErrDeadlock.
+//
+// Locks are made by NewLock. Every call of another one, or with a nil context, is an error.
 type Lock[T any] struct {
 	client *Client
 	name   string
@@ -55,8 +60,8 @@ type Snapshot[T any] struct {
 // ErrInvalidKey.
 func NewLock[T any](c *Client, key string) *Lock[T] {
 	l := &Lock[T]{client: c, name: key}
-	if c == nil {
-		l.err = errors.New("kubelock: NewLock needs a client, got nil")
+	if !c.made() {
+		l.err = errNoClient
 		return l
 	}
 	l.key, l.err = newKey(key)
@@ -75,6 +80,9 @@ func NewLock[T any](c *Client, key string) *Lock[T] {
 //     leaves the queue in the background;
 //   - ErrUnknownOutcome: ctx ended while a request was under way that may take the
 //     lock. If it does, the lock is given back in the background;
+//   - ErrDeadlock: ctx belongs to a hold of this lock by this client, which the call would
+//     wait for: it is Held.Context, or that which Do gives to its function, or
+//     derived from one of them. Without this error the call would only end with ctx;
 //   - ErrInvalidKey, ErrClosed, or an error of the API server that waiting would not
 //     mend (its text says what to do), or of decoding the state. The lock is not
 //     taken then.
@@ -86,14 +94,15 @@ func (l *Lock[T]) Acquire(ctx context.Context, opts ...Option) (*Held[T], error)
 // ended, and nobody queues for it; it returns ErrNotAcquired if it is held by somebody
 // else, another caller of the same client included, or belongs to those who queue. It does not wait for the lock; for the API server it
 // waits 15 seconds at most. Other errors are those of Acquire; if the API server
-// cannot be reached the error is not ErrNotAcquired.
+// cannot be reached the error is not ErrNotAcquired. If it is the caller's own hold, as for
+// ErrDeadlock of Acquire, the error Is ErrDeadlock besides ErrNotAcquired: to try again is vain.
 func (l *Lock[T]) TryAcquire(ctx context.Context, opts ...Option) (*Held[T], error) {
 	return l.acquire(ctx, true, opts)
 }
 
 func (l *Lock[T]) acquire(ctx context.Context, try bool, opts []Option) (*Held[T], error) {
-	if l.err != nil {
-		return nil, l.err
+	if err := l.usable(); err != nil {
+		return nil, err
 	}
 	o, err := l.client.options(opts)
 	if err != nil {
@@ -104,6 +113,12 @@ func (l *Lock[T]) acquire(ctx context.Context, try bool, opts []Option) (*Held[T
 		return nil, err
 	}
 	defer cancel()
+	if err := l.client.checkNested(ctx, l.key); err != nil {
+		if try {
+			err = &notAcquiredError{key: l.name, holder: l.client.identity, causes: []error{err}}
+		}
+		return nil, err
+	}
 	h := &Held[T]{}
 	var decoded *string // the text of h.value
 	h.hold, err = l.client.acquire(ctx, l.key, o, try, func(text *string) (err error) {
@@ -132,20 +147,34 @@ func (l *Lock[T]) acquire(ctx context.Context, try bool, opts []Option) (*Held[T
 // an expiry or a deletion, with the state as that left it; the lock need not stay
 // free.
 //
-// The error Is ctx's if that ends first, ErrInvalidKey, ErrClosed, or one of the API
-// server or of decoding the state.
+// The error Is ctx's if that ends first, ErrDeadlock as for Acquire, ErrInvalidKey,
+// ErrClosed, or one of the API server or of decoding the state.
 func (l *Lock[T]) Wait(ctx context.Context) (Snapshot[T], error) {
-	return l.look(ctx, (*Client).wait)
+	return l.look(ctx, func(c *Client, ctx context.Context, k key) (protocol.Record, bool, error) {
+		if err := c.checkNested(ctx, k); err != nil {
+			return protocol.Record{}, false, err
+		}
+		return c.wait(ctx, k)
+	})
 }
 
-// Get reads the lock now, held or not: one request. Its errors are those of Wait.
+// Get reads the lock now, held or not: one request. Its errors are those of Wait, but
+// for ErrDeadlock: it waits for nobody.
 func (l *Lock[T]) Get(ctx context.Context) (Snapshot[T], error) {
 	return l.look(ctx, (*Client).get)
 }
 
+// usable says what is wrong with the lock.
+func (l *Lock[T]) usable() error {
+	if l == nil || l.client == nil && l.err == nil {
+		return errNoLock
+	}
+	return l.err
+}
+
 func (l *Lock[T]) look(ctx context.Context, how func(*Client, context.Context, key) (protocol.Record, bool, error)) (Snapshot[T], error) {
-	if l.err != nil {
-		return Snapshot[T]{}, l.err
+	if err := l.usable(); err != nil {
+		return Snapshot[T]{}, err
 	}
 	ctx, cancel, err := l.client.begin(ctx)
 	if err != nil {
@@ -167,13 +196,16 @@ func (l *Lock[T]) look(ctx context.Context, how func(*Client, context.Context, k
 // ended while a deletion was under way. A lock without an object is deleted already.
 // Tokens go on to increase if the key is locked again.
 func (l *Lock[T]) Delete(ctx context.Context) error {
-	if l.err != nil {
-		return l.err
+	if err := l.usable(); err != nil {
+		return err
 	}
 	ctx, cancel, err := l.client.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
+	if err := l.client.checkNested(ctx, l.key); err != nil {
+		return err
+	}
 	return l.client.delete(ctx, l.key)
 }

@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// Option changes one acquisition.
+// Option changes one acquisition. A nil Option is an error of the call that gets it.
 type Option func(*options)
 
 type options struct {
@@ -56,7 +56,11 @@ func WithAutoRenew() Option {
 
 func (c *Client) options(opts []Option) (options, error) {
 	o := options{duration: c.duration}
-	for _, opt := range opts {
+	for i, opt := range opts {
+		if opt == nil {
+			o.wrong = append(o.wrong, fmt.Errorf("kubelock: option %d is nil: leave it out", i+1))
+			continue
+		}
 		opt(&o)
 	}
 	return o, errors.Join(o.wrong...)

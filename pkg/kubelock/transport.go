@@ -26,6 +26,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/connrotation"
@@ -53,7 +54,7 @@ type connections struct {
 // newConnections derives the client's way to the API server from the program's
 // configuration. Of that it keeps who it is and how the server is reached; rate
 // limits and timeouts are its own.
-func newConnections(config *rest.Config, server *servertime.Clock, now func() time.Time) (*connections, error) {
+func newConnections(config *rest.Config, server *servertime.Clock, now func() time.Time, log logr.Logger) (*connections, error) {
 	c := &connections{config: rest.CopyConfig(config), now: now, start: now()}
 	c.config.UserAgent = userAgent()
 	// No limit on the client's side: it would delay renewals behind other requests
@@ -62,6 +63,7 @@ func newConnections(config *rest.Config, server *servertime.Clock, now func() ti
 	c.config.QPS, c.config.RateLimiter = -1, nil
 	// Each request has its own deadline. One for all would also cut watches.
 	c.config.Timeout = 0
+	c.config.WarningHandlerWithContext, c.config.WarningHandler = newWarnings(c.config, log), nil
 
 	dial := c.config.Dial
 	if dial == nil {
@@ -73,6 +75,9 @@ func newConnections(config *rest.Config, server *servertime.Clock, now func() ti
 		return server.Transport(&answerWatcher{next: next, conns: c}, now)
 	})
 
+	if err := authenticateByFile(c.config); err != nil {
+		return nil, err
+	}
 	var err error
 	if c.http, err = rest.HTTPClientFor(c.config); err != nil {
 		return nil, fmt.Errorf("kubelock: the API server's configuration: %w", err)
