@@ -82,16 +82,16 @@ func (j Judge) Expired(r Record, seen Observation) (expired bool, wait time.Dura
 // to be so without a change of r. Somebody who does not queue has the place behind
 // the last.
 //
-// It is when its hold has ended, or there is none, and everybody before that place
-// has had a head start of Grace for each place.
+// It is when its hold has ended, or there is none, and all waiters before that place
+// have had their head start: see headStart. Entries that cannot be read have none.
 func (j Judge) Available(r Record, seen Observation, place int) (available bool, wait time.Duration) {
-	if r.Holder == nil && place == 0 {
+	start := headStart(r.ahead(place))
+	if r.Holder == nil && start == 0 {
 		return true, 0
 	}
-	start := time.Duration(place) * Grace
 	end := r.LastTransition()
 	if h := r.Holder; h != nil {
-		start += h.Duration
+		start = Sum(start, h.Duration)
 		end = Stamp{Time: h.RenewTime, Source: h.Source}
 	}
 	wait = start - j.Now.Sub(seen.Since)
@@ -101,12 +101,26 @@ func (j Judge) Available(r Record, seen Observation, place int) (available bool,
 	return wait <= 0, max(wait, 0)
 }
 
+// Grantable reports whether a free lock that is queued for may be granted to its first
+// waiter, which has not taken it by itself, and if not, for how long it may not without a
+// change of r. After a hold that expired, all waiters have their head start before: those
+// before them may all be dead. See graceAfter.
+func (j Judge) Grantable(r Record, seen Observation) (grantable bool, wait time.Duration) {
+	place := r.BehindHead()
+	if last := r.LastRelease; last != nil && last.Reason == Expired {
+		place = len(r.Waiters)
+	}
+	return j.Available(r, seen, place)
+}
+
 // Collectable reports whether the object of r may be deleted because it has been
 // free for its objectExpiry since its last transition, and if not, for how long it
 // cannot be without a change of r. ok is false for a record that is not to be
-// collected as it is: held, queued for, or kept for ever.
+// collected as it is: held, queued for, or kept for ever; or with a fencing token above
+// its version, as a lock from another cluster may have, whose tokens a deletion would
+// lower.
 func (j Judge) Collectable(r Record, seen Observation) (due bool, wait time.Duration, ok bool) {
-	if r.Holder != nil || len(r.Waiters) > 0 || r.ObjectExpiry <= 0 {
+	if r.Holder != nil || len(r.Waiters) > 0 || r.ObjectExpiry <= 0 || r.tokensAhead() {
 		return false, 0, false
 	}
 	wait = r.ObjectExpiry - j.Now.Sub(seen.Since)
