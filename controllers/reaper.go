@@ -252,7 +252,8 @@ func (r *Reaper) holderDue(_ context.Context, name types.NamespacedName, lock pr
 	if len(lock.Waiters) > 0 {
 		// The head will take it, unless nobody has told it or it is dead: who frees a lock
 		// gives it to the head, but people may free one by hand.
-		if _, wait := r.judge().Available(lock, seen, 1); wait > 0 {
+		grantable, wait := r.judge().Grantable(lock, seen)
+		if !grantable {
 			return nil, wait
 		}
 		return r.grant, 0

@@ -64,7 +64,7 @@ func (l *lock) whileHeld(ctx context.Context, held context.Context, lockID strin
 			default: // There is a look to come already.
 			}
 		}
-		informer := cache.NewSharedIndexInformer(l.store.Watcher(l.name), l.kind.New(), 0, cache.Indexers{})
+		informer := cache.NewSharedIndexInformer(l.store.Watcher(l.name, func() { suspect(nil) }), l.kind.New(), 0, cache.Indexers{})
 		registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 			AddFunc:    suspect,
 			UpdateFunc: func(_, obj any) { suspect(obj) },

@@ -82,9 +82,9 @@ func (j Judge) Expired(r Record, seen Observation) (expired bool, wait time.Dura
 // to be so without a change of r. Somebody who does not queue has the place behind
 // the last.
 //
-// It is when its hold has ended, or there is none, and everybody before that place
-// has had a head start of Grace for each place. A lock whose object is being deleted is not
-// available before the object has gone.
+// It is when its hold has ended, or there is none, and all waiters before that place
+// have had their head start: see headStart. Entries that cannot be read have none. A lock
+// whose object is being deleted is not available before the object has gone.
 func (j Judge) Available(r Record, seen Observation, place int) (available bool, wait time.Duration) {
 	if r.Terminating {
 		return false, MaxDuration
@@ -95,10 +95,10 @@ func (j Judge) Available(r Record, seen Observation, place int) (available bool,
 // over reports whether the hold has ended and the waiters before place have had their head
 // start.
 func (j Judge) over(r Record, seen Observation, place int) (over bool, wait time.Duration) {
-	if r.Holder == nil && place == 0 {
+	start := headStart(r.ahead(place))
+	if r.Holder == nil && start == 0 {
 		return true, 0
 	}
-	start := time.Duration(min(place, MaxWaiters)) * Grace // A queue in annotations may be longer.
 	end := r.LastTransition()
 	if h := r.Holder; h != nil {
 		start = Sum(start, h.Duration)
@@ -111,12 +111,26 @@ func (j Judge) over(r Record, seen Observation, place int) (over bool, wait time
 	return wait <= 0, max(wait, 0)
 }
 
+// Grantable reports whether a free lock that is queued for may be granted to its first
+// waiter, which has not taken it by itself, and if not, for how long it may not without a
+// change of r. After a hold that expired, all waiters have their head start before: those
+// before them may all be dead. See graceAfter.
+func (j Judge) Grantable(r Record, seen Observation) (grantable bool, wait time.Duration) {
+	place := r.BehindHead()
+	if last := r.LastRelease; last != nil && last.Reason == Expired {
+		place = len(r.Waiters)
+	}
+	return j.Available(r, seen, place)
+}
+
 // Collectable reports whether the object of r may be deleted because it has been
 // free for its objectExpiry since its last transition, and if not, for how long it
 // cannot be without a change of r. ok is false for a record that is not to be
-// collected as it is: held, queued for, being deleted already, or kept without end.
+// collected as it is: held, queued for, being deleted already, or kept without end; or with
+// a fencing token above its version, as a lock from another cluster may have, whose tokens a
+// deletion would lower.
 func (j Judge) Collectable(r Record, seen Observation) (due bool, wait time.Duration, ok bool) {
-	if r.Holder != nil || len(r.Waiters) > 0 || r.ObjectExpiry <= 0 || r.Terminating {
+	if r.Holder != nil || len(r.Waiters) > 0 || r.ObjectExpiry <= 0 || r.Terminating || r.tokensAhead() {
 		return false, 0, false
 	}
 	wait = r.ObjectExpiry - j.Now.Sub(seen.Since)

@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Waiter is one entry of the queue: a client that wants the lock. A Waiter is kept
@@ -46,15 +47,52 @@ func (w Waiter) String() string {
 	return w.LockID + " " + w.Duration.String() + " " + w.Identity
 }
 
-// ParseWaiter reads an entry of the queue. ok is false for what no client wrote.
+// ParseWaiter reads an entry of the queue. ok is false for what no client wrote, and for
+// what could not be granted: an entry whose hold the API server would refuse to store.
+// Otherwise each holder would fail to hand the lock over to it.
 func ParseWaiter(text string) (w Waiter, ok bool) {
 	lockID, rest, _ := strings.Cut(text, " ")
 	duration, identity, _ := strings.Cut(rest, " ")
+	if !validLockID(lockID) || !ValidIdentity(identity) {
+		return Waiter{}, false
+	}
 	d, err := time.ParseDuration(duration)
-	if strings.LastIndexByte(lockID, '-') <= 0 || err != nil || d <= 0 || identity == "" {
+	if err != nil || d <= 0 || d > MaxDuration {
 		return Waiter{}, false
 	}
 	return Waiter{LockID: lockID, Duration: d, Identity: identity}, true
+}
+
+// ValidIdentity reports whether a holder may have that identity.
+func ValidIdentity(identity string) bool {
+	return identity != "" && len(identity) <= MaxIdentityBytes && utf8.ValidString(identity)
+}
+
+// validLockID reports whether a waiting client may ask for a hold of that lock ID. Both the
+// lock ID and the client that it tells must be values of labels, and so parts of names, too.
+func validLockID(lockID string) bool {
+	end := strings.LastIndexByte(lockID, '-')
+	return end > 0 && ValidLabel(lockID) && ValidLabel(lockID[:end])
+}
+
+// ValidLabel reports whether text is the value of a label, and not empty.
+func ValidLabel(text string) bool {
+	last := len(text) - 1
+	if last < 0 || last >= MaxLockIDBytes {
+		return false
+	}
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '-' || c == '_' || c == '.':
+			if i == 0 || i == last {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // Place is where the first entry that mine accepts stands in the queue, 0 being its
@@ -66,6 +104,58 @@ func (r Record) Place(mine func(lockID string) bool) int {
 		}
 	}
 	return len(r.Waiters)
+}
+
+// ahead is how many waiters come before that place. Entries that cannot be read come before
+// no client.
+func (r Record) ahead(place int) (count int) {
+	for _, text := range r.Waiters[:min(place, len(r.Waiters))] {
+		if _, ok := ParseWaiter(text); ok {
+			count++
+		}
+	}
+	return count
+}
+
+// BehindHead is the place behind the first waiter; behind the last entry if none can be read.
+func (r Record) BehindHead() int {
+	return min(r.Place(func(string) bool { return true })+1, len(r.Waiters))
+}
+
+const (
+	// patientWith is how many waiters in a row have the whole Grace to answer.
+	patientWith = 2
+	// haste is the head start of each waiter behind those: longer than a request usually takes.
+	haste = Grace / 50
+)
+
+// headStart is how long all of that many waiters have to take the lock before the next one
+// may. The first two have the Grace each. Of those behind two that did not answer it is
+// assumed that they are as dead: each has only a moment.
+func headStart(waiters int) time.Duration {
+	return time.Duration(min(waiters, patientWith))*Grace + time.Duration(max(waiters-patientWith, 0))*haste
+}
+
+// graceAfter is the longest lease that the next waiter is granted after r's hold, which
+// has expired: 0 if no waiter shall be granted the lock.
+//
+// A grant that was never renewed, after a hold that expired too, tells of two in a row
+// that are dead. Then the next waiter has half of the Grace. If that expires as well, the
+// lock is freed with its queue as it is: whichever waiter lives takes it, after its head start.
+func (r Record) graceAfter() time.Duration {
+	const hasty = Grace / 2
+	h, last := r.Holder, r.LastRelease
+	if last == nil || last.Reason != Expired || !h.AcquireTime.Equal(h.RenewTime) {
+		return Grace
+	}
+	switch h.Duration {
+	case Grace:
+		return hasty
+	case hasty:
+		return 0
+	default:
+		return Grace
+	}
 }
 
 // next is the first waiter that is not of the client except, and the queue behind
@@ -108,8 +198,8 @@ func (r Record) Newcomers(before Record) int {
 	return count
 }
 
-// grant is the hold that w is given. Its lease is short until w extends it.
-func (w Waiter) grant(token int64, at Stamp) *Holder {
+// grant is the hold that w is given. Its lease is no longer than grace until w extends it.
+func (w Waiter) grant(token int64, grace time.Duration, at Stamp) *Holder {
 	return &Holder{
 		Identity:    w.Identity,
 		Client:      w.Client(),
@@ -118,6 +208,6 @@ func (w Waiter) grant(token int64, at Stamp) *Holder {
 		AcquireTime: at.Time,
 		RenewTime:   at.Time,
 		Source:      at.Source,
-		Duration:    min(w.Duration, Grace),
+		Duration:    min(w.Duration, grace),
 	}
 }

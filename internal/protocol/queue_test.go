@@ -22,6 +22,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // heldWith is a lock that the client "h" holds, at version 20, with that queue.
@@ -50,7 +53,13 @@ func TestWaitersAreReadAsTheyWereWritten(t *testing.T) {
 	if c := (Waiter{LockID: "a-b-c-1"}).Client(); c != "a-b-c" {
 		t.Errorf("the client is %q", c)
 	}
-	for _, text := range []string{"", "x", "a-1", "a-1 30s", "a-1 30s ", "-1 30s me", "a1 30s me", "a-1 x me", "a-1 0s me", "a-1 -5s me", " a-1 30s me"} {
+	for _, text := range []string{"", "x", "a-1", "a-1 30s", "a-1 30s ", "-1 30s me", "a1 30s me", "a-1 x me", "a-1 0s me", "a-1 -5s me", " a-1 30s me",
+		// What could not be granted:
+		"a/b-1 30s me", "-a-1 30s me", "a--1 30s me", "\u00fc-1 30s me", "a- 30s me", "a-1- 30s me",
+		strings.Repeat("a", MaxLockIDBytes-1) + "-1 30s me",
+		"a-1 30s " + strings.Repeat("i", MaxIdentityBytes+1), "a-1 30s \xff",
+		"a-1 8760h0m1s me", "a-1 2562047h47m16.854775807s me", "a-1 99999999999h me",
+	} {
 		if w, ok := ParseWaiter(text); ok {
 			t.Errorf("%q was read as %+v", text, w)
 		}
@@ -59,10 +68,20 @@ func TestWaitersAreReadAsTheyWereWritten(t *testing.T) {
 
 func FuzzParseWaiter(f *testing.F) {
 	f.Add("a-1 30s me")
+	f.Add("a-1 5\u00b5s \u00fcber me")
+	f.Add(strings.Repeat("a", MaxLockIDBytes-2) + "-1 8760h " + strings.Repeat("i", MaxIdentityBytes))
 	f.Fuzz(func(t *testing.T, text string) {
 		w, ok := ParseWaiter(text)
 		if !ok {
 			return
+		}
+		for _, label := range []string{w.LockID, w.Client()} {
+			if problems := validation.IsValidLabelValue(label); label == "" || len(problems) > 0 {
+				t.Errorf("%q was read as %+v: %q is no label: %q", text, w, label, problems)
+			}
+		}
+		if !utf8.ValidString(w.Identity) || len(w.Identity) > MaxIdentityBytes || w.Duration > MaxDuration {
+			t.Errorf("%q was read as %+v, which cannot be granted", text, w)
 		}
 		if again, ok := ParseWaiter(w.String()); !ok || again != w || w.Client() == "" || w.Duration <= 0 {
 			t.Errorf("%q was read as %+v and that as %+v", text, w, again)
@@ -149,6 +168,55 @@ func TestTakeDropsThoseWhoHadTheirChance(t *testing.T) {
 	}
 }
 
+// TestDeadInARow checks that the grace becomes shorter when one grant after the other
+// expires unused, and that the lock is freed then rather than granted again.
+func TestDeadInARow(t *testing.T) {
+	a, b, c, d := entry("a", time.Minute), entry("b", time.Minute), entry("c", time.Minute), entry("d", time.Minute)
+	r, err := Release(heldWith(a, b, c, d), Claim{LockID: "h-1"}, 15, Change{}, nil, at(0))
+	expire := func(lockID string, lease time.Duration, queue ...string) {
+		t.Helper()
+		if err != nil || !r.HeldBy(lockID, 0) || r.Holder.Duration != lease || !slices.Equal(r.Waiters, queue) {
+			t.Fatalf("held by %+v, queue %q, %v; want %s for %v, %q", r.Holder, r.Waiters, err, lockID, lease, queue)
+		}
+		r, err = Expire(r, nil, at(0))
+	}
+	expire("a-7", Grace, b, c, d)
+	expire("b-7", Grace, c, d)
+	last := r
+	expire("c-7", Grace/2, d)
+	if err != nil || r.Holder != nil || !slices.Equal(r.Waiters, []string{d}) {
+		t.Errorf("held by %+v, queue %q, %v", r.Holder, r.Waiters, err)
+	}
+	// Who has renewed was alive: the next waiter has the whole grace again.
+	r, err = Renew(last, Claim{LockID: "c-7", Duration: time.Minute}, 0, Change{}, at(time.Second))
+	expire("c-7", time.Minute, d)
+	expire("d-7", Grace)
+}
+
+// TestGrantable checks when the reaper grants a free lock.
+func TestGrantable(t *testing.T) {
+	a, b, c := entry("a", 1), entry("b", 1), entry("c", 1)
+	for _, tc := range []struct {
+		name    string
+		waiters []string
+		reason  Reason
+		wait    time.Duration
+	}{
+		{"the head has its chance", []string{a, b, c}, Forced, Grace},
+		{"behind what cannot be read, too", []string{"?", a, b}, Forced, Grace},
+		{"nobody who can be read waits", []string{"?", "!"}, Forced, 0},
+		{"after an expiry all have", []string{a, "?", b, c}, Expired, 2*Grace + haste},
+	} {
+		r := heldWith(tc.waiters...)
+		r.Holder, r.LastRelease = nil, &LastRelease{Reason: tc.reason, Source: Node}
+		judge := Judge{Now: epoch}
+		seen := Observation{}.Observe(r, epoch)
+		if ok, wait := judge.Grantable(r, seen); ok != (tc.wait == 0) || wait != tc.wait {
+			t.Errorf("%s: %v, wait %v; want %v", tc.name, ok, wait, tc.wait)
+		}
+	}
+}
+
 func TestPlace(t *testing.T) {
 	r := heldWith(entry("a", 1), "?", entry("b", 1), entry("b", 1))
 	for client, want := range map[string]int{"a": 0, "b": 2, "c": 4} {
@@ -201,6 +269,13 @@ func TestAvailable(t *testing.T) {
 	held.Holder.RenewTime, held.Holder.Source = epoch, Server // lease of 30 s
 	free := held
 	free.Holder, free.LastRelease = nil, &LastRelease{Time: epoch, Source: Server}
+	crowd, garbage, rubbish := free, held, free
+	crowd.Waiters = slices.Repeat([]string{entry("a", 1)}, 102)
+	garbage.Waiters, rubbish.Waiters = []string{"?", entry("a", 1), "a-1 x y"}, []string{"?", "!"}
+	long := held
+	longest := *held.Holder
+	longest.Duration = MaxDuration
+	long.Holder = &longest
 	byNode := free
 	byNode.LastRelease = &LastRelease{Time: epoch, Source: Node}
 	for _, tc := range []struct {
@@ -224,6 +299,10 @@ func TestAvailable(t *testing.T) {
 		{"free for the grace by the server's time, for the next", free, 1, 0, 6*time.Second + 1, true, 0},
 		{"freed by a node's time, for the next", byNode, 1, 0, time.Hour, false, Grace},
 		{"free, for who does not queue", free, 2, 2 * Grace, 0, true, 0},
+		{"free, for who does not queue behind many", crowd, 102, 0, 0, false, 2*Grace + 100*haste},
+		{"expired, behind what cannot be read", garbage, 3, 30 * time.Second, 0, false, Grace},
+		{"free, behind nothing but what cannot be read", rubbish, 2, 0, 0, true, 0},
+		{"the longest lease, for the next", long, 1, MaxDuration, 0, false, Grace},
 	} {
 		seen := Observation{}.Observe(tc.record, local)
 		judge := Judge{Now: local.Add(tc.seenFor), ServerTime: epoch.Add(tc.server), MaxClockSkew: time.Second}

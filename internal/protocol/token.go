@@ -18,30 +18,57 @@ package protocol
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
 // NextToken is the fencing token of a hold that begins with an update of r: the
-// resourceVersion that the update is conditioned on, plus one.
+// resourceVersion that the update is conditioned on, plus one; or the largest token that r
+// records, plus one, if that is more.
 //
-// It lies above every version before the hold and is at most the version that
+// The first lies above every version before the hold and is at most the version that
 // begins it, so tokens strictly increase from hold to hold, also when the object
 // is deleted and created again in between. A counter in the object would not
 // survive that.
+//
+// The second is more only if the object was written for another cluster, or for a later
+// time of this one: by a backup, or by hand. Then tokens count on from what is recorded
+// until the cluster's versions are above that.
 func NextToken(r Record) (int64, error) {
-	version, err := version(r)
+	last, err := version(r)
 	if err != nil {
 		return 0, err
 	}
-	return version + 1, nil
+	if last = max(last, r.recordedToken()); last == math.MaxInt64 {
+		return 0, fmt.Errorf("the object records the fencing token %d, which is the last that there is: delete the object", last)
+	}
+	return last + 1, nil
+}
+
+// recordedToken is the largest token that r shows; 0 if it shows none.
+func (r Record) recordedToken() (token int64) {
+	if r.Holder != nil {
+		token = r.Holder.Token
+	}
+	if r.LastRelease != nil {
+		token = max(token, r.LastRelease.Token)
+	}
+	return token
+}
+
+// tokensAhead reports whether r records a token above its version. If its object was
+// deleted, the tokens of the key would begin anew below that.
+func (r Record) tokensAhead() bool {
+	v, err := version(r)
+	return err == nil && r.recordedToken() > v
 }
 
 // CreatedToken is the fencing token of a hold that began by creating the object:
 // the resourceVersion of the object created, or, when the answer to the create
 // was lost, the one at which its client read its own lock ID back. The record
-// does not have it until the hold's next write.
+// does not have it until the hold's next write, and nothing else is recorded in it.
 //
 // The resourceVersion of a read that found nothing would not do: a create is
 // conditioned on no version, so that another hold may begin and end in between.

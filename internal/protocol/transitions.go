@@ -18,6 +18,7 @@ package protocol
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"time"
 )
@@ -45,38 +46,46 @@ func Take(r Record, c Claim, drop int, at Stamp) (Record, error) {
 	if r.Terminating {
 		return Record{}, ErrTerminating
 	}
+	var token int64
+	if r.Exists() {
+		var err error
+		if token, err = NextToken(r); err != nil {
+			return Record{}, err
+		}
+	}
 	if r.Holder != nil {
 		r = end(r, 0, Expired, at)
 	}
 	r.Waiters = slices.Clone(r.Waiters[drop:])
-	return begin(r, c, at)
+	return begin(r, c, token, at), nil
 }
 
 // begin puts the claim's hold into a free lock.
-func begin(r Record, c Claim, at Stamp) (Record, error) {
+func begin(r Record, c Claim, token int64, at Stamp) Record {
 	h := &Holder{
 		Identity:    c.Identity,
 		Pod:         c.Pod,
 		Client:      c.Client,
 		LockID:      c.LockID,
+		Token:       token,
 		AcquireTime: at.Time,
 		RenewTime:   at.Time,
 		Source:      at.Source,
 		Duration:    c.Duration,
 	}
-	if r.Exists() {
-		token, err := NextToken(r)
-		if err != nil {
-			return Record{}, err
-		}
-		h.Token = token
-	}
 	if c.ObjectExpiry > 0 {
 		r.ObjectExpiry = c.ObjectExpiry
 	}
+	return hold(r, h)
+}
+
+// hold gives a free lock to h.
+func hold(r Record, h *Holder) Record {
 	r.Holder = h
-	r.Transitions++
-	return r, nil
+	if r.Transitions < math.MaxInt64 { // The schema does not let them begin anew.
+		r.Transitions++
+	}
+	return r
 }
 
 // ErrTerminating says that a transition was asked for that an object which is being deleted
@@ -146,7 +155,7 @@ func Release(r Record, c Claim, token int64, change Change, successor *Claim, at
 	if c.ObjectExpiry > 0 {
 		r.ObjectExpiry = c.ObjectExpiry
 	}
-	return pass(change.Unless(r.Terminating).apply(r), token, Released, successor, at)
+	return pass(change.Unless(r.Terminating).apply(r), token, Released, successor, at), nil
 }
 
 // Expire ends a hold that has expired, and gives the lock to the first waiter if
@@ -157,7 +166,7 @@ func Expire(r Record, successor *Claim, at Stamp) (Record, error) {
 	if r.Holder == nil {
 		return Record{}, ErrNotHolder
 	}
-	return pass(r, 0, Expired, successor, at)
+	return pass(r, 0, Expired, successor, at), nil
 }
 
 // Terminate ends a hold, whose lease may not be over, because its holder has ended, and
@@ -167,7 +176,7 @@ func Terminate(r Record, at Stamp) (Record, error) {
 	if r.Holder == nil {
 		return Record{}, ErrNotHolder
 	}
-	return pass(r, 0, HolderTerminated, nil, at)
+	return pass(r, 0, HolderTerminated, nil, at), nil
 }
 
 // Force ends a hold, whose lease may not be over, because a person wants it to end, and
@@ -178,7 +187,7 @@ func Force(r, shown Record, at Stamp) (Record, error) {
 	if !r.SameHold(shown) {
 		return Record{}, ErrNotHolder
 	}
-	return pass(r, 0, Forced, nil, at)
+	return pass(r, 0, Forced, nil, at), nil
 }
 
 // Grant gives a free lock to the first waiter: free→held. Without one that can be
@@ -199,18 +208,25 @@ func Grant(r Record, at Stamp) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	r.Holder = head.grant(token, at)
-	r.Transitions++
-	return r, nil
+	return hold(r, head.grant(token, Grace, at)), nil
 }
 
 // pass ends the current hold and begins that of the next waiter or of successor, if there
-// is one.
-func pass(r Record, token int64, reason Reason, successor *Claim, at Stamp) (Record, error) {
+// is one and there is a token for it. Otherwise the lock is free, with its queue as it was:
+// that the next hold cannot begin is no reason for this one not to end.
+func pass(r Record, token int64, reason Reason, successor *Claim, at Stamp) Record {
 	if r.Terminating { // A hold that began now would vanish with the object.
-		return end(r, token, reason, at), nil
+		return end(r, token, reason, at)
 	}
 	head, rest, ok := r.next(r.Holder.Client)
+	next, err := NextToken(r)
+	grace := Grace
+	if reason == Expired {
+		grace = r.graceAfter()
+	}
+	if err != nil || ok && grace == 0 {
+		return end(r, token, reason, at)
+	}
 	r.Waiters = slices.Clone(rest)
 	if reason == Released && (ok || successor != nil) {
 		reason = HandedOff
@@ -218,19 +234,14 @@ func pass(r Record, token int64, reason Reason, successor *Claim, at Stamp) (Rec
 	r = end(r, token, reason, at)
 	switch {
 	case ok:
-		next, err := NextToken(r)
-		if err != nil {
-			return Record{}, err
-		}
-		r.Holder = head.grant(next, at)
-		r.Transitions++
+		r = hold(r, head.grant(next, grace, at))
 		if successor != nil {
 			r.Waiters = append(r.Waiters, successor.Waiter().String())
 		}
 	case successor != nil:
-		return begin(r, *successor, at)
+		return begin(r, *successor, next, at)
 	}
-	return r, nil
+	return r
 }
 
 // end removes the holder and notes how its hold ended. token is the hold's where

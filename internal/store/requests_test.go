@@ -66,7 +66,7 @@ func TestRequestPaths(t *testing.T) {
 				"amend":   func(ctx context.Context) error { _, err := s.Amend(ctx, r, to); return err },
 				"enqueue": func(ctx context.Context) error { _, err := s.Enqueue(ctx, r, "l3 c3", false); return err },
 				"dequeue": func(ctx context.Context) error { _, err := s.Dequeue(ctx, r, 0); return err },
-				"delete":  func(ctx context.Context) error { return s.Delete(ctx, r) },
+				"delete":  func(ctx context.Context) error { _, err := s.Delete(ctx, r); return err },
 			} {
 				if err := request(t.Context()); err == nil {
 					t.Errorf("%s %q: no error", what, name)

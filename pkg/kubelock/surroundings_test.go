@@ -48,8 +48,6 @@ import (
 
 // What else runs in a cluster, on the real API server: see docs/surroundings.md.
 
-var backends = []kubelock.Backend{kubelock.DistributedLocks, kubelock.Leases, kubelock.ConfigMaps}
-
 // forBackends runs a test for each kind of object in a namespace of its own.
 func forBackends(t *testing.T, f func(t *testing.T, ns string, backend kubelock.Backend)) {
 	t.Helper()

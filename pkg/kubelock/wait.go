@@ -30,9 +30,10 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 	o := &observer{client: c, key: k}
 	defer o.stop()
 	read := func() error {
+		sent := c.now()
 		r, err := c.readUntil(ctx, k, requestTimeout)
 		if err == nil {
-			o.see(r)
+			o.answered(r, sent)
 		}
 		return err
 	}
@@ -51,7 +52,7 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 		if over(o.record) {
 			return o.record, o.record.Holder != nil, nil
 		}
-		expired, remaining := false, longestWait
+		expired, remaining := false, minute
 		if !o.record.Terminating {
 			expired, remaining = c.judge().Expired(o.record, o.seen)
 		}
@@ -63,7 +64,8 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 			if err := o.follow(c.watches.subscribe); err != nil {
 				return o.record, false, o.waited(ctx, err)
 			}
-			versions, gone, err := o.next(ctx, remaining)
+			until := o.taken.Add(minute)
+			versions, missed, err := o.next(ctx, min(remaining, until.Sub(c.now())))
 			if err != nil {
 				return o.record, false, o.waited(ctx, err)
 			}
@@ -73,7 +75,7 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 				}
 				o.see(r)
 			}
-			reread = gone || o.record.Terminating && len(versions) == 0
+			reread = missed || len(versions) == 0 && !c.now().Before(until)
 		}
 		fresh = reread
 		if reread {
