@@ -167,6 +167,11 @@ func init() { transport.CertCallbackRefreshDuration = time.Second } // Otherwise
 // the rights of the first one away.
 func TestCertificateIsRotated(t *testing.T) {
 	t.Parallel()
+	t.Run("in a hold", rotateCertificate) // When it has ended, nothing refers to its client any more.
+	certificateWatchesEnd(t)
+}
+
+func rotateCertificate(t *testing.T) {
 	ns := env.Namespace(t)
 	dir := t.TempDir()
 	config := rest.AnonymousClientConfig(env.Config)
@@ -193,7 +198,6 @@ func TestCertificateIsRotated(t *testing.T) {
 		dials.Add(1)
 		return dial(ctx, network, address)
 	}
-	t.Cleanup(func() { certificateWatchesEnd(t) })
 	l := kubelock.NewLock[int](newClientFor(t, config, kubelock.Config{Namespace: ns, LockDuration: 3 * time.Second}), "k")
 	permitted(t, l)
 	held := acquire(t, l, kubelock.WithAutoRenew())

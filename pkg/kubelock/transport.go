@@ -42,20 +42,34 @@ const fieldManager = "kubelock"
 // not shared with the program's other traffic, so that renewals do not queue
 // behind it, and so that dead ones can be closed without harm to anybody else.
 type connections struct {
-	config *rest.Config
-	http   *http.Client
-	dialer *connrotation.Dialer
-	now    func() time.Time
-	// answered is when the last response came, in nanoseconds after start.
-	answered atomic.Int64
-	start    time.Time
+	config  *rest.Config
+	http    *http.Client
+	dialer  *connrotation.Dialer
+	answers *lastAnswer
+}
+
+// lastAnswer is when the last response came.
+//
+// NB: the wrapper of the transport refers to it, and not to connections: client-go's goroutine
+// that watches the files of a client certificate refers to the wrapper, and ends when the transport is
+// garbage.
+type lastAnswer struct {
+	now   func() time.Time
+	start time.Time
+	after atomic.Int64 // start, in nanoseconds
+}
+
+// before reports whether the last response came before t.
+func (a *lastAnswer) before(t time.Time) bool {
+	return a.start.Add(time.Duration(a.after.Load())).Before(t)
 }
 
 // newConnections derives the client's way to the API server from the program's
 // configuration. Of that it keeps who it is and how the server is reached; rate
 // limits and timeouts are its own.
 func newConnections(config *rest.Config, server *servertime.Clock, now func() time.Time, log logr.Logger) (*connections, error) {
-	c := &connections{config: rest.CopyConfig(config), now: now, start: now()}
+	answers := &lastAnswer{now: now, start: now()}
+	c := &connections{config: rest.CopyConfig(config), answers: answers}
 	c.config.UserAgent = userAgent()
 	// No limit on the client's side: it would delay renewals behind other requests
 	// until leases are lost. The protocol bounds the requests, and the API server has
@@ -72,7 +86,7 @@ func newConnections(config *rest.Config, server *servertime.Clock, now func() ti
 	c.dialer = connrotation.NewDialer(dial)
 	c.config.Dial = c.dialer.DialContext
 	c.config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return server.Transport(&answerWatcher{next: next, conns: c}, now)
+		return server.Transport(&answerWatcher{next: next, answers: answers}, now)
 	})
 
 	if err := authenticateByFile(c.config); err != nil {
@@ -89,7 +103,7 @@ func newConnections(config *rest.Config, server *servertime.Clock, now func() ti
 // at all was answered since, the connection is taken for dead and replaced: the
 // network may swallow what is sent on it for many minutes before anybody says so.
 func (c *connections) suspect(sent time.Time) {
-	if c.start.Add(time.Duration(c.answered.Load())).Before(sent) {
+	if c.answers.before(sent) {
 		c.dialer.CloseAll()
 	}
 }
@@ -100,15 +114,15 @@ func (c *connections) close() {
 }
 
 type answerWatcher struct {
-	next  http.RoundTripper
-	conns *connections
+	next    http.RoundTripper
+	answers *lastAnswer
 }
 
 // RoundTrip implements http.RoundTripper.
 func (w *answerWatcher) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := w.next.RoundTrip(req)
 	if err == nil {
-		w.conns.answered.Store(int64(w.conns.now().Sub(w.conns.start)))
+		w.answers.after.Store(int64(w.answers.now().Sub(w.answers.start)))
 	}
 	return resp, err
 }
