@@ -21,6 +21,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -138,6 +139,32 @@ func (s *Server) AdvanceRevision(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.revision += n
+}
+
+// Backup notes what is stored. restore makes it so again, with the resourceVersion of that
+// time, as when etcd is restored from a backup and the API servers are started anew: all
+// watches end, and the history is forgotten. It commits nothing.
+func (s *Server) Backup() (restore func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	revision := s.revision
+	objects, keys := make([]map[string]*object, len(s.tables)), make([][]string, len(s.tables))
+	for i, t := range s.tables {
+		objects[i], keys[i] = maps.Clone(t.objects), slices.Clone(t.keys)
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.revision = revision
+		for i, t := range s.tables {
+			t.objects, t.keys = maps.Clone(objects[i]), slices.Clone(keys[i])
+			t.changes, t.forgotten = nil, revision
+			for _, w := range t.watchers {
+				w.stream.end(io.EOF)
+			}
+			t.watchers = nil
+		}
+	}
 }
 
 // Compact forgets the history: a watch or a continued list that begins at an older

@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -83,8 +84,8 @@ func annotated(meta *metav1.ObjectMeta) (protocol.Record, error) {
 		h, err := decodeHolder(text)
 		if err != nil {
 			bad(holderAnnotation, err)
-		} else if h.LockID == "" || h.Client == "" || h.Duration.Duration <= 0 || h.Token < 0 || h.RenewTime.IsZero() {
-			bad(holderAnnotation, fmt.Errorf("is incomplete: %s", text))
+		} else if !whole(h) {
+			bad(holderAnnotation, fmt.Errorf("is incomplete, or has more than can be: %s", text))
 		}
 		r.Holder = fromHolder(h)
 	}
@@ -100,17 +101,21 @@ func annotated(meta *metav1.ObjectMeta) (protocol.Record, error) {
 		if err != nil {
 			bad(transitionsAnnotation, err)
 		}
-		r.Transitions = n
+		r.Transitions = max(n, 0)
 	}
-	q, err := queueOf(meta.Annotations)
-	if err != nil {
-		wrong = append(wrong, err.Error())
-	}
-	r.Waiters = q.texts
+	r.Waiters = queueOf(meta.Annotations).texts
 	if len(wrong) > 0 {
 		return protocol.Record{}, &UnusableError{fmt.Sprintf("annotations of %s cannot be read, remove or repair them: %s", meta.Name, strings.Join(wrong, "; "))}
 	}
 	return r, nil
+}
+
+// whole reports whether h has what a hold must have, and nothing that could not be written
+// back.
+func whole(h *v1alpha1.Holder) bool {
+	return protocol.ValidLabel(h.Client) && h.LockID != "" && len(h.LockID) <= protocol.MaxLockIDBytes &&
+		len(h.Identity) <= protocol.MaxIdentityBytes && utf8.ValidString(h.Identity) && utf8.ValidString(h.LockID) &&
+		h.Duration.Duration > 0 && h.Token >= 0 && !h.RenewTime.IsZero()
 }
 
 // annotate writes a lock into a copy of an object's annotations.
@@ -133,21 +138,17 @@ func annotate(stored map[string]string, r protocol.Record) map[string]string {
 	set(holderAnnotation, r.Holder != nil, func() string { return encodeHolder(r.Holder) })
 	set(lastReleaseAnnotation, r.LastRelease != nil, func() string { return encodeLastRelease(r.LastRelease) })
 
-	q, err := queueOf(stored)
-	if err != nil { // Nothing is written over what cannot be read.
-		return annotations
-	}
+	q := queueOf(stored)
 	gone, come := queueChange(q.texts, r.Waiters)
 	for _, name := range q.names[:gone] {
 		delete(annotations, name)
 	}
+	last := q.last
 	for _, text := range come {
-		q.last++
-		annotations[waiterName(q.last, text)] = text
+		last = after(last)
+		annotations[waiterName(last, text)] = text
 	}
-	if q.last > 0 {
-		annotations[lastWaiterAnnotation] = strconv.FormatUint(q.last, 10)
-	}
+	set(lastWaiterAnnotation, last > 0 && last < maxWaiterNumber, func() string { return strconv.FormatUint(last, 10) })
 	return annotations
 }
 
@@ -168,6 +169,10 @@ func unannotate(stored map[string]string) map[string]string {
 	return annotations
 }
 
+// maxWaiterNumber is the largest number of a waiter. What has a larger one was not
+// written by a client.
+const maxWaiterNumber = 1 << 53
+
 // queue is a queue in annotations: its entries and the names of those, the head first.
 type queue struct {
 	names []string
@@ -175,35 +180,45 @@ type queue struct {
 	last  uint64 // the largest number that was seen
 }
 
-func queueOf(annotations map[string]string) (queue, error) {
+// queueOf reads the queue. An entry whose number cannot be read is one that cannot be read,
+// at its head, so that it goes with the next that leaves.
+func queueOf(annotations map[string]string) queue {
 	var q queue
-	var err error
-	if text, ok := annotations[lastWaiterAnnotation]; ok {
-		if q.last, err = strconv.ParseUint(text, 10, 63); err != nil {
-			return queue{}, fmt.Errorf("%s: %w", lastWaiterAnnotation, err)
-		}
-	}
+	q.last = number(annotations[lastWaiterAnnotation])
 	numbers := map[string]uint64{}
 	for name := range annotations {
-		text, ok := strings.CutPrefix(name, waiterAnnotation)
-		if !ok {
-			continue
+		if text, ok := strings.CutPrefix(name, waiterAnnotation); ok {
+			text, _, _ = strings.Cut(text, "-")
+			numbers[name] = number(text)
+			q.names = append(q.names, name)
 		}
-		text, _, _ = strings.Cut(text, "-")
-		if numbers[name], err = strconv.ParseUint(text, 10, 63); err != nil {
-			return queue{}, fmt.Errorf("%s: %w", name, err)
-		}
-		q.names = append(q.names, name)
 	}
 	slices.SortFunc(q.names, func(a, b string) int {
 		return cmp.Or(cmp.Compare(numbers[a], numbers[b]), strings.Compare(a, b))
 	})
 	for _, name := range q.names {
-		q.texts = append(q.texts, annotations[name])
+		text := annotations[name]
+		if numbers[name] == 0 {
+			text = ""
+		}
+		q.texts = append(q.texts, text)
 		q.last = max(q.last, numbers[name])
 	}
-	return q, nil
+	return q
 }
+
+// number reads the number of a waiter; 0 is none.
+func number(text string) uint64 {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || n > maxWaiterNumber {
+		return 0
+	}
+	return n
+}
+
+// after is the number of the next waiter. Behind the last that there is they begin anew: a
+// person must have written that.
+func after(last uint64) uint64 { return last%maxWaiterNumber + 1 }
 
 // waiterName is the name of the annotation of an entry of the queue, which begins with its
 // lock ID.
@@ -226,10 +241,7 @@ func testAnnotation(p *patch, stored map[string]string, name string) {
 
 // testQueue tests what a write relies on that makes to of the queue in stored.
 func testQueue(p *patch, stored map[string]string, to []string) {
-	q, err := queueOf(stored)
-	if err != nil {
-		return // A record of it cannot be had.
-	}
+	q := queueOf(stored)
 	gone, _ := queueChange(q.texts, to)
 	for _, name := range q.names[:gone] {
 		testAnnotation(p, stored, name)
@@ -238,22 +250,18 @@ func testQueue(p *patch, stored map[string]string, to []string) {
 
 // annotatedEnqueue appends to the queue of an object with these labels and annotations.
 func annotatedEnqueue(p *patch, meta *metav1.ObjectMeta, text string) {
-	q, err := queueOf(meta.Annotations)
-	if err != nil {
-		return
-	}
 	annotations := maps.Clone(meta.Annotations)
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	annotations[waiterName(q.last+1, text)] = text
+	annotations[waiterName(after(queueOf(meta.Annotations).last), text)] = text
 	p.change(annotationsPath, meta.Annotations, annotations)
 	p.change(labelsPath, meta.Labels, withMark(maps.Clone(meta.Labels)))
 }
 
 func annotatedDequeue(p *patch, meta *metav1.ObjectMeta, place int) {
-	q, err := queueOf(meta.Annotations)
-	if err != nil || place >= len(q.names) {
+	q := queueOf(meta.Annotations)
+	if place >= len(q.names) {
 		return
 	}
 	name := q.names[place]

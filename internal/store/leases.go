@@ -80,7 +80,7 @@ func (leaseCodec) decode(obj *coordinationv1.Lease) (protocol.Record, error) {
 		r.Value = &value
 	}
 	if spec.LeaseTransitions != nil {
-		r.Transitions = int64(*spec.LeaseTransitions)
+		r.Transitions = max(int64(*spec.LeaseTransitions), 0)
 	}
 	r.Stored = obj
 
@@ -108,8 +108,8 @@ func foreignHolder(spec *coordinationv1.LeaseSpec) *protocol.Holder {
 	if spec.RenewTime != nil {
 		h.RenewTime = spec.RenewTime.Time
 	}
-	if spec.LeaseDurationSeconds != nil {
-		h.Duration = time.Duration(*spec.LeaseDurationSeconds) * time.Second
+	if s := spec.LeaseDurationSeconds; s != nil && *s > 0 {
+		h.Duration = min(time.Duration(*s)*time.Second, protocol.MaxDuration)
 	}
 	return h
 }

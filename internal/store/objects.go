@@ -24,6 +24,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -142,7 +143,8 @@ func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace st
 		client: once{restClient, config.UserAgent},
 		many: gentype.NewClientWithList(k.resource.Resource, rest.Interface(restClient), runtime.NewParameterCodec(scheme),
 			namespace, k.newObject, k.newList),
-		path: path.Join(k.apiPath, version.String(), k.resource.Resource),
+		path:      path.Join(k.apiPath, version.String(), k.resource.Resource),
+		namespace: namespace,
 	}
 	if namespace != "" {
 		s.path = path.Join(k.apiPath, version.String(), "namespaces", namespace, k.resource.Resource)
@@ -156,6 +158,8 @@ type objects[T Object, L runtime.Object] struct {
 	client rest.Interface                // for one object
 	many   *gentype.ClientWithList[T, L] // lists and watches
 	path   string                        // of all objects
+	// namespace is that of the objects; empty for all.
+	namespace string
 }
 
 // once is a REST client that sends each write one time only. client-go would send
@@ -281,28 +285,50 @@ func (s *objects[T, L]) patch(ctx context.Context, name string, p patch) (protoc
 }
 
 func (s *objects[T, L]) All() cache.ListerWatcher {
-	return s.selected(func(options *metav1.ListOptions) { options.LabelSelector = s.kind.selector })
+	return s.selected(func(options *metav1.ListOptions) { options.LabelSelector = s.kind.selector }, nil)
 }
 
-func (s *objects[T, L]) Watcher(name string) cache.ListerWatcher {
+func (s *objects[T, L]) Watcher(name string, gap func()) cache.ListerWatcher {
 	selector := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-	return s.selected(func(options *metav1.ListOptions) { options.FieldSelector = selector })
+	return s.selected(func(options *metav1.ListOptions) { options.FieldSelector = selector }, gap)
 }
 
-func (s *objects[T, L]) HeldBy(client string) cache.ListerWatcher {
+func (s *objects[T, L]) HeldBy(client string, gap func()) cache.ListerWatcher {
 	selector := labels.Set{v1alpha1.HolderLabel: client}.String()
-	return s.selected(func(options *metav1.ListOptions) { options.LabelSelector = selector })
+	return s.selected(func(options *metav1.ListOptions) { options.LabelSelector = selector }, gap)
 }
 
-func (s *objects[T, L]) selected(choose func(*metav1.ListOptions)) cache.ListerWatcher {
-	return &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+func (s *objects[T, L]) selected(choose func(*metav1.ListOptions), gap func()) cache.ListerWatcher {
+	w := &listWatch{
+		list: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			choose(&options)
 			return s.many.List(ctx, options)
 		},
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+		watch: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			choose(&options)
 			return s.many.Watch(ctx, options)
 		},
+		version: func(ctx context.Context) (string, error) {
+			list, err := s.many.List(ctx, s.nothing())
+			if err != nil {
+				return "", err
+			}
+			m, err := meta.ListAccessor(list)
+			if err != nil {
+				return "", err
+			}
+			return m.GetResourceVersion(), nil
+		},
+		gap: gap,
 	}
+	return &cache.ListWatch{ListWithContextFunc: w.List, WatchFuncWithContext: w.Watch}
+}
+
+// nothing asks for a list that costs little to make: of one name that no lock has, or, in all
+// namespaces, of one object.
+func (s *objects[T, L]) nothing() metav1.ListOptions {
+	if s.namespace == "" {
+		return metav1.ListOptions{Limit: 1}
+	}
+	return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, "no-lock.kubelock.dev").String()}
 }

@@ -108,10 +108,12 @@ type Store interface {
 	Delete(ctx context.Context, r protocol.Record) error
 	// All lists and watches all locks, for a reflector.
 	All() cache.ListerWatcher
-	// Watcher lists and watches the object of one name, for an informer.
-	Watcher(name string) cache.ListerWatcher
-	// HeldBy lists and watches the locks that a client holds, for an informer.
-	HeldBy(client string) cache.ListerWatcher
+	// Watcher lists and watches the object of one name, for an informer. gap is called when
+	// the informer may have missed something: see listWatch.
+	Watcher(name string, gap func()) cache.ListerWatcher
+	// HeldBy lists and watches the locks that a client holds, for an informer; gap as for
+	// Watcher.
+	HeldBy(client string, gap func()) cache.ListerWatcher
 }
 
 // Write creates or updates the object of r, whichever r asks for.

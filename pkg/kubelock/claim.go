@@ -192,7 +192,7 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 	switch outcome {
 	case store.Committed:
 		a.inDoubt = a.inDoubt && a.base == "" && !takes // As in read.
-		a.see(ans.record)
+		a.answered(ans.record, sent)
 		return errAgain
 	case store.Rejected:
 		return a.failed(ctx, c.explain(verb, a.key, ans.err))

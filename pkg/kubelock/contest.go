@@ -69,6 +69,9 @@ type contest struct {
 	// firstSince is since when the caller is known to be the first in the queue for a lock that is
 	// held; zero: it is not.
 	firstSince time.Time
+	// firstLook is up to when at most the caller relies on what it knew when it came, where
+	// that is longer than a lease: not all who came at once shall look at once.
+	firstLook time.Time
 	// recalled is set while the record is from before this caller's turn, and may be old.
 	recalled bool
 	// expected is set while no caller wants the lock, but one is likely to come soon.
@@ -159,7 +162,7 @@ func (a *contest) begin(ctx context.Context) error {
 		return a.read(ctx)
 	}
 	switch {
-	case a.inDoubt, a.known && a.try: // It was kept: what is known of the lock may be over.
+	case a.inDoubt, a.known && a.try, a.known && !a.missed.IsZero(): // It was kept: what is known of the lock may be over.
 		return a.read(ctx)
 	case a.known:
 		return nil
@@ -263,7 +266,7 @@ func (a *contest) read(ctx context.Context) error {
 		return a.failed(ctx, err)
 	}
 	a.joining.look(a.client.now().Sub(sent), a.record, r)
-	a.see(r)
+	a.answered(r, sent)
 	a.recalled = false
 	if !a.mine(r) {
 		a.without = sent

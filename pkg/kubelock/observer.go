@@ -23,6 +23,10 @@ import (
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
+// minute is for how long at most a caller that waits relies on what it knows. Whatever it
+// does not see, and however long the lease is, it knows it then.
+const minute = time.Minute
+
 // observer follows one lock for one caller: what its newest known version is, and
 // since when it has been so.
 type observer struct {
@@ -31,22 +35,44 @@ type observer struct {
 	known  bool                 // whether anything was seen yet
 	record protocol.Record      // the newest version seen
 	seen   protocol.Observation // of record
+	// taken is when record was taken in, from wherever it came.
+	taken time.Time
+	// missed is since when something may have happened that no watch shows; zero: nothing.
+	missed time.Time
 
 	watch     *subscription // nil before the first wait
 	stopWatch func()
 }
 
-// see takes a version of the lock in, unless a newer one is known.
+// see takes in a version of the lock that a watch shows, or that is remembered, unless a
+// newer one is known: it may be old.
 func (o *observer) see(r protocol.Record) {
-	if o.outdated(r) {
-		return
+	if !o.outdated(r) {
+		o.take(r)
 	}
-	o.known = true
-	o.client.handOffs.moved(o.key, r, o.client.now())
-	o.record = r
-	o.seen = o.seen.Observe(r, o.client.now())
 }
 
+// answered takes in the answer to a request that was sent at sent. If all that is known was
+// known by then, the answer counts whatever its version is: the API server's versions go
+// back if etcd is restored from a backup. What may have been missed before is known then.
+func (o *observer) answered(r protocol.Record, sent time.Time) {
+	if !sent.Before(o.taken) || !o.outdated(r) {
+		o.take(r)
+	}
+	if !sent.Before(o.missed) {
+		o.missed = time.Time{}
+	}
+}
+
+func (o *observer) take(r protocol.Record) {
+	now := o.client.now()
+	o.known, o.taken = true, now
+	o.client.handOffs.moved(o.key, r, now)
+	o.record = r
+	o.seen = o.seen.Observe(r, now)
+}
+
+// outdated reports whether a newer version than r is known.
 func (o *observer) outdated(r protocol.Record) bool {
 	return o.record.Exists() && r.Exists() && protocol.Newer(o.record, r)
 }
@@ -69,19 +95,25 @@ func (o *observer) next(ctx context.Context, d time.Duration) (versions []protoc
 	case <-ctx.Done():
 		return nil, false, context.Cause(ctx)
 	case <-timer.C:
-		return nil, false, nil
+		return nil, !o.missed.IsZero(), nil
 	case <-o.watch.synced:
 		o.watch.synced = nil
-		return nil, o.watch.absent(), nil
+		if o.watch.absent() {
+			o.missed = o.client.now()
+		}
+		return nil, !o.missed.IsZero(), nil
 	case <-o.watch.signal:
 	}
-	versions, reread, err = o.watch.take()
+	versions, hint, err := o.watch.take()
+	if hint {
+		o.missed = o.client.now()
+	}
 	for _, r := range versions {
 		if err == nil {
 			err = o.key.check(r)
 		}
 	}
-	return versions, reread, err
+	return versions, !o.missed.IsZero(), err
 }
 
 // stop closes what follow opened.

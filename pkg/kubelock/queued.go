@@ -21,6 +21,8 @@ import (
 	"math"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
@@ -73,13 +75,26 @@ func (a *contest) refresh(place int) time.Duration {
 	return a.pace.rereadIn(place, a.bound(), protocol.Grace/2-margin, a.patience(), now)
 }
 
-// patience is how long a waiter relies on being told: about one lease. The watch
-// shows it what it is given, but not that the lock was deleted or freed by hand.
+// patience is how long a waiter relies on being told: about one lease, and no longer than a
+// minute. The watch shows it what it is given, but not that the lock was deleted or freed by
+// hand, nor what came and went while the watch could not be read.
 func (a *contest) patience() time.Duration {
+	lease := protocol.Grace
 	if h := a.record.Holder; h != nil {
-		return max(h.Duration, time.Second)
+		lease = max(h.Duration, time.Second)
 	}
-	return protocol.Grace
+	if lease <= minute {
+		return lease
+	}
+	now := a.client.now()
+	if a.firstLook.IsZero() { // Those who come at once shall not look at once.
+		a.firstLook = now.Add(minute - wait.Jitter(minute/4, 1))
+	}
+	next := a.taken.Add(minute)
+	if now.Before(a.firstLook) && a.firstLook.Before(next) {
+		next = a.firstLook
+	}
+	return max(next.Sub(now), 0)
 }
 
 // await waits until the lock is given to this client, or d is over and, if so asked, a read

@@ -96,6 +96,7 @@ func (h *hold) update(ctx context.Context, change protocol.Change) error {
 
 func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *atomic.Bool) error {
 	u := &update{hold: h, change: change}
+	u.refresh() // Only now: what is read later is newer, whatever a watch shows.
 	backoff := newBackoff()
 	for {
 		if h.remaining() <= 0 {
@@ -157,7 +158,6 @@ func (u *update) send() (ans answer, sent time.Time, err error) {
 	c := u.client
 	left := u.remaining()
 	sent = c.now() // Before the stamp: others may count from that.
-	u.refresh()
 	from := u.record
 	next, err := protocol.Renew(from, u.claim, u.token, u.change, c.stamp())
 	if err != nil {

@@ -30,9 +30,10 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 	o := &observer{client: c, key: k}
 	defer o.stop()
 	read := func() error {
+		sent := c.now()
 		r, err := c.readUntil(ctx, k, requestTimeout)
 		if err == nil {
-			o.see(r)
+			o.answered(r, sent)
 		}
 		return err
 	}
@@ -57,7 +58,8 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 			if err := o.follow(c.watches.subscribe); err != nil {
 				return o.record, false, o.waited(ctx, err)
 			}
-			versions, gone, err := o.next(ctx, remaining)
+			until := o.taken.Add(minute)
+			versions, missed, err := o.next(ctx, min(remaining, until.Sub(c.now())))
 			if err != nil {
 				return o.record, false, o.waited(ctx, err)
 			}
@@ -67,7 +69,7 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 				}
 				o.see(r)
 			}
-			reread = gone
+			reread = missed || len(versions) == 0 && !c.now().Before(until)
 		}
 		fresh = reread
 		if reread {

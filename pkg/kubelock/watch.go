@@ -75,8 +75,8 @@ type subscription struct {
 }
 
 // take returns what came since the last call: versions of the lock in their order;
-// whether the object was deleted, in this or an earlier life of it, so that only a
-// read can tell what is now; and an error that ends the wait.
+// whether the object was deleted, in this or an earlier life of it, or something may have
+// been missed, so that only a read can tell what is now; and an error that ends the wait.
 func (s *subscription) take() (records []protocol.Record, hint bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,16 +238,14 @@ func (w *watches) join(name string, s *subscription) (*keyWatch, error) {
 // open starts the informer of that name. It needs w.mu.
 func (w *watches) open(name string) (*keyWatch, error) {
 	c := w.client
-	source := c.store.HeldBy(c.id)
-	if name != ownName {
-		source = c.store.Watcher(name)
-	}
 	ctx, cancel := context.WithCancel(c.ctx)
-	kw := &keyWatch{
-		informer: cache.NewSharedIndexInformer(source, c.store.Kind().New(), 0, cache.Indexers{}),
-		cancel:   cancel,
-		users:    map[*subscription]struct{}{},
+	kw := &keyWatch{cancel: cancel, users: map[*subscription]struct{}{}}
+	gap := func() { w.missed(kw) }
+	source := c.store.HeldBy(c.id, gap)
+	if name != ownName {
+		source = c.store.Watcher(name, gap)
 	}
+	kw.informer = cache.NewSharedIndexInformer(source, c.store.Kind().New(), 0, cache.Indexers{})
 	err := kw.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 		if ctx.Err() == nil {
 			w.report(kw, err)
@@ -278,6 +276,23 @@ func (w *watches) report(kw *keyWatch, err error) {
 	defer w.mu.Unlock()
 	for s := range kw.users {
 		s.put(func() { s.err = w.client.explain("list and watch", s.key, err) })
+	}
+}
+
+// missed tells the waiters that something may have happened that the watch did not show. Each
+// of them reads, one after the other.
+func (w *watches) missed(kw *keyWatch) {
+	const apart = 5 * time.Millisecond
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var after time.Duration
+	for s := range kw.users {
+		if after == 0 {
+			s.put(func() { s.hint = true })
+		} else {
+			time.AfterFunc(after, func() { s.put(func() { s.hint = true }) })
+		}
+		after += apart
 	}
 }
 

@@ -131,6 +131,12 @@ func (s *Server) ExpireWatches() {
 	s.api.CutWatches()
 }
 
+// Backup notes what the server stores. restore makes it so again, with the
+// resourceVersions of that time, as when etcd is restored from a backup under running
+// clients: all watches are cut, and versions go on from there. It can be called more than
+// once.
+func (s *Server) Backup() (restore func()) { return s.api.Backup() }
+
 // transport is the way of requests through a Server's faults.
 type transport Server
 
