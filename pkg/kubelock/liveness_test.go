@@ -17,6 +17,7 @@ limitations under the License.
 package kubelock_test
 
 import (
+	"context"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -99,13 +100,20 @@ func TestWaiterBehindAGap(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, backend kubelock.Backend, server *kubelocktest.Server) {
 		cfg := kubelock.Config{Backend: backend, LockDuration: 12 * time.Hour}
 		held := mustAcquire(t, server.NewClient(t, cfg))
+		// The first never comes back.
+		first, gone := onItsOwnLine(t, server, cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		_ = startAcquire(ctx, kubelock.NewLock[string](first, "k"))
+		<-time.After(100 * time.Millisecond)
 		c, line := onItsOwnLine(t, server, cfg)
 		waits := startAcquire(t.Context(), kubelock.NewLock[string](c, "k"))
-		<-time.After(500 * time.Millisecond) // It queues, and relies on the watch of what it holds.
+		<-time.After(70 * time.Second) // It knows that the lock does not move, and relies on the watch of what it holds.
+		gone.cut.Store(true)
 		line.cut.Store(true)
 		server.ExpireWatches()
 		mustRelease(t, held)
-		<-time.After(protocol.Grace + 6*time.Second)
+		<-time.After(2*protocol.Grace + time.Second)
 		line.cut.Store(false)
 		back := time.Now()
 		got := waits.get(t)
