@@ -47,6 +47,9 @@ type Record struct {
 	LastRelease *LastRelease
 	// Transitions counts the holds so far.
 	Transitions int64
+	// Stamped is the API server's own time of the write whose answer this is, cut to whole
+	// seconds; zero for what was read, and where the server does not tell.
+	Stamped time.Time
 	// Stored is the object as the store read it. Only the store looks into it: it
 	// keeps there what it must write back unchanged.
 	Stored any

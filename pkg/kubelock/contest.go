@@ -201,7 +201,7 @@ func (a *contest) approach(ctx context.Context) error {
 	if a.overtakes() {
 		place = len(r.Waiters)
 	}
-	available, remaining := a.client.judge().Available(r, a.seen, place)
+	available, remaining := a.client.available(ctx, r, a.seen, place)
 	switch {
 	case available && a.outrun(place):
 		return a.enqueue(ctx)
@@ -253,7 +253,7 @@ func (a *contest) read(ctx context.Context) error {
 	var r protocol.Record
 	var err error
 	sent := a.client.now()
-	_, upper, _ := a.client.server.Bounds(sent)
+	_, upper, _ := a.client.server.ToldBounds(sent) // A wrong hint would let a grant count from too late.
 	if a.try && !a.inDoubt { // Nothing to learn that would be worth a wait.
 		r, err = a.client.readOnce(ctx, a.key)
 	} else {

@@ -44,7 +44,7 @@ func (o *observer) see(r protocol.Record) {
 	o.known = true
 	o.client.handOffs.moved(o.key, r, o.client.now())
 	o.record = r
-	o.seen = o.seen.Observe(r, o.client.now())
+	o.seen = o.client.sights.see(o.key.name, o.seen, r, o.client.now())
 }
 
 func (o *observer) outdated(r protocol.Record) bool {

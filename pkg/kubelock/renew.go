@@ -174,7 +174,7 @@ func (u *update) send() (ans answer, sent time.Time, err error) {
 // others could take the hold for expired too early, so that one more attempt is due.
 func (u *update) committed(r protocol.Record, sent time.Time) (done bool, err error) {
 	u.record = r
-	if !u.client.covers(r.Holder, sent.Add(r.Holder.Duration)) {
+	if !u.client.covers(r.Holder, sent, true) {
 		return false, nil
 	}
 	if !u.extend(sent) {
