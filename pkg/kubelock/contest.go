@@ -164,7 +164,7 @@ func (a *contest) begin(ctx context.Context) error {
 	case a.known:
 		return nil
 	}
-	if r, ok := a.client.recall(a.key); ok && (!a.try || r.Holder == nil) {
+	if r, ok := a.client.recall(a.key); ok && (!a.try || r.Holder == nil) && a.client.stampable() {
 		a.see(r)
 		a.recalled = true
 		return nil
@@ -254,7 +254,7 @@ func (a *contest) read(ctx context.Context) error {
 	var err error
 	sent := a.client.now()
 	_, upper, _ := a.client.server.ToldBounds(sent) // A wrong hint would let a grant count from too late.
-	if a.try && !a.inDoubt { // Nothing to learn that would be worth a wait.
+	if a.try && !a.inDoubt {                        // Nothing to learn that would be worth a wait.
 		r, err = a.client.readOnce(ctx, a.key)
 	} else {
 		r, err = a.client.readUntil(ctx, a.key, requestTimeout)

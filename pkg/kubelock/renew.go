@@ -97,6 +97,9 @@ func (h *hold) update(ctx context.Context, change protocol.Change) error {
 func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *atomic.Bool) error {
 	u := &update{hold: h, change: change}
 	backoff := newBackoff()
+	if r, ok := h.client.readToStamp(ctx, h.key, h.remaining()/attemptsPerHold); ok && h.isHeldIn(r) {
+		h.record = r
+	}
 	for {
 		if h.remaining() <= 0 {
 			return u.over()

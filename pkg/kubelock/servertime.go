@@ -75,3 +75,17 @@ func (c *Client) available(ctx context.Context, r protocol.Record, seen protocol
 	}
 	return c.judge().Available(r, seen, place)
 }
+
+// stampable reports whether a write of now can carry the server's time. After a long idle
+// time it cannot: others would wait for a dead holder until a time that may be minutes off.
+func (c *Client) stampable() bool { return c.server.Fresh(c.now()) }
+
+// readToStamp reads the lock if that is needed to stamp the next write. ok is false if it
+// was not, or if no answer came within timeout, of which the write does not depend.
+func (c *Client) readToStamp(ctx context.Context, k key, timeout time.Duration) (r protocol.Record, ok bool) {
+	if c.stampable() || timeout <= 0 {
+		return protocol.Record{}, false
+	}
+	r, err := c.read(ctx, k, timeout)
+	return r, err == nil
+}
