@@ -47,6 +47,8 @@ type Record struct {
 	LastRelease *LastRelease
 	// Transitions counts the holds so far.
 	Transitions int64
+	// Shared is set where leader electors use the object, too: see ElectorLease.
+	Shared bool
 	// Stamped is the API server's own time of the write whose answer this is, cut to whole
 	// seconds; zero for what was read, and where the server does not tell.
 	Stamped time.Time

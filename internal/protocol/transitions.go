@@ -59,7 +59,7 @@ func begin(r Record, c Claim, at Stamp) (Record, error) {
 		AcquireTime: at.Time,
 		RenewTime:   at.Time,
 		Source:      at.Source,
-		Duration:    c.Duration,
+		Duration:    r.lease(c.Duration),
 	}
 	if r.Exists() {
 		token, err := NextToken(r)
@@ -116,7 +116,7 @@ func Renew(r Record, c Claim, token int64, change Change, at Stamp) (Record, err
 		h.RenewTime = earliest
 	}
 	h.Source = at.Source
-	h.Duration = c.Duration
+	h.Duration = r.lease(c.Duration)
 	if c.ObjectExpiry > 0 {
 		r.ObjectExpiry = c.ObjectExpiry
 	}

@@ -286,6 +286,7 @@ func TestBriefLooksAddUp(t *testing.T) {
 					if _, err := look(t, l); !errors.Is(err, kubelock.ErrNotAcquired) {
 						t.Fatalf("the lock of a live elector: %v", err)
 					}
+					synctest.Wait() // It has left the queue.
 					if lease, err = leases.Get(t.Context(), "k", metav1.GetOptions{}); err != nil {
 						t.Fatal(err)
 					}
