@@ -106,9 +106,6 @@ func (c *Clock) Told(stamp, sent, received time.Time) {
 	}
 	c.told = c.told.and(next, received)
 	c.toldAt, c.doubted, c.untold = received, false, false
-	if c.hints.gap(next, received) > 0 {
-		c.hints = interval{}
-	}
 }
 
 // Untold takes in that a write was answered without the server's stamp.
@@ -160,6 +157,13 @@ func (c *Clock) HintContradicts(now time.Time) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.told.gap(c.hints, now)
+}
+
+// Hinted reports whether any response of an API server had a Date header.
+func (c *Clock) Hinted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.hints.unknown()
 }
 
 // Fresh reports whether a write can be stamped at now by bounds that are not old. Where
