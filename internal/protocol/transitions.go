@@ -114,6 +114,7 @@ func Renew(r Record, c Claim, token int64, change Change, at Stamp) (Record, err
 	h.RenewTime = at.Time
 	if earliest := r.Holder.RenewTime.Add(time.Microsecond); at.Time.Before(earliest) {
 		h.RenewTime = earliest
+		at.Source = r.Holder.Source // Whose clock was ahead.
 	}
 	h.Source = at.Source
 	h.Duration = r.lease(c.Duration)
