@@ -39,14 +39,13 @@ const KeepAnnotation = "kubelock.dev/keep"
 // concernCollection reports whether a lock may have to be deleted before all are looked
 // at again.
 func (r *Reaper) concernCollection(lock protocol.Record) bool {
-	judge := r.judge()
+	judge := r.guess()
 	_, wait, ok := judge.Collectable(lock, protocol.Observation{Since: judge.Now})
 	return ok && (wait <= horizon || !judge.Compares(lock.LastTransition().Source))
 }
 
 // collectionDue says whether a lock has been free for its objectExpiry.
-func (r *Reaper) collectionDue(_ context.Context, _ types.NamespacedName, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
-	judge := r.judge()
+func (r *Reaper) collectionDue(_ context.Context, _ types.NamespacedName, lock protocol.Record, seen protocol.Observation, judge protocol.Judge) (action, time.Duration) {
 	if seen.Since.IsZero() { // The API server's time is all that there is to judge by.
 		seen.Since = judge.Now
 	}
@@ -60,8 +59,8 @@ func (r *Reaper) collectionDue(_ context.Context, _ types.NamespacedName, lock p
 // limited lets what is due wait for its share of the rate.
 func (r *Reaper) limited(limiter *rate.Limiter, inner due) due {
 	waited := false
-	return func(ctx context.Context, name types.NamespacedName, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
-		action, wait := inner(ctx, name, lock, seen)
+	return func(ctx context.Context, name types.NamespacedName, lock protocol.Record, seen protocol.Observation, judge protocol.Judge) (action, time.Duration) {
+		action, wait := inner(ctx, name, lock, seen, judge)
 		if action != nil && !waited {
 			waited = true
 			if limiter.Wait(ctx) != nil {

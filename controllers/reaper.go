@@ -32,6 +32,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -68,7 +69,8 @@ type Reaper struct {
 	// Events gets one event for each thing that was done.
 	Events events.EventRecorder
 	// ServerTime must see the responses that the manager's clients get. The reaper
-	// judges nothing by the clock of its own node.
+	// judges nothing by the clock of its own node, and nothing by what these responses hint
+	// at only: before it acts, it asks the server for its time.
 	ServerTime *servertime.Clock
 	// MaxClockSkew is how far the clocks of two API servers may be apart; below 0
 	// nothing is judged by their time.
@@ -94,6 +96,7 @@ type Reaper struct {
 
 	cache   *lockCache
 	witness *witness // nil without PodWitness
+	asker   *servertime.Asker
 }
 
 // SetupWithManager adds the reaper to a manager, whose cache it does not use. It has two
@@ -114,7 +117,11 @@ func (r *Reaper) SetupWithManager(mgr ctrl.Manager) error {
 	if len(namespaces) == 0 {
 		namespaces = []string{metav1.NamespaceAll}
 	}
-	r.cache = newLockCache(r.Kind, namespaces, r.judge)
+	var err error
+	if r.asker, err = servertime.NewAsker(mgr.GetConfig(), mgr.GetHTTPClient(), r.ServerTime, r.Now); err != nil {
+		return err
+	}
+	r.cache = newLockCache(r.Kind, namespaces, r.guess)
 	if err := mgr.Add(watching{r.cache, mgr}); err != nil {
 		return err
 	}
@@ -172,7 +179,8 @@ type action func(ctx context.Context, obj store.Object) error
 
 // due says what is to be done for a lock that has been seen as it is for some time, or
 // after which time it may be; 0 if not before the lock changes.
-type due func(ctx context.Context, name types.NamespacedName, lock protocol.Record, seen protocol.Observation) (action, time.Duration)
+// It judges by judge.
+type due func(ctx context.Context, name types.NamespacedName, lock protocol.Record, seen protocol.Observation, judge protocol.Judge) (action, time.Duration)
 
 // reconcile does what is due for one lock, and comes back when the next thing may be.
 func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl.Result, error) {
@@ -180,7 +188,7 @@ func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl
 	if !ok || err != nil {
 		return ctrl.Result{}, failed(unreadable(err))
 	}
-	action, wait := due(ctx, req.NamespacedName, lock, seen)
+	action, wait := due(ctx, req.NamespacedName, lock, seen, r.guess())
 	if action == nil {
 		return later(wait), nil
 	}
@@ -194,7 +202,17 @@ func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl
 	if lock, err = decode(r.Kind, live); err != nil {
 		return ctrl.Result{}, failed(unreadable(err))
 	}
-	if action, wait = due(ctx, req.NamespacedName, lock, seen.Observe(lock, r.Now())); action == nil {
+	seen = seen.Observe(lock, r.Now())
+	action, wait = due(ctx, req.NamespacedName, lock, seen, r.judge())
+	if may, _ := due(ctx, req.NamespacedName, lock, seen, r.guess()); action == nil && may != nil && !r.judge().Compares(protocol.Server) {
+		if err := r.asker.Ask(ctx); err != nil {
+			log.FromContext(ctx).V(1).Info("Could not ask the API server for its time, will go by what is seen of locks", "err", err)
+			wait = max(wait, time.Second) // It may be refused for long: see Asker.
+		} else {
+			action, wait = due(ctx, req.NamespacedName, lock, seen, r.judge())
+		}
+	}
+	if action == nil {
 		return later(wait), nil
 	}
 	err = action(ctx, live)
@@ -234,16 +252,19 @@ func later(wait time.Duration) ctrl.Result {
 // judge is what the reaper judges by now.
 func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Judge(r.Now(), r.MaxClockSkew) }
 
+// guess tells when it is worth looking closer: see servertime.Clock.
+func (r *Reaper) guess() protocol.Judge { return r.ServerTime.Guess(r.Now(), r.MaxClockSkew) }
+
 // concernHolders reports whether somebody holds a lock or waits for it.
 func concernHolders(lock protocol.Record) bool { return lock.Holder != nil || len(lock.Waiters) > 0 }
 
 // holderDue says what is due for the holder of a lock and for those who wait for it.
-func (r *Reaper) holderDue(_ context.Context, name types.NamespacedName, lock protocol.Record, seen protocol.Observation) (action, time.Duration) {
+func (r *Reaper) holderDue(_ context.Context, name types.NamespacedName, lock protocol.Record, seen protocol.Observation, judge protocol.Judge) (action, time.Duration) {
 	if lock.Holder != nil {
 		if len(lock.Waiters) > 0 && r.witness.saw(name, lock.Holder) {
 			return r.terminate, 0
 		}
-		expired, wait := r.judge().Expired(lock, seen)
+		expired, wait := judge.Expired(lock, seen)
 		if expired {
 			return r.expire, 0
 		}
@@ -252,7 +273,7 @@ func (r *Reaper) holderDue(_ context.Context, name types.NamespacedName, lock pr
 	if len(lock.Waiters) > 0 {
 		// The head will take it, unless nobody has told it or it is dead: who frees a lock
 		// gives it to the head, but people may free one by hand.
-		grantable, wait := r.judge().Grantable(lock, seen)
+		grantable, wait := judge.Grantable(lock, seen)
 		if !grantable {
 			return nil, wait
 		}

@@ -132,12 +132,12 @@ func (c *check) findings(ctx context.Context) []finding {
 	served := c.served(ctx)
 	found = append(found, served)
 	if served.grade == fault {
-		return append(found, c.clock())
+		return append(found, c.clock(ctx))
 	}
 	permissions := c.permissions(ctx)
 	found = append(found, permissions...)
 	found = append(found, c.reaper(ctx)...)
-	found = append(found, c.clock())
+	found = append(found, c.clock(ctx))
 	for _, f := range permissions {
 		if f.grade == fault { // A lock might be left behind.
 			return append(found, finding{warning, "round trip", "no lock was tried, because permissions are missing", f.remedy})

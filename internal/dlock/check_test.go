@@ -209,7 +209,7 @@ func TestCheckFaults(t *testing.T) {
 			code: 78, grade: "fault", about: "round trip", text: `"there-is-none"`,
 			remedy: "kubectl create namespace there-is-none",
 		},
-		"a wrong clock": {
+		"a proxy with a wrong clock": {
 			response: func(h http.Header) {
 				date, err := http.ParseTime(h.Get("Date"))
 				if err != nil {
@@ -217,7 +217,7 @@ func TestCheckFaults(t *testing.T) {
 				}
 				h.Set("Date", date.Add(-time.Hour-30*time.Second).Format(http.TimeFormat))
 			},
-			grade: "warning", about: "clock", text: "this machine's is 1h0m",
+			grade: "warning", about: "clock", text: "is 1h0m",
 			remedy: "NTP",
 		},
 		"no Date": {

@@ -25,6 +25,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/rand"
 
+	"github.com/kubelock/kubelock/internal/servertime"
 	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
@@ -36,12 +37,22 @@ func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
 
 // clock compares the API server's clock with this machine's. Locks do not depend on the
 // latter, but on being told the former.
-func (c *check) clock() finding {
+func (c *check) clock(ctx context.Context) finding {
+	problem := c.askTime(ctx)
 	now := time.Now()
 	lower, upper, ok := c.reader.clock.Bounds(now)
-	if !ok {
+	if !ok || !c.reader.clock.Hinted() {
 		return finding{warning, "clock", "the API server's responses have no Date header: leases are judged only by watching them",
 			"Let whatever stands between here and the API server pass the header on."}
+	}
+	if off := c.reader.clock.HintContradicts(now); off > 0 {
+		return finding{warning, "clock", fmt.Sprintf("the Date of the API server's responses is %v off the time that the server itself stamps into objects: "+
+			"what stands between writes its own; locks go by the server's stamps, and some take one more request", off.Round(10*time.Millisecond)),
+			"Let it pass the header on (nginx: proxy_pass_header Date), and set its clock by NTP."}
+	}
+	if problem != nil {
+		return finding{warning, "clock", "the API server does not tell its time by what it stamps into objects: leases are judged only by watching them: " + problem.Error(),
+			"Ask who runs the cluster to allow selfsubjectaccessreviews (ClusterRole system:basic-user)."}
 	}
 	now = now.Round(0)
 	ahead, behind := now.Sub(upper), lower.Sub(now)
@@ -55,6 +66,17 @@ func (c *check) clock() finding {
 		return finding{warning, "clock", text + "; locks go by the API server's", "Set both by NTP: tokens and certificates, for example, go by this machine's."}
 	}
 	return finding{good, "clock", text, ""}
+}
+
+// askTime asks the API server for the time by its own clock, which no proxy changes.
+func (c *check) askTime(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	asker, err := servertime.NewAsker(c.reader.config, c.reader.http, c.reader.clock, time.Now)
+	if err != nil {
+		return err
+	}
+	return asker.Ask(ctx)
 }
 
 // roundTrip acquires, releases and deletes a lock that nobody else knows.

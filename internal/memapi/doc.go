@@ -29,8 +29,10 @@ limitations under the License.
 //
 //   - There is no authentication, authorization, admission (other than that a
 //     namespace must exist), garbage collection, controller or aggregation.
-//   - There is no server-side apply, no managedFields, no dry run, no field
-//     validation directive, no Table and no PartialObjectMetadata.
+//   - There is no server-side apply, no dry run, no field
+//     validation directive, no Table and no PartialObjectMetadata. managedFields say who
+//     has changed an object last and when, but not which fields.
+//   - Of reviews there is only that of what a user may do itself, which is everything.
 //   - Answers are always JSON. Requests may also be protobuf, for built-in resources.
 //   - Built-in objects are validated little beyond their metadata, and Pods are not
 //     given defaults.

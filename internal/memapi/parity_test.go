@@ -132,6 +132,9 @@ func (p *player) do(method, path, contentType, body string) map[string]any {
 	if _, err := http.ParseTime(resp.Header.Get("Date")); err != nil {
 		p.t.Errorf("%s %s has no Date: %v", method, path, err)
 	}
+	if resp.Header.Get("Audit-Id") == "" {
+		p.t.Errorf("%s %s has no Audit-Id", method, path)
+	}
 	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 	what := fmt.Sprintf("%s %s %.300s: %d %s", method, path, strings.Join(strings.Fields(body), " "), resp.StatusCode, kind)
 	e := entry{what: what, body: map[string]any{}}

@@ -68,6 +68,8 @@ type Server struct {
 	mu       sync.Mutex // guards what follows, and the tables
 	revision int64      // resourceVersion of the last write
 	created  int64      // how many objects have been created
+	answers  int64      // how many requests have been answered
+	manager  string     // of the fields that the request changes which is handled
 	onCommit []func(Commit)
 }
 
@@ -204,8 +206,12 @@ func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.serve(&call{Request: req, body: body})
+	c := &call{Request: req, body: body}
+	s.manager = c.manager()
+	a := s.serve(c)
+	s.manager = ""
 	header := http.Header{
+		auditID:        {string(s.answerID())},
 		"Date":         {s.now().UTC().Format(http.TimeFormat)},
 		"Content-Type": {a.contentType},
 	}
@@ -264,6 +270,9 @@ func (s *Server) route(c *call) (answer, error) {
 	path, parts := groupVersion(c.URL.Path)
 	if len(parts) == 0 {
 		return s.discover(c)
+	}
+	if a, ok, err := s.review(c); ok {
+		return a, err
 	}
 	if len(parts) > 2 && parts[0] == namespaces.Resource {
 		c.namespace, parts = parts[1], parts[2:]

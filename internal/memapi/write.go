@@ -157,6 +157,7 @@ func (s *Server) create(t *table, namespace string, obj map[string]any, gvk sche
 	if t.objects[key] != nil {
 		return nil, apierrors.NewAlreadyExists(t.groupResource(), u.GetName())
 	}
+	s.managed(u, nil, t.gvr.GroupVersion())
 	if err := checkSize(obj, size); err != nil {
 		return nil, err
 	}
@@ -292,9 +293,11 @@ func (s *Server) update(c *call, existing *object, obj map[string]any, gvk schem
 		s.commit(t, existing.key, nil)
 		return newObject(existing.key, existing.version, obj), nil
 	}
+	u.SetManagedFields(old.GetManagedFields())
 	if reflect.DeepEqual(obj, existing.content) {
 		return existing, nil
 	}
+	s.managed(u, old, t.gvr.GroupVersion())
 	if err := checkSize(obj, len(existing.raw)+len(c.body)); err != nil {
 		return nil, err
 	}

@@ -53,6 +53,11 @@ type Record struct {
 	Terminating bool
 	// Finalizers are what keeps a terminating object.
 	Finalizers []string
+	// Shared is set where leader electors use the object, too: see ElectorLease.
+	Shared bool
+	// Stamped is the API server's own time of the write whose answer this is, cut to whole
+	// seconds; zero for what was read, and where the server does not tell.
+	Stamped time.Time
 	// Stored is the object as the store read it. Only the store looks into it: it
 	// keeps there what it must write back unchanged.
 	Stored any

@@ -71,7 +71,7 @@ func begin(r Record, c Claim, token int64, at Stamp) Record {
 		AcquireTime: at.Time,
 		RenewTime:   at.Time,
 		Source:      at.Source,
-		Duration:    c.Duration,
+		Duration:    r.lease(c.Duration),
 	}
 	if c.ObjectExpiry > 0 {
 		r.ObjectExpiry = c.ObjectExpiry
@@ -133,9 +133,10 @@ func Renew(r Record, c Claim, token int64, change Change, at Stamp) (Record, err
 	h.RenewTime = at.Time
 	if earliest := r.Holder.RenewTime.Add(time.Microsecond); at.Time.Before(earliest) {
 		h.RenewTime = earliest
+		at.Source = r.Holder.Source // Whose clock was ahead.
 	}
 	h.Source = at.Source
-	h.Duration = c.Duration
+	h.Duration = r.lease(c.Duration)
 	if c.ObjectExpiry > 0 {
 		r.ObjectExpiry = c.ObjectExpiry
 	}

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/kubelock/kubelock/internal/protocol"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -50,7 +52,8 @@ func TestBoundsHoldTheServersTime(t *testing.T) {
 			sent := local
 			written := sent.Add(time.Duration(rnd.Int64N(int64(300 * time.Millisecond))))
 			received := written.Add(time.Duration(rnd.Int64N(int64(300 * time.Millisecond))))
-			c.Observe(server(written).Truncate(time.Second), sent, received)
+			learn := []func(*Clock, time.Time, time.Time, time.Time){(*Clock).Observe, (*Clock).Told}[rnd.IntN(2)]
+			learn(&c, server(written).Truncate(time.Second), sent, received)
 			local = received.Add(time.Duration(rnd.Int64N(int64(20 * time.Second))))
 
 			lower, upper, ok := c.Bounds(local)
@@ -65,15 +68,26 @@ func TestBoundsHoldTheServersTime(t *testing.T) {
 	}
 }
 
-// TestBoundsFollowAClockThatWasSet checks that a server whose clock was set is
-// believed at once, in both directions.
+// TestBoundsFollowAClockThatWasSet checks that stamps follow a server whose clock was set
+// at once, in both directions, and that nothing is judged by it for a while.
 func TestBoundsFollowAClockThatWasSet(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
 		var c Clock
 		now := time.Now()
 		date := now.Truncate(time.Second)
-		c.Observe(date, now, now.Add(time.Millisecond))
-		c.Observe(date.Add(step), now.Add(time.Millisecond), now.Add(2*time.Millisecond))
+		c.Told(date, now, now.Add(time.Millisecond))
+		if !c.Judge(now.Add(time.Millisecond), time.Second).Compares(protocol.Server) {
+			t.Error("what the server told is not judged by")
+		}
+		c.Told(date.Add(step), now.Add(time.Millisecond), now.Add(2*time.Millisecond))
+		for after, judges := range map[time.Duration]bool{2 * time.Millisecond: false, settled / 2: false, settled + time.Second: true} {
+			at := now.Add(after)
+			c := c.copied()
+			c.Told(date.Add(step).Add(after).Truncate(time.Second), at, at)
+			if got := c.Judge(at, time.Second).Compares(protocol.Server); got != judges {
+				t.Errorf("%v after a step of %v: judging by the server's time is %v", after, step, got)
+			}
+		}
 		lower, upper, _ := c.Bounds(now.Add(2 * time.Millisecond))
 		if lower.Before(date.Add(step).Add(-time.Millisecond)) || upper.After(date.Add(step).Add(resolution+5*time.Millisecond)) {
 			t.Errorf("after a step of %v: bounds [%v, %v), want one second from %v", step, lower, upper, date.Add(step))
@@ -81,21 +95,102 @@ func TestBoundsFollowAClockThatWasSet(t *testing.T) {
 	}
 }
 
+func (c *Clock) copied() *Clock {
+	return &Clock{told: c.told, hints: c.hints, toldAt: c.toldAt, doubted: c.doubted, jump: c.jump, jumpedAt: c.jumpedAt}
+}
+
+// TestHintsDecideNothing checks a Date that is off what the server tells, and one where the
+// server has told nothing.
+func TestHintsDecideNothing(t *testing.T) {
+	for _, off := range []time.Duration{45 * time.Second, -45 * time.Second} {
+		var c Clock
+		now := time.Now()
+		wrong := now.Add(off).Truncate(time.Second)
+		c.Observe(wrong, now, now)
+		if c.Judge(now, time.Second).Compares(protocol.Server) {
+			t.Errorf("off by %v: a Date alone is judged by", off)
+		}
+		if !c.Guess(now, time.Second).Compares(protocol.Server) {
+			t.Errorf("off by %v: a Date does not tell when to ask", off)
+		}
+		first := c.Stamp(now)
+		if first.Source != protocol.Server || first.Time.Before(wrong.Add(2*resolution)) {
+			t.Errorf("off by %v: the stamp is %+v, want two seconds after the Date %v", off, first, wrong)
+		}
+		if c.Covers(first, now) {
+			t.Errorf("off by %v: a stamp counts that the server has not confirmed", off)
+		}
+		c.Told(now.Truncate(time.Second), now, now)
+		if got := c.Covers(first, now); got != (off > 0) {
+			t.Errorf("off by %v: the stamp covers the hold: %v", off, got)
+		}
+		c.Observe(wrong, now, now)
+		if c.Judge(now, time.Second).Compares(protocol.Server) {
+			t.Errorf("off by %v: what was told is judged by though a Date contradicts it", off)
+		}
+		if stamp := c.Stamp(now); stamp.Time.Sub(now.Truncate(time.Second)) > resolution+time.Microsecond {
+			t.Errorf("off by %v: the stamp is %v after what the server told", off, stamp.Time.Sub(now))
+		}
+		if by := c.HintContradicts(now); by < 43*time.Second || by > 45*time.Second {
+			t.Errorf("off by %v: contradicts by %v", off, by)
+		}
+		c.Told(now.Truncate(time.Second), now, now)
+		if !c.Judge(now, time.Second).Compares(protocol.Server) {
+			t.Errorf("off by %v: what the server has told again is not judged by", off)
+		}
+		if c.Judge(now.Add(recent+time.Second), time.Second).Compares(protocol.Server) {
+			t.Errorf("off by %v: what was told long ago is judged by", off)
+		}
+	}
+}
+
+// TestServerThatDoesNotStamp checks that stamps are a node's where the server confirms none.
+func TestServerThatDoesNotStamp(t *testing.T) {
+	var c Clock
+	now := time.Now()
+	c.Observe(now.Truncate(time.Second), now, now)
+	c.Untold()
+	if stamp := c.Stamp(now); stamp.Source != protocol.Node || !c.Covers(stamp, now) {
+		t.Errorf("the stamp is %+v", stamp)
+	}
+}
+
+// TestOldBoundsDoNotStamp checks that bounds of some minutes ago are not stamped by, but
+// those of a read are.
+func TestOldBoundsDoNotStamp(t *testing.T) {
+	var c Clock
+	now := time.Now()
+	if !c.Fresh(now) {
+		t.Error("without bounds, a read is asked for")
+	}
+	c.Told(now.Truncate(time.Second), now, now)
+	later := now.Add(24 * time.Hour)
+	if !c.Fresh(now.Add(time.Minute)) || c.Fresh(later) || c.Stamp(later).Source != protocol.Node {
+		t.Errorf("bounds of a day ago are stamped by: %+v", c.Stamp(later))
+	}
+	c.Observe(later.Truncate(time.Second), later, later)
+	if stamp := c.Stamp(later); !c.Fresh(later) || stamp.Source != protocol.Server || stamp.Time.Sub(later) > 2*resolution+time.Microsecond {
+		t.Errorf("after a read the stamp is %v too late: %+v", stamp.Time.Sub(later), stamp)
+	}
+}
+
 // TestTransportReadsTheDate checks what the transport makes of good, bad and
-// missing headers.
+// missing headers, and of answers that no API server gave.
 func TestTransportReadsTheDate(t *testing.T) {
 	now := time.Now()
 	for _, tc := range []struct {
-		header string
-		ok     bool
+		header, other string
+		ok            bool
 	}{
-		{now.UTC().Format(http.TimeFormat), true},
-		{"yesterday", false},
-		{"", false},
+		{now.UTC().Format(http.TimeFormat), auditID, true},
+		{now.UTC().Format(http.TimeFormat), "Server", false},
+		{now.UTC().Format(http.TimeFormat), "", false},
+		{"yesterday", auditID, false},
+		{"", auditID, false},
 	} {
 		var c Clock
 		answer := roundTripper(func(*http.Request) (*http.Response, error) {
-			return &http.Response{Header: http.Header{"Date": {tc.header}}, Body: http.NoBody}, nil
+			return &http.Response{Header: http.Header{"Date": {tc.header}, tc.other: {"x"}}, Body: http.NoBody}, nil
 		})
 		resp, err := c.Transport(answer, time.Now).RoundTrip(&http.Request{})
 		if err != nil {
@@ -103,7 +198,7 @@ func TestTransportReadsTheDate(t *testing.T) {
 		}
 		resp.Body.Close()
 		if _, _, ok := c.Bounds(now); ok != tc.ok {
-			t.Errorf("Date %q: bounds known is %v, want %v", tc.header, ok, tc.ok)
+			t.Errorf("Date %q with %q: bounds known is %v, want %v", tc.header, tc.other, ok, tc.ok)
 		}
 	}
 }

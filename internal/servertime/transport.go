@@ -21,10 +21,14 @@ import (
 	"time"
 )
 
-// Transport returns a round tripper that shows each response of next to the
-// clock. now is the local time; it is read before the request is sent and after
+// auditID is the header by which the API server names each of its answers in its audit
+// log. Proxies and load balancers that answer in its place do not have it.
+const auditID = "Audit-Id"
+
+// Transport returns a round tripper that shows each response of next that an API server
+// gave to the clock. now is the local time; it is read before the request is sent and after
 // the response's headers were received. A response without a Date header, or with
-// one that cannot be read, tells nothing.
+// one that cannot be read, tells nothing; nor does one that a cache has kept for a while.
 func (c *Clock) Transport(next http.RoundTripper, now func() time.Time) http.RoundTripper {
 	return &transport{next: next, clock: c, now: now}
 }
@@ -43,6 +47,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	received := t.now()
+	if resp.Header.Get(auditID) == "" || resp.Header.Get("Age") != "" {
+		return resp, nil
+	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		t.clock.Observe(date, sent, received)
 	}

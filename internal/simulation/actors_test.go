@@ -115,7 +115,7 @@ func (w *world) run() {
 	go func() { processes.Wait(); close(done) }()
 	// Every waiter has the lock within this time after the last fault: each may be kept
 	// from it by a lease and a grace, or by a dead entry of the queue, several times.
-	patience := 10 * time.Minute
+	patience := 10*time.Minute + w.clockFaults.idle*time.Duration(2) // A life is idle once at most, and so is the next.
 	select {
 	case <-done:
 	case <-time.After(time.Until(w.calm) + patience):
@@ -246,6 +246,7 @@ type caller struct {
 	name   string
 	rand   *rand.Rand
 	writes int
+	idled  bool
 }
 
 // sayf adds to the transcript what the caller has seen. The dead say nothing.
@@ -274,6 +275,7 @@ func (c *caller) run(ctx context.Context) {
 		if !again {
 			pass(span(c.rand, 0, 300*time.Millisecond))
 		}
+		c.rest()
 		key := c.plan.keys[c.rand.IntN(len(c.plan.keys))]
 		l := kubelock.NewLock[string](c.client, key)
 		switch x := c.rand.IntN(20); {

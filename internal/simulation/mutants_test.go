@@ -64,18 +64,17 @@ var mutants = []mutant{
 		a.without`, `{
 		a.without`},
 	{"stamps by the node's clock", "internal/servertime/clock.go",
-		`_, at, ok := c.Bounds(now)`, `_, _, ok := c.Bounds(now)
-	at := now`},
+		`_, at = c.told.at(now)`, `at = now`},
 	{"stamps by the lower bound of the server's time", "internal/servertime/clock.go",
-		`_, at, ok := c.Bounds(now)`, `at, _, ok := c.Bounds(now)`},
+		`_, at = c.told.at(now)`, `at, _ = c.told.at(now)`},
 	{"judging by the upper bound of the server's time", "internal/servertime/clock.go",
-		`lower, _, _ := c.Bounds(now)`, `_, lower, _ := c.Bounds(now)`},
+		`j.ServerTime, _ = c.told.at(now)`, `_, j.ServerTime = c.told.at(now)`},
 	{"no allowance for clocks that are apart", "internal/protocol/expiry.go",
 		`t = t.Add(j.MaxClockSkew)`, ``},
 	{"a hold that was renewed taken for unchanged", "internal/protocol/expiry.go",
 		`seen.lockID, seen.renewTime, seen.duration = h.LockID, h.RenewTime, h.Duration`, `seen.lockID, seen.duration = h.LockID, h.Duration`},
 	{"a reaper in a hurry", "controllers/reaper.go",
-		`expired, wait := r.judge().Expired(lock, seen)`, `expired, wait := r.judge().Expired(lock, seen)
+		`expired, wait := judge.Expired(lock, seen)`, `expired, wait := judge.Expired(lock, seen)
 		expired = expired || wait < lock.Holder.Duration/2`},
 	{"ending what was handed on, used or not", "pkg/kubelock/handoff.go",
 		`if !expired || seen.Observe(r, c.now()) != seen {`, `if !expired && r.Holder == nil {`},
@@ -112,6 +111,20 @@ var mutants = []mutant{
 		`p.stays(r)`, ``},
 	{"a deletion that is over before the object has gone", "internal/store/objects.go",
 		`left.GetDeletionTimestamp() != nil && len(left.GetFinalizers()) > 0`, `left.GetDeletionTimestamp() == nil`},
+	{"judging by the Date of any answer", "internal/servertime/clock.go",
+		`j.ServerTime, _ = c.told.at(now)`, `j.ServerTime, _ = c.bestLocked(now).at(now)
+	}
+	if !c.hints.unknown() {
+		j.ServerTime, _ = c.hints.at(now)`},
+	{"a stamp by a Date that nothing confirms", "internal/servertime/clock.go",
+		`return !upper.After(stamp.Time.Add(time.Microsecond))`, `_ = upper
+	return true`},
+	{"a grant that is not compared with what the server told", "pkg/kubelock/contest.go",
+		`_, upper, _ := a.client.server.ToldBounds(sent)`, `upper := time.Time{}.Add(1)`},
+	{"a client that stamps by what it knew a day ago", "internal/servertime/clock.go",
+		`fresh = 500 * time.Second`, `fresh = 500 * time.Hour`},
+	{"a reaper that goes by a hint", "controllers/reaper.go",
+		`func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Judge(`, `func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Guess(`},
 }
 
 // TestMutants checks that the simulation finds each mutant within the seeds that make

@@ -423,8 +423,9 @@ func (w *world) arrive(n *node, req *http.Request, body []byte, f fate) *http.Re
 	defer w.serving.Unlock()
 	w.writer = n
 	w.checkRequest(n, req, body)
+	w.answering = w.clocks[f.server] - w.clocks[0]
 	resp, err := w.server.RoundTrip(again)
-	w.writer = nil
+	w.writer, w.answering = nil, 0
 	if err != nil {
 		return nil // Its context has ended.
 	}
@@ -441,7 +442,7 @@ func (w *world) date(n *node, resp *http.Response, server int) {
 		resp.Header.Del("Date")
 		return
 	}
-	resp.Header.Set("Date", time.Now().Add(w.clocks[server]).UTC().Format(http.TimeFormat))
+	resp.Header.Set("Date", time.Now().Add(w.clocks[server]+w.proxy(n)).UTC().Format(http.TimeFormat))
 }
 
 func (w *world) errorAnswer(n *node, req *http.Request, f fate) *http.Response {
@@ -452,6 +453,6 @@ func (w *world) errorAnswer(n *node, req *http.Request, f fate) *http.Response {
 	}
 	text := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"simulated","code":%d}`, f.status)
 	resp.Body = io.NopCloser(strings.NewReader(text))
-	w.date(n, resp, f.server)
+	w.page(resp, f)
 	return resp
 }

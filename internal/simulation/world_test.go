@@ -70,6 +70,9 @@ type world struct {
 	harsh   float64 // how likely faults are
 	slow    bool    // writes take seconds
 
+	clockFaults clockFaults
+	answering   time.Duration // how far the clock is off of the API server that handles a request; guarded by serving
+
 	serving sync.Mutex // one request at a time; protects writer
 	writer  *node      // whose request is handled; nil for somebody's hands
 
@@ -127,13 +130,14 @@ func newWorld(t testing.TB, seed uint64) *world {
 	skew := span(r, 0, maxClockSkew-50*time.Millisecond)
 	w.clocks = [2]time.Duration{off, off + skew}
 	w.server = memapi.New(memapi.Options{
-		Now:                  func() time.Time { return time.Now().Add(off) },
+		Now:                  func() time.Time { return time.Now().Add(w.clocks[0] + w.answering) },
 		CRDs:                 []*memapi.CRD{definition},
 		Namespaces:           []string{namespace},
 		FirstResourceVersion: 10 + r.Int64N(1000),
 		History:              20 + r.IntN(100),
 	})
 	w.server.OnCommit(w.committed)
+	w.drawClockFaults()
 	return w
 }
 
@@ -232,6 +236,7 @@ func (w *world) committed(c memapi.Commit) {
 		w.checkEnd(h, old)
 	}
 	w.checkValue(h, old, now)
+	w.checkStamp(old, now)
 	if !began && !ended {
 		w.checkWaiters(old, now)
 	} else {

@@ -51,6 +51,10 @@ var Leases Kind = &kind[*coordinationv1.Lease, *coordinationv1.LeaseList]{
 // given: as long as Kubernetes' own components give each other.
 const unknownLease = 15 * time.Second
 
+// electorsAnnotation marks a Lease that leader electors have used, also while kubelock's own
+// clients have it in turns. People may set it before the first elector comes.
+const electorsAnnotation = annotationPrefix + "electors"
+
 const (
 	leaseHolderPath      = "/spec/holderIdentity"
 	leaseDurationPath    = "/spec/leaseDurationSeconds"
@@ -83,19 +87,22 @@ func (leaseCodec) decode(obj *coordinationv1.Lease) (protocol.Record, error) {
 		r.Transitions = max(int64(*spec.LeaseTransitions), 0)
 	}
 	r.Stored = obj
+	_, r.Shared = obj.Annotations[electorsAnnotation]
 
 	noted := r.Holder
 	switch {
 	case spec.HolderIdentity == nil || *spec.HolderIdentity == "":
 		r.Holder = nil
 		if spec.RenewTime != nil { // An elector's release; kubelock's leaves no time.
+			r.Shared = true
 			r.LastRelease = &protocol.LastRelease{Time: spec.RenewTime.Time, Source: protocol.Node, Reason: protocol.Released}
 		}
 	case noted != nil && leaseHolder(noted) == *spec.HolderIdentity && spec.RenewTime != nil && spec.RenewTime.Time.Equal(noted.RenewTime) &&
 		spec.LeaseDurationSeconds != nil && *spec.LeaseDurationSeconds == leaseSeconds(noted.Duration):
 	default:
-		r.Holder = foreignHolder(spec)
+		r.Holder, r.Shared = foreignHolder(spec), true
 	}
+	r.Shared = r.Shared || spec.Strategy != nil || spec.PreferredHolder != nil // Coordinated election.
 	return r, nil
 }
 
@@ -118,6 +125,9 @@ func (leaseCodec) encode(stored *coordinationv1.Lease, r protocol.Record) *coord
 	obj := &coordinationv1.Lease{ObjectMeta: stored.ObjectMeta, Spec: stored.Spec} // With the fields of coordinated election.
 	obj.Labels = withMark(withHolder(stored.Labels, r.Holder))
 	obj.Annotations = annotate(stored.Annotations, r)
+	if r.Shared {
+		obj.Annotations[electorsAnnotation] = marked
+	}
 	delete(obj.Annotations, valueAnnotation)
 	if r.Value != nil {
 		obj.Annotations[valueAnnotation] = *r.Value

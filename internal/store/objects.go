@@ -39,6 +39,7 @@ import (
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/servertime"
 )
 
 // kind is a Kind whose objects are of the type T.
@@ -154,11 +155,22 @@ func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace st
 			namespace, k.newObject, k.newList),
 		path:      path.Join(k.apiPath, version.String(), k.resource.Resource),
 		namespace: namespace,
+		manager:   managerOf(config.UserAgent),
 	}
 	if namespace != "" {
 		s.path = path.Join(k.apiPath, version.String(), "namespaces", namespace, k.resource.Resource)
 	}
 	return s, nil
+}
+
+// managerOf is what the API server calls, in managed fields, who writes with that user
+// agent.
+func managerOf(userAgent string) string {
+	if userAgent == "" {
+		userAgent = rest.DefaultKubernetesUserAgent()
+	}
+	manager, _, _ := strings.Cut(userAgent, "/")
+	return manager
 }
 
 // objects is a store in the objects of one kind and namespace.
@@ -169,6 +181,8 @@ type objects[T Object, L runtime.Object] struct {
 	path   string                        // of all objects
 	// namespace is that of the objects; empty for all.
 	namespace string
+	// manager is what the API server calls this program in managed fields.
+	manager string
 }
 
 // once is a REST client that sends each write one time only. client-go would send
@@ -208,6 +222,16 @@ func (s *objects[T, L]) object(req *rest.Request, name string) *rest.Request {
 	return req.AbsPath(s.path, name)
 }
 
+// write sends a write that puts something new into the object, and returns that with the
+// time that the server has stamped into it.
+func (s *objects[T, L]) write(ctx context.Context, req *rest.Request) (protocol.Record, error) {
+	r, err := s.send(ctx, req)
+	if obj, ok := r.Stored.(T); ok && err == nil {
+		r.Stamped, _ = servertime.StampOf(obj.GetManagedFields(), s.manager)
+	}
+	return r, err
+}
+
 // send sends a request, and returns the object that its answer holds.
 func (s *objects[T, L]) send(ctx context.Context, req *rest.Request) (protocol.Record, error) {
 	obj := s.kind.newObject()
@@ -226,11 +250,11 @@ func (s *objects[T, L]) Get(ctx context.Context, name string) (protocol.Record, 
 }
 
 func (s *objects[T, L]) Create(ctx context.Context, r protocol.Record) (protocol.Record, error) {
-	return s.send(ctx, s.client.Post().AbsPath(s.path).Body(s.kind.object(r)))
+	return s.write(ctx, s.client.Post().AbsPath(s.path).Body(s.kind.object(r)))
 }
 
 func (s *objects[T, L]) Update(ctx context.Context, r protocol.Record) (protocol.Record, error) {
-	return s.send(ctx, s.object(s.client.Put(), r.Name).Body(s.kind.object(r)))
+	return s.write(ctx, s.object(s.client.Put(), r.Name).Body(s.kind.object(r)))
 }
 
 func (s *objects[T, L]) Amend(ctx context.Context, from, to protocol.Record) (protocol.Record, error) {
@@ -250,7 +274,7 @@ func (s *objects[T, L]) Amend(ctx context.Context, from, to protocol.Record) (pr
 		p.test("/metadata/resourceVersion", from.ResourceVersion)
 	}
 	s.kind.amend(&p, stored, from, to)
-	return s.patch(ctx, stored.GetName(), p)
+	return s.patch(ctx, stored.GetName(), p, s.write)
 }
 
 func (s *objects[T, L]) Enqueue(ctx context.Context, r protocol.Record, text string, exact bool) (protocol.Record, error) {
@@ -264,7 +288,7 @@ func (s *objects[T, L]) Enqueue(ctx context.Context, r protocol.Record, text str
 		p.test("/metadata/resourceVersion", r.ResourceVersion)
 	}
 	s.kind.enqueue(&p, stored, text)
-	return s.patch(ctx, stored.GetName(), p)
+	return s.patch(ctx, stored.GetName(), p, s.write)
 }
 
 func (s *objects[T, L]) Dequeue(ctx context.Context, r protocol.Record, place int) (protocol.Record, error) {
@@ -274,7 +298,7 @@ func (s *objects[T, L]) Dequeue(ctx context.Context, r protocol.Record, place in
 	}
 	var p patch
 	s.kind.dequeue(&p, stored, place)
-	return s.patch(ctx, stored.GetName(), p)
+	return s.patch(ctx, stored.GetName(), p, s.send) // What only takes away leaves the server's stamp as it was.
 }
 
 func (s *objects[T, L]) Delete(ctx context.Context, r protocol.Record) (protocol.Record, error) {
@@ -295,12 +319,14 @@ func (s *objects[T, L]) Delete(ctx context.Context, r protocol.Record) (protocol
 	return gone, nil
 }
 
-func (s *objects[T, L]) patch(ctx context.Context, name string, p patch) (protocol.Record, error) {
+func (s *objects[T, L]) patch(ctx context.Context, name string, p patch,
+	send func(context.Context, *rest.Request) (protocol.Record, error),
+) (protocol.Record, error) {
 	data, err := p.encode()
 	if err != nil {
 		return protocol.Record{}, fmt.Errorf("encoding a patch of %s: %w", name, err)
 	}
-	return s.send(ctx, s.object(s.client.Patch(types.JSONPatchType), name).Body(data))
+	return send(ctx, s.object(s.client.Patch(types.JSONPatchType), name).Body(data))
 }
 
 func (s *objects[T, L]) All() cache.ListerWatcher {

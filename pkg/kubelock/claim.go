@@ -90,7 +90,7 @@ func (a *contest) enter(ctx context.Context) (*hold, error) {
 	if exact {
 		needed = 0
 	}
-	if h.deadline.Sub(a.client.now()) > needed && a.client.covers(r.Holder, h.deadline) && h.open() {
+	if h.deadline.Sub(a.client.now()) > needed && a.client.covers(r.Holder, sent, exact) && h.open() {
 		a.stop()
 		if a.given {
 			a.client.metrics.handoffs.Inc()
@@ -98,7 +98,7 @@ func (a *contest) enter(ctx context.Context) (*hold, error) {
 		return h, nil
 	}
 	if exact {
-		if a.try {
+		if a.try && h.deadline.Sub(a.client.now()) <= 0 {
 			return nil, a.refused(errTooLate)
 		}
 		if pause(ctx, &a.backoff, nil) != nil {

@@ -55,6 +55,7 @@ type Client struct {
 	store   store.Store
 	conns   *connections
 	server  *servertime.Clock
+	asker   *servertime.Asker
 	now     func() time.Time
 	turns   *turns
 	watches *watches
@@ -62,6 +63,7 @@ type Client struct {
 	// handOffs are the locks that this client has handed on just now.
 	handOffs *handOffs
 	known    *memory
+	sights   *sights
 	metrics  *metrics
 	// unlabeled is done when it was said that labels of locks are removed.
 	unlabeled sync.Once
@@ -119,6 +121,10 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 	if err != nil {
 		return nil, fmt.Errorf("kubelock: the API server's configuration: %w", err)
 	}
+	asker, err := servertime.NewAsker(conns.config, conns.http, server, now)
+	if err != nil {
+		return nil, fmt.Errorf("kubelock: the API server's configuration: %w", err)
+	}
 	m, err := newMetrics(cfg.Metrics)
 	if err != nil {
 		return nil, err
@@ -129,11 +135,13 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 		store:    st,
 		conns:    conns,
 		server:   server,
+		asker:    asker,
 		now:      now,
 		turns:    newTurns(now),
 		own:      newOwnLocks(),
 		handOffs: newHandOffs(),
 		known:    newMemory(),
+		sights:   newSights(),
 		metrics:  m,
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -240,18 +248,6 @@ func (c *Client) stamp() protocol.Stamp { return c.server.Stamp(c.now()) }
 // newLockID returns a lock ID that no hold has had.
 func (c *Client) newLockID() string { return protocol.LockID(c.id, c.holds.Add(1)) }
 
-// covers reports whether the hold h lasts until deadline for others, too, as far as
-// can be told. It does not if the local monotonic clock has stood still, as that of a
-// suspended machine may; others could then take the hold for expired before its
-// deadline.
-func (c *Client) covers(h *protocol.Holder, deadline time.Time) bool {
-	now := c.now()
-	lower, _, ok := c.server.Bounds(now)
-	return !ok || h.Source != protocol.Server || !lower.Add(deadline.Sub(now)).After(h.RenewTime.Add(h.Duration))
-}
-
-func (c *Client) judge() protocol.Judge { return c.server.Judge(c.now(), c.maxClockSkew) }
-
 // read reads the lock's object once, and checks that it is k's.
 func (c *Client) read(ctx context.Context, k key, timeout time.Duration) (protocol.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, min(timeout, requestTimeout))
@@ -308,6 +304,7 @@ func (c *Client) write(timeout time.Duration, request func(ctx context.Context) 
 	defer cancel()
 	sent := c.now()
 	record, err := request(ctx)
+	c.told(record, err, sent)
 	if err != nil {
 		c.doubt(ctx, sent)
 		if store.OutcomeOf(err) == store.Stale {

@@ -169,7 +169,7 @@ func (a *contest) begin(ctx context.Context) error {
 	case a.known:
 		return nil
 	}
-	if r, ok := a.client.recall(a.key); ok && (!a.try || r.Holder == nil) {
+	if r, ok := a.client.recall(a.key); ok && (!a.try || r.Holder == nil) && a.client.stampable() {
 		a.see(r)
 		a.recalled = true
 		return nil
@@ -208,7 +208,7 @@ func (a *contest) approach(ctx context.Context) error {
 	if a.overtakes() {
 		place = len(r.Waiters)
 	}
-	available, remaining := a.client.judge().Available(r, a.seen, place)
+	available, remaining := a.client.available(ctx, r, a.seen, place)
 	switch {
 	case available && a.outrun(place):
 		return a.enqueue(ctx)
@@ -268,8 +268,8 @@ func (a *contest) read(ctx context.Context) error {
 	var r protocol.Record
 	var err error
 	sent := a.client.now()
-	_, upper, _ := a.client.server.Bounds(sent)
-	if a.try && !a.inDoubt { // Nothing to learn that would be worth a wait.
+	_, upper, _ := a.client.server.ToldBounds(sent) // A wrong hint would let a grant count from too late.
+	if a.try && !a.inDoubt {                        // Nothing to learn that would be worth a wait.
 		r, err = a.client.readOnce(ctx, a.key)
 	} else {
 		r, err = a.client.readUntil(ctx, a.key, requestTimeout)

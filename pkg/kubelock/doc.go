@@ -64,9 +64,10 @@ limitations under the License.
 // Nobody trusts another machine's clock. A holder counts its lease by its own
 // monotonic clock, from before the request that began or renewed it was sent. Others
 // take a hold for expired when they have watched it unchanged for its whole duration
-// by their own monotonic clock; or when the API server's time, which the Date headers
-// of its responses bound, is past the hold's renewal, its duration and
-// Config.MaxClockSkew. So node clocks may be hours off. What is assumed is that
+// by their own monotonic clock, in one call or in several; or when the API server's time,
+// which it stamps into what it answers, is past the hold's renewal, its duration and
+// Config.MaxClockSkew. So node clocks may be hours off, and so may those of proxies
+// that write the Date header of answers. What is assumed is that
 // monotonic clocks run at about the same rate, and that the clocks of the API
 // servers are apart by no more than Config.MaxClockSkew.
 //

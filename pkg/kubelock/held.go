@@ -178,7 +178,9 @@ func (h *Held[T]) Renew(ctx context.Context) error {
 //
 // A lock that the last holder has handed on has a short lease at first, at most five
 // seconds from when this client last knew that it had not got it; it is renewed to its
-// whole duration in the background when a part of that is over.
+// whole duration in the background when a part of that is over. In a Lease that leader
+// electors use, too, the deadline is never more than 15 seconds ahead, and renewals in the
+// background move it for as long as the hold's duration says.
 func (h *Held[T]) Deadline() time.Time {
 	if h.none() {
 		return time.Time{}

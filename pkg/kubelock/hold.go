@@ -56,8 +56,11 @@ type hold struct {
 	told     bool  // somebody knows it
 	deadline time.Time
 	lease    time.Duration // from the last renewal to the deadline
-	timer    *time.Timer   // runs out at deadline
-	renewal  *time.Timer   // begins to renew in the background; nil if there is no need to
+	// end is until when the hold lasts that its owner has asked for. Where electors use the
+	// object, too, it is kept until then by renewals in the background.
+	end     time.Time
+	timer   *time.Timer // runs out at deadline
+	renewal *time.Timer // begins to renew in the background; nil if there is no need to
 }
 
 // phase is how far a hold has come. It only grows.
@@ -84,6 +87,7 @@ func newHold(c *Client, claim protocol.Claim, k key, r protocol.Record, deadline
 		record:   r,
 		deadline: deadline,
 	}
+	h.end = deadline.Add(claim.Duration - h.lease)
 	if h.token == 0 {
 		var err error
 		if h.token, err = protocol.CreatedToken(r); err != nil {
@@ -194,15 +198,18 @@ func (h *hold) remaining() time.Duration {
 	return left
 }
 
-// extend moves the deadline after a renewal that was sent at sent. It returns
-// false if that comes too late.
-func (h *hold) extend(sent time.Time) bool {
+// extend moves the deadline after a renewal that was sent at sent, for that lease. It
+// returns false if that comes too late.
+func (h *hold) extend(sent time.Time, lease time.Duration, asked bool) bool {
 	if h.remaining() <= 0 {
 		return false
 	}
 	h.mu.Lock()
-	if deadline := sent.Add(h.claim.Duration); h.phase == held && deadline.After(h.deadline) {
-		h.deadline, h.lease = deadline, h.claim.Duration
+	if asked {
+		h.end = sent.Add(h.claim.Duration)
+	}
+	if deadline := sent.Add(lease); h.phase == held && deadline.After(h.deadline) {
+		h.deadline, h.lease = deadline, lease
 		h.timer.Reset(deadline.Sub(h.client.now()))
 	}
 	h.mu.Unlock()

@@ -34,7 +34,39 @@ const (
 	// For so long a client relies on having handed a lock to somebody else: the queue that
 	// it joins then is soon another, and its place would be that of an earlier time.
 	heldRemembered = 100 * time.Millisecond
+	// Of at most so many locks a client remembers since when it has seen them as they are.
+	maxSeen = 4096
 )
+
+// sights are since when a client has seen locks as they are, whoever of it has seen them:
+// it outlives the calls that look, so that one who looks each minute for a moment judges as
+// well as one who waits. It is safe for concurrent use.
+type sights struct {
+	mu   sync.Mutex // protects seen
+	seen *lru.Cache // protocol.Observation, by key
+}
+
+func newSights() *sights { return &sights{seen: lru.New(maxSeen)} }
+
+// see takes in a version of a lock that others have or wait for, and returns since when it
+// has been seen like that, by the caller, who knows before, or by others. An old version that
+// is seen late makes that later, and never earlier than it was so.
+func (s *sights) see(name string, before protocol.Observation, r protocol.Record, now time.Time) protocol.Observation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own := before.Observe(r, now)
+	if r.Holder == nil && len(r.Waiters) == 0 { // Nobody will judge by it.
+		s.seen.Remove(name)
+		return own
+	}
+	if v, ok := s.seen.Get(name); ok {
+		if others := v.(protocol.Observation).Observe(r, now); others.Since.Before(own.Since) {
+			own = others
+		}
+	}
+	s.seen.Add(name, own)
+	return own
+}
 
 // memory has the records that releases left, the last ones. It is safe for concurrent use.
 type memory struct {

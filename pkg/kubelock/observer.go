@@ -69,7 +69,7 @@ func (o *observer) take(r protocol.Record) {
 	o.known, o.taken = true, now
 	o.client.handOffs.moved(o.key, r, now)
 	o.record = r
-	o.seen = o.seen.Observe(r, now)
+	o.seen = o.client.sights.see(o.key.name, o.seen, r, now)
 }
 
 // outdated reports whether a newer version than r is known.

@@ -135,6 +135,9 @@ func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revi
 	backoff := newBackoff()
 	h.refresh()
 	current, known := h.record, len(h.releases) == 0
+	if r, ok := c.readToStamp(ctx, h.key, deadline.Sub(c.now())/attemptsPerHold); ok && known {
+		current = r
+	}
 	for {
 		if known && !h.isHeldIn(current) {
 			err, resolved := h.outcome(current)

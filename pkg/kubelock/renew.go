@@ -75,6 +75,12 @@ func (h *hold) exclusively(ctx context.Context, f func(ctx context.Context, sent
 // update renews the hold and, if change says so, writes the state. Its outcomes are
 // those of Held.Renew and Held.Save.
 func (h *hold) update(ctx context.Context, change protocol.Change) error {
+	return h.renew(ctx, change, true)
+}
+
+// renew is update for a renewal that the hold's owner has asked for, or that keeps the hold
+// until the end of what it has asked for.
+func (h *hold) renew(ctx context.Context, change protocol.Change, asked bool) error {
 	if err := h.usable(releasing); err != nil {
 		return err
 	}
@@ -88,16 +94,19 @@ func (h *hold) update(ctx context.Context, change protocol.Change) error {
 	defer cancel2(nil)
 	start := h.client.now()
 	err = h.exclusively(ctx, func(ctx context.Context, sent *atomic.Bool) error {
-		return h.tryUpdate(ctx, change, sent)
+		return h.tryUpdate(ctx, change, sent, asked)
 	})
 	h.client.metrics.renew.Observe(h.client.now().Sub(start).Seconds())
 	return err
 }
 
-func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *atomic.Bool) error {
-	u := &update{hold: h, change: change}
+func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *atomic.Bool, asked bool) error {
+	u := &update{hold: h, change: change, asked: asked}
 	u.refresh() // Only now: what is read later is newer, whatever a watch shows.
 	backoff := newBackoff()
+	if r, ok := h.client.readToStamp(ctx, h.key, h.remaining()/attemptsPerHold); ok && h.isHeldIn(r) {
+		h.record = r
+	}
 	for {
 		if h.remaining() <= 0 {
 			return u.over()
@@ -150,6 +159,7 @@ func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *a
 type update struct {
 	*hold
 	change   protocol.Change
+	asked    bool      // for by the hold's owner
 	attempts []attempt // those that may have been committed
 }
 
@@ -163,7 +173,9 @@ func (u *update) send() (ans answer, sent time.Time, err error) {
 		u.lose()
 		return answer{}, sent, u.over()
 	}
-	next, err := protocol.Renew(from, u.claim, u.token, u.change, c.stamp())
+	claim := u.claim
+	claim.Duration = u.wanted(sent, from.Shared)
+	next, err := protocol.Renew(from, claim, u.token, u.change, c.stamp())
 	if err != nil {
 		return answer{}, sent, fmt.Errorf("kubelock: %q: %w", u.key.name, err)
 	}
@@ -178,10 +190,10 @@ func (u *update) send() (ans answer, sent time.Time, err error) {
 // others could take the hold for expired too early, so that one more attempt is due.
 func (u *update) committed(r protocol.Record, sent time.Time) (done bool, err error) {
 	u.record = r
-	if !u.client.covers(r.Holder, sent.Add(r.Holder.Duration)) {
+	if !u.client.covers(r.Holder, sent, true) {
 		return false, nil
 	}
-	if !u.extend(sent) {
+	if !u.extend(sent, min(r.Holder.Duration, u.claim.Duration), u.asked) {
 		return true, u.over()
 	}
 	return true, nil
@@ -282,15 +294,22 @@ func (h *hold) untilRenewal(left, lease time.Duration) time.Duration {
 func (h *hold) keepRenewing(forever bool) {
 	c := h.client
 	for {
-		err := h.update(h.ctx, protocol.Change{})
+		shared, done := h.shared()
+		var err error
+		if forever || !shared || !done {
+			err = h.renew(h.ctx, protocol.Change{}, forever || !shared)
+		}
 		var rest time.Duration
 		switch {
-		case err == nil && !forever:
+		case err == nil && !forever && !shared:
 			return
 		case err == nil:
 			h.mu.Lock()
 			rest = h.untilRenewal(h.deadline.Sub(c.now()), h.lease)
 			h.mu.Unlock()
+			if shared && done { // Its owner may ask for more.
+				rest = max(rest, minDuration)
+			}
 		case errors.Is(err, ErrLost), h.ctx.Err() != nil, c.ctx.Err() != nil:
 			return
 		default:

@@ -52,10 +52,7 @@ func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld boo
 		if over(o.record) {
 			return o.record, o.record.Holder != nil, nil
 		}
-		expired, remaining := false, minute
-		if !o.record.Terminating {
-			expired, remaining = c.judge().Expired(o.record, o.seen)
-		}
+		expired, remaining := c.available(ctx, o.record, o.seen, 0) // It is held.
 		if expired && fresh {
 			return o.record, false, nil
 		}
@@ -106,8 +103,11 @@ func (c *Client) get(ctx context.Context, k key) (r protocol.Record, isHeld bool
 		}
 		return r, false, err
 	}
-	expired, _ := c.judge().Expired(r, protocol.Observation{}.Observe(r, c.now()))
-	return r, r.Holder != nil && !expired, nil
+	if r.Holder == nil {
+		return r, false, nil
+	}
+	expired, _ := c.available(ctx, r, c.sights.see(k.name, protocol.Observation{}, r, c.now()), 0)
+	return r, !expired, nil
 }
 
 // snapshot shows a record to the user.

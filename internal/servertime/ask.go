@@ -1,0 +1,107 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package servertime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	"k8s.io/client-go/rest"
+)
+
+const (
+	// askTimeout bounds a request for the server's time.
+	askTimeout = 5 * time.Second
+	// askAgain is for how long an Asker does not ask that was refused.
+	askAgain = time.Minute
+)
+
+// Asker asks the API server for its time: by a review of what its own user may do, which
+// every user may ask for, which is stored nowhere, and into which the server stamps its
+// time as into each object that is sent to it. It is safe for concurrent use.
+type Asker struct {
+	clock   *Clock
+	now     func() time.Time
+	reviews authorizationclient.SelfSubjectAccessReviewInterface
+
+	mu      sync.Mutex // protects refused
+	refused time.Time  // when it was last
+}
+
+var errStampless = errors.New("the API server has not stamped its time into what it answers")
+
+// NewAsker returns an Asker that sends its requests through client, and shows what it is
+// told to clock.
+func NewAsker(config *rest.Config, client *http.Client, clock *Clock, now func() time.Time) (*Asker, error) {
+	reviews, err := authorizationclient.NewForConfigAndClient(config, client)
+	if err != nil {
+		return nil, fmt.Errorf("asking for the API server's time: %w", err)
+	}
+	return &Asker{clock: clock, now: now, reviews: reviews.SelfSubjectAccessReviews()}, nil
+}
+
+// Ask asks for the time. After an answer that does not tell it, it sends nothing for a
+// minute, and returns an error.
+func (a *Asker) Ask(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock() // Who comes meanwhile needs the same answer, or one that is no older.
+	if !a.refused.IsZero() && a.now().Sub(a.refused) < askAgain {
+		return errStampless
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	sent := a.now()
+	review, err := a.reviews.Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+		Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/version", Verb: "get"},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		if ctx.Err() == nil {
+			a.refused = a.now()
+		}
+		return fmt.Errorf("asking for the API server's time: %w", err)
+	}
+	received := a.now()
+	stamp, ok := StampOf(review.ManagedFields, "")
+	if !ok {
+		a.refused = received
+		return errStampless
+	}
+	a.clock.Told(stamp, sent, received)
+	return nil
+}
+
+// StampOf returns the time that the API server has stamped into an object when manager,
+// or anybody if that is empty, last changed it by a write that was no apply.
+func StampOf(fields []metav1.ManagedFieldsEntry, manager string) (stamp time.Time, ok bool) {
+	for i := range fields {
+		f := &fields[i]
+		if f.Operation == metav1.ManagedFieldsOperationUpdate && f.Subresource == "" && f.Time != nil &&
+			(manager == "" || f.Manager == manager) && f.Time.After(stamp) {
+			stamp, ok = f.Time.Time, true
+		}
+	}
+	return stamp, ok
+}
