@@ -89,7 +89,7 @@ var mutants = []mutant{
 			return errors.New("failed")
 		case store.Stale:`},
 	{"a late release that writes the state", "pkg/kubelock/release.go",
-		`h.change.Unless(late)`, `h.change`},
+		`h.change.Unless(late || without != nil)`, `h.change.Unless(without != nil)`},
 	{"a release before the hold's context has ended", "pkg/kubelock/release.go",
 		`h.cancel(context.Canceled)`, ``},
 	{"a hand-off that loses a waiter", "internal/protocol/transitions.go",

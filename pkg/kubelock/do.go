@@ -27,7 +27,7 @@ import (
 
 // releaseTimeout bounds the release at the end of Do, which does not end with the
 // caller's context.
-const releaseTimeout = 15 * time.Second
+const releaseTimeout = time.Minute
 
 // Do acquires the lock, calls fn with the state, writes the state that fn returns,
 // and releases the lock. It returns that state.

@@ -191,15 +191,16 @@ func (h *hold) remaining() time.Duration {
 }
 
 // extend moves the deadline after a renewal that was sent at sent. It returns
-// false if that comes too late.
+// false if that comes too late. A release that waits for the renewal has that much longer, too.
 func (h *hold) extend(sent time.Time) bool {
-	if h.remaining() <= 0 {
-		return false
-	}
+	h.remaining() // Loses the hold if its time is over.
 	h.mu.Lock()
-	if deadline := sent.Add(h.claim.Duration); h.phase == held && deadline.After(h.deadline) {
+	now, deadline := h.client.now(), sent.Add(h.claim.Duration)
+	if (h.phase == held || h.phase == releasing && h.deadline.After(now)) && deadline.After(h.deadline) {
 		h.deadline, h.lease = deadline, h.claim.Duration
-		h.timer.Reset(deadline.Sub(h.client.now()))
+		if h.phase == held {
+			h.timer.Reset(deadline.Sub(now))
+		}
 	}
 	h.mu.Unlock()
 	return h.remaining() > 0

@@ -26,16 +26,16 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/retry"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-const (
-	// A hold that is renewed in the background is renewed when so much of its lease
-	// is left. Each attempt may take a third of what is left then, so that there are
-	// at least three of them.
-	renewWith       = 2.0 / 3
-	attemptsPerHold = 3
-)
+// renewWith is how much of its lease is left when a hold is renewed that is renewed in the
+// background. There are at least three attempts in that time: see retry.Attempts.Timeout.
+const renewWith = 2.0 / 3
+
+// readsPerHold is into how many parts the rest of a lease is divided of which a read may take one.
+const readsPerHold = 3
 
 // exclusively runs f while no other write of the hold is under way. f goes on when
 // ctx ends, but starts no further request then; the caller does not wait for it any
@@ -95,8 +95,9 @@ func (h *hold) update(ctx context.Context, change protocol.Change) error {
 }
 
 func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *atomic.Bool) error {
-	u := &update{hold: h, change: change}
-	backoff := newBackoff()
+	u := &update{hold: h, change: change, tries: h.client.attemptsOfHolder()}
+	lease, cancel := context.WithTimeout(ctx, h.remaining())
+	defer cancel()
 	for {
 		if h.remaining() <= 0 {
 			return u.over()
@@ -109,38 +110,36 @@ func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *a
 		if err != nil {
 			return err
 		}
-		outcome := store.OutcomeOf(ans.err)
+		outcome := u.tries.Wrote(ans.err)
 		switch outcome {
 		case store.Committed:
 			if done, err := u.committed(ans.record, sent); done {
 				return err
 			}
-			if pause(ctx, backoff, nil) != nil {
-				return u.stopped(causeOf(ctx))
-			}
-			continue
-		case store.Rejected:
-			u.attempts = u.attempts[:len(u.attempts)-1]
-			err := h.client.explain("patch", h.key, ans.err)
-			if len(u.attempts) > 0 {
-				return u.stopped(err)
-			}
-			return err
+		case store.Altered:
+			return u.altered(ans, sent)
+		case store.Rejected, store.Denied:
+			return u.rejected(ans.err)
 		case store.Busy:
-			u.attempts = u.attempts[:len(u.attempts)-1]
+			u.notDone()
 		case store.Unknown, store.Stale: // A read tells what became of it.
 		}
 		if outcome != store.Stale {
-			h.client.log.V(1).Info("Could not renew a lock, will retry", "key", h.key.name, "err", ans.err)
-			if pause(ctx, backoff, ans.err) != nil {
-				return u.stopped(ans.err)
+			if ans.err != nil {
+				h.client.log.V(1).Info("Could not renew a lock, will retry", "key", h.key.name, "err", ans.err)
 			}
+			_ = u.tries.Pause(lease) // What has ended meanwhile shows above.
 		}
-		if outcome == store.Busy {
+		if outcome == store.Busy || outcome == store.Committed {
 			continue
 		}
 		if done, err := u.readBack(ctx); done || err != nil {
 			return err
+		}
+		if outcome == store.Stale {
+			if err := u.stale(lease, ans.err); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -149,7 +148,9 @@ func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *a
 type update struct {
 	*hold
 	change   protocol.Change
-	attempts []attempt // those that may have been committed
+	tries    *retry.Attempts
+	from     protocol.Record // what the last attempt changes
+	attempts []attempt       // those that may have been committed
 }
 
 // send sends one attempt, which may take its share of what is left of the lease.
@@ -159,15 +160,62 @@ func (u *update) send() (ans answer, sent time.Time, err error) {
 	sent = c.now() // Before the stamp: others may count from that.
 	u.refresh()
 	from := u.record
+	u.from = from
 	next, err := protocol.Renew(from, u.claim, u.token, u.change, c.stamp())
 	if err != nil {
 		return answer{}, sent, fmt.Errorf("kubelock: %q: %w", u.key.name, err)
 	}
 	u.attempts = append(u.attempts, attempt{stamp: next.Holder.RenewTime, sent: sent})
-	ans = c.write(max(left/attemptsPerHold, minDuration), func(ctx context.Context) (protocol.Record, error) {
+	ans = c.write(u.tries.Timeout(left), func(ctx context.Context) (protocol.Record, error) {
 		return c.store.Amend(ctx, from, next)
 	})
 	return ans, sent, nil
+}
+
+// notDone notes that the last attempt was not committed.
+func (u *update) notDone() { u.attempts = u.attempts[:len(u.attempts)-1] }
+
+// rejected is how the update ends when the last attempt was refused for good.
+func (u *update) rejected(refusal error) error {
+	u.notDone()
+	err := u.client.explain("patch", u.key, refusal)
+	if len(u.attempts) > 0 {
+		return u.stopped(err)
+	}
+	return err
+}
+
+// stale goes on after an attempt that was refused because the lock has changed, or in the words
+// for that. The lock has been read, and the hold is there.
+func (u *update) stale(lease context.Context, refusal error) error {
+	if !u.record.SameVersion(u.from) {
+		_ = u.tries.Raced(lease)
+		return nil
+	}
+	if u.tries.Unchanged() == store.Rejected {
+		return u.rejected(refusal)
+	}
+	u.notDone()
+	_ = u.tries.Pause(lease)
+	return nil
+}
+
+// altered is how the update ends when what it has written is not what is stored. The hold goes on
+// if it is there still, and is renewed if it shows that.
+func (u *update) altered(ans answer, sent time.Time) error {
+	err := u.client.explain("patch", u.key, ans.err)
+	if !u.isHeldIn(ans.record) {
+		u.lose()
+		return fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, err)
+	}
+	stamp := u.attempts[len(u.attempts)-1].stamp
+	if h := ans.record.Holder; h.RenewTime.Equal(stamp) && h.Duration == u.claim.Duration {
+		if done, over := u.committed(ans.record, sent); done && over != nil {
+			return over
+		}
+	}
+	u.record = ans.record
+	return err
 }
 
 // committed takes in the record that the attempt sent at sent gave. done is false if
@@ -189,7 +237,7 @@ func (u *update) committed(r protocol.Record, sent time.Time) (done bool, err er
 func (u *update) readBack(ctx context.Context) (done bool, err error) {
 	readCtx, cancel := context.WithTimeout(ctx, max(u.remaining(), minDuration))
 	defer cancel()
-	r, err := u.client.readUntil(readCtx, u.key, max(u.remaining()/attemptsPerHold, minDuration))
+	r, err := u.client.readUntil(readCtx, u.key, max(u.remaining()/readsPerHold, minDuration))
 	switch {
 	case err != nil && u.remaining() <= 0:
 		return true, u.over()
@@ -216,15 +264,16 @@ func (u *update) over() error {
 	case u.change.Write && len(u.attempts) > 0 && usable != nil:
 		return u.stopped(usable) // Its own owner has released it meanwhile.
 	case u.change.Write && len(u.attempts) > 0:
-		return fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, ErrUnknownOutcome)
+		return u.tries.Because(fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, ErrUnknownOutcome))
 	case usable != nil:
 		return usable
 	}
-	return fmt.Errorf("%w: %q", ErrLost, u.key.name)
+	return u.tries.Because(fmt.Errorf("%w: %q", ErrLost, u.key.name))
 }
 
 // stopped is how the update ends when err keeps it from being done or learned of.
 func (u *update) stopped(err error) error {
+	err = u.tries.Because(err)
 	if len(u.attempts) > 0 {
 		return fmt.Errorf("%w: %q: %w", ErrUnknownOutcome, u.key.name, err)
 	}
@@ -275,21 +324,13 @@ func (h *hold) untilRenewal(left, lease time.Duration) time.Duration {
 func (h *hold) keepRenewing(forever bool) {
 	c := h.client
 	for {
-		err := h.update(h.ctx, protocol.Change{})
-		var rest time.Duration
-		switch {
-		case err == nil && !forever:
+		err := h.renewBy()
+		if err != nil || !forever {
 			return
-		case err == nil:
-			h.mu.Lock()
-			rest = h.untilRenewal(h.deadline.Sub(c.now()), h.lease)
-			h.mu.Unlock()
-		case errors.Is(err, ErrLost), h.ctx.Err() != nil, c.ctx.Err() != nil:
-			return
-		default:
-			rest = max(h.until().Sub(c.now())/20, minDuration)
-			c.log.Error(err, "Could not renew a lock, will retry until its lease ends", "key", h.key.name, "lockID", h.claim.LockID)
 		}
+		h.mu.Lock()
+		rest := h.untilRenewal(h.deadline.Sub(c.now()), h.lease)
+		h.mu.Unlock()
 		timer := time.NewTimer(rest)
 		select {
 		case <-timer.C:
@@ -299,6 +340,25 @@ func (h *hold) keepRenewing(forever bool) {
 		case <-c.ctx.Done():
 			timer.Stop()
 			return
+		}
+	}
+}
+
+// renewBy renews the hold before its deadline. Its error means that it will not be renewed any
+// more.
+func (h *hold) renewBy() error {
+	c, tries := h.client, h.client.attemptsOfHolder()
+	lease, cancel := context.WithTimeout(h.ctx, h.until().Sub(c.now()))
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	for {
+		err := h.update(h.ctx, protocol.Change{})
+		if err == nil || errors.Is(err, ErrLost) || h.ctx.Err() != nil || c.ctx.Err() != nil {
+			return err
+		}
+		c.log.Error(err, "Could not renew a lock, will retry until its lease ends", "key", h.key.name, "lockID", h.claim.LockID)
+		if tries.Pause(lease) != nil {
+			return err
 		}
 	}
 }

@@ -45,6 +45,7 @@ type connections struct {
 	http   *http.Client
 	dialer *connrotation.Dialer
 	now    func() time.Time
+	access *access
 	// answered is when the last response came, in nanoseconds after start.
 	answered atomic.Int64
 	start    time.Time
@@ -53,8 +54,8 @@ type connections struct {
 // newConnections derives the client's way to the API server from the program's
 // configuration. Of that it keeps who it is and how the server is reached; rate
 // limits and timeouts are its own.
-func newConnections(config *rest.Config, server *servertime.Clock, now func() time.Time) (*connections, error) {
-	c := &connections{config: rest.CopyConfig(config), now: now, start: now()}
+func newConnections(config *rest.Config, server *servertime.Clock, access *access, now func() time.Time) (*connections, error) {
+	c := &connections{config: rest.CopyConfig(config), now: now, access: access, start: now()}
 	c.config.UserAgent = userAgent()
 	// No limit on the client's side: it would delay renewals behind other requests
 	// until leases are lost. The protocol bounds the requests, and the API server has
@@ -103,7 +104,9 @@ type answerWatcher struct {
 func (w *answerWatcher) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := w.next.RoundTrip(req)
 	if err == nil {
-		w.conns.answered.Store(int64(w.conns.now().Sub(w.conns.start)))
+		at := w.conns.now()
+		w.conns.answered.Store(int64(at.Sub(w.conns.start)))
+		w.conns.access.answered(req, resp.StatusCode, at)
 	}
 	return resp, err
 }
