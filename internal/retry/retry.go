@@ -63,6 +63,7 @@ const (
 type Attempts struct {
 	now    func() time.Time
 	access Access
+	usual  time.Duration // how long a write takes, as far as is known
 
 	backoff wait.Backoff
 	paused  time.Time     // when the last pause ended
@@ -82,9 +83,10 @@ type Access interface {
 	Believe(denial error)
 }
 
-// New returns attempts whose time is now's. Without access every denial is believed.
-func New(now func() time.Time, access Access) *Attempts {
-	return &Attempts{now: now, access: access, backoff: newBackoff()}
+// New returns attempts whose time is now's. Without access every denial is believed. usual is how
+// long the last write took; 0 if that is not known.
+func New(now func() time.Time, access Access, usual time.Duration) *Attempts {
+	return &Attempts{now: now, access: access, usual: usual, backoff: newBackoff()}
 }
 
 func newBackoff() wait.Backoff {
@@ -215,18 +217,20 @@ func (a *Attempts) pause(ctx context.Context, asked error) time.Duration {
 	return min(d, max(left/fitting, a.floor))
 }
 
-// Timeout is how long the next attempt of a holder may take whose lease ends after left.
+// Timeout is how long the next attempt of a holder may take whose lease ends after left: its share
+// of that, or longer if the API server usually takes longer.
 func (a *Attempts) Timeout(left time.Duration) time.Duration {
+	share := left
 	if a.slow < short {
-		left /= time.Duration(shares - a.slow)
+		share = min(left, max(left/time.Duration(shares-a.slow), a.usual+a.usual/4))
 	}
-	return a.Limit(left)
+	return a.Limit(share)
 }
 
 // Limit is how long the next request may take, if it need not end before most is over. It is the
 // longer, the more have had no answer in their time.
 func (a *Attempts) Limit(most time.Duration) time.Duration {
-	limit := FirstRequest
+	limit := min(max(FirstRequest, 2*a.usual), MaxRequest)
 	for range a.slow {
 		if limit *= 2; limit >= MaxRequest {
 			limit = MaxRequest

@@ -103,6 +103,18 @@ var mutants = []mutant{
 		`sameObject := r.UID == h.record.UID`, `sameObject := true`},
 	{"no safety re-read", "pkg/kubelock/queued.go",
 		`most := min(remaining, a.patience(), a.refresh(place))`, `most := time.Hour`},
+	{"a renewal that takes each refusal for a change of the lock", "pkg/kubelock/renew.go",
+		`if !u.record.SameVersion(u.from) {
+		_ = u.tries.Raced(lease)`, `if u.tries != nil {`},
+	{"an acquisition without a pause after a refusal", "pkg/kubelock/claim.go",
+		`next = a.tries.Pause`, `next = func(ctx context.Context) error { return ctx.Err() }`},
+	{"a pause as long as a server asks for, whatever is left", "internal/retry/retry.go",
+		`return min(d, max(left/fitting, a.floor))`, `_ = left
+	return d`},
+	{"a denial that is believed at once", "internal/retry/retry.go",
+		`if a.access == nil || !a.access.Doubts(err) {`, `if a.access == nil || a.access.Doubts(err) {`},
+	{"a lock that stays held because its state is refused", "pkg/kubelock/release.go",
+		`without = refusal`, `return h.unresolved(refusal), false`},
 }
 
 // TestMutants checks that the simulation finds each mutant within the seeds that make

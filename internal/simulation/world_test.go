@@ -69,6 +69,7 @@ type world struct {
 	end     context.CancelFunc
 	harsh   float64 // how likely faults are
 	slow    bool    // writes take seconds
+	denials denials
 
 	serving sync.Mutex // one request at a time; protects writer
 	writer  *node      // whose request is handled; nil for somebody's hands
@@ -134,6 +135,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 		History:              20 + r.IntN(100),
 	})
 	w.server.OnCommit(w.committed)
+	w.denials = w.planDenials()
 	return w
 }
 

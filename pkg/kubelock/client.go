@@ -52,6 +52,7 @@ type Client struct {
 	settings
 	id      string        // of this instance
 	holds   atomic.Uint64 // numbers the lock IDs
+	took    atomic.Int64  // how long the last write took that was committed
 	store   store.Store
 	conns   *connections
 	access  *access
@@ -245,6 +246,7 @@ func (c *Client) read(ctx context.Context, k key, timeout time.Duration) (protoc
 		c.doubt(ctx, sent)
 		return protocol.Record{}, k.unusable(err)
 	}
+	c.access.grant(verbGet, sent) // That there is no object is an error only of the request.
 	return r, k.check(r)
 }
 
@@ -300,6 +302,8 @@ func (c *Client) write(timeout time.Duration, request func(ctx context.Context) 
 		if store.OutcomeOf(err) == store.Stale {
 			c.metrics.conflicts.Inc()
 		}
+	} else {
+		c.took.Store(int64(c.now().Sub(sent)))
 	}
 	return answer{record, err}
 }

@@ -26,7 +26,7 @@ import (
 )
 
 // releaseTimeout bounds the release at the end of Do, which does not end with the
-// caller's context.
+// caller's context: for as long as an API server lets a request take.
 const releaseTimeout = time.Minute
 
 // Do acquires the lock, calls fn with the state, writes the state that fn returns,
@@ -38,7 +38,9 @@ const releaseTimeout = time.Minute
 // depend on ctx any more.
 //
 // Without an error, the state is written. Otherwise the zero T is returned, and
-// nothing is written unless the error Is ErrUnknownOutcome. The error is what
+// nothing is written unless the error Is ErrUnknownOutcome, or names a field that was stored
+// otherwise than it was written. If the API server does not answer, the release is given up after a
+// minute, or when the lease ends. The error is what
 // Acquire or Held.Release return, or, unchanged for errors.Is, what fn returned;
 // then the lock is released as it was. If fn panics, the lock is released as it
 // was, and the panic goes on. If fn takes longer than the lease, the result is

@@ -318,7 +318,10 @@ func (h *hold) renewInBackgroundLocked(forever bool) {
 func (h *hold) untilRenewal(left, lease time.Duration) time.Duration {
 	// Many holds shall not renew all at once.
 	rest := left - time.Duration(float64(lease)*renewWith) - wait.Jitter(lease/40, 1)
-	return max(rest, left/4) // Of what was given, less may be left.
+	if lease < h.claim.Duration {
+		return max(rest, left/4) // Of what was given, less may be left.
+	}
+	return max(rest, 0) // Less is left only where the API server takes long.
 }
 
 func (h *hold) keepRenewing(forever bool) {

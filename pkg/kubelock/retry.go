@@ -44,12 +44,16 @@ func newAccess() *access {
 	return &access{granted: map[string]time.Time{}, denied: map[string]struct{}{}}
 }
 
-// answered takes an answer in.
+// answered takes an answer in. That the object has changed, or does not fit, an API server says
+// only to who has access.
 func (a *access) answered(req *http.Request, code int, at time.Time) {
-	if code >= http.StatusMultipleChoices {
-		return
+	if code < http.StatusMultipleChoices || code == http.StatusConflict || code == http.StatusUnprocessableEntity {
+		a.grant(verbOf(req), at)
 	}
-	verb := verbOf(req)
+}
+
+// grant notes that a request with that verb was let in.
+func (a *access) grant(verb string, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.granted[verb] = at
@@ -103,6 +107,7 @@ func (a *access) watched() time.Time {
 }
 
 const (
+	verbGet   = "get"
 	verbList  = "list"
 	verbWatch = "watch"
 )
@@ -125,16 +130,19 @@ func verbOf(req *http.Request) string {
 	case query.Has("fieldSelector"), query.Has("labelSelector"):
 		return verbList
 	}
-	return "get"
+	return verbGet
 }
 
 // attempts are those of a call that waits for a lock.
-func (c *Client) attempts() *retry.Attempts { return retry.New(c.now, c.access) }
+func (c *Client) attempts() *retry.Attempts { return retry.New(c.now, c.access, c.usual()) }
 
 // attemptsOfHolder are those of a call that has a lock to lose, or to give back.
 func (c *Client) attemptsOfHolder() *retry.Attempts {
-	return retry.New(c.now, accessOfHolder{c.access})
+	return retry.New(c.now, accessOfHolder{c.access}, c.usual())
 }
+
+// usual is how long the last write took that was committed.
+func (c *Client) usual() time.Duration { return time.Duration(c.took.Load()) }
 
 // causeOf is why ctx has ended: ErrClosed, or an error that Is ctx's own.
 func causeOf(ctx context.Context) error {
