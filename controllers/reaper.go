@@ -24,11 +24,11 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -94,9 +94,10 @@ type Reaper struct {
 	// is not needed any more.
 	PodWatches int
 
-	cache   *lockCache
-	witness *witness // nil without PodWitness
-	asker   *servertime.Asker
+	refusals refusals
+	cache    *lockCache
+	witness  *witness // nil without PodWitness
+	asker    *servertime.Asker
 }
 
 // SetupWithManager adds the reaper to a manager, whose cache it does not use. It has two
@@ -167,6 +168,7 @@ func (r *Reaper) add(mgr ctrl.Manager, name string, concurrency int, concerns fu
 			MaxConcurrentReconciles: concurrency,
 			// One process may reap in several clusters; their metrics then add up.
 			SkipNameValidation: new(true),
+			RateLimiter:        workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstPause, maxPause),
 		}).
 		Complete(reconcile.Func(func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 			return r.reconcile(ctx, req, due())
@@ -186,10 +188,12 @@ type due func(ctx context.Context, name types.NamespacedName, lock protocol.Reco
 func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl.Result, error) {
 	lock, seen, ok, err := r.cache.get(req.NamespacedName)
 	if !ok || err != nil {
+		r.refusals.forget(req.NamespacedName)
 		return ctrl.Result{}, failed(unreadable(err))
 	}
 	action, wait := due(ctx, req.NamespacedName, lock, seen, r.guess())
 	if action == nil {
+		r.refusals.forget(req.NamespacedName)
 		return later(wait), nil
 	}
 
@@ -216,10 +220,15 @@ func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl
 		return later(wait), nil
 	}
 	err = action(ctx, live)
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return ctrl.Result{}, nil // The lock has changed, and that event is on its way.
+	if store.OutcomeOf(err) != store.Stale {
+		r.refusals.forget(req.NamespacedName)
+		return ctrl.Result{}, failed(err)
 	}
-	return ctrl.Result{}, failed(err)
+	if r.refusals.again(req.NamespacedName, live.GetResourceVersion()) {
+		return ctrl.Result{}, failed(fmt.Errorf("it was refused, although the lock has not changed: %w", err))
+	}
+	// The lock has changed, and that event is on its way. Otherwise nobody else would come back to it.
+	return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // The pause grows, as after an error.
 }
 
 // decode reads obj as a lock to decide about: one that is kept for ever does not expire.

@@ -32,6 +32,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/store"
 )
 
 const (
@@ -114,7 +115,7 @@ func (a *audit) create(ctx context.Context, now string, dryRun ...string) error 
 
 // explain adds what a person can do.
 func (a *audit) explain(err error) error {
-	if forbidden(err) {
+	if store.DeniedVerb(err) != "" {
 		return fmt.Errorf("no permission to create events in namespace %q: bind the ClusterRole kubelock-force, which config/policy ships, to yourself: %w", a.namespace, err)
 	}
 	return err

@@ -23,9 +23,8 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
-
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/retry"
 	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
@@ -53,39 +52,52 @@ type endOfHold struct {
 func (e *endOfHold) end(ctx context.Context) (protocol.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
-	backoff := wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 30, Cap: 2 * time.Second}
-	var problem error
-	for ctx.Err() == nil {
+	tries := retry.New(time.Now, nil, 0)
+	for refused, from := error(nil), (protocol.Record{}); ctx.Err() == nil; {
 		r, err := e.read(ctx)
 		switch {
 		case err != nil && !e.doubt:
 			return r, err
 		case err != nil:
-			problem = err
-			pause(ctx, &backoff)
+			refused = nil
+			_ = tries.Pause(ctx) // What has ended meanwhile shows above.
 			continue
 		case !r.SameHold(e.shown):
 			return e.outcome(r)
+		}
+		if refused != nil { // In the words for a lock that has changed.
+			if !r.SameVersion(from) {
+				_ = tries.Raced(ctx)
+			} else if tries.Unchanged() == store.Rejected {
+				return r, e.unresolved(explain("update", e.kind, e.namespace, refused))
+			} else {
+				_ = tries.Pause(ctx)
+			}
+			refused = nil
 		}
 		next, err := e.next(r, e.stamp())
 		if err != nil {
 			return r, fmt.Errorf("%s %q: %w", e.what, e.key, err)
 		}
 		after, err := e.amend(ctx, r, next)
-		switch store.OutcomeOf(err) {
+		switch tries.Wrote(err) {
 		case store.Committed:
 			return after, nil
-		case store.Rejected:
+		case store.Altered:
+			e.doubt = true
 			return r, e.unresolved(explain("update", e.kind, e.namespace, err))
-		case store.Stale, store.Unknown: // Transports may send a request twice: one copy's answer hides the other's.
-			e.doubt, problem = true, err
-			pause(ctx, &backoff)
+		case store.Rejected, store.Denied:
+			return r, e.unresolved(explain("update", e.kind, e.namespace, err))
+		case store.Stale: // Transports may send a request twice: one copy's answer hides the other's.
+			e.doubt, refused, from = true, err, r
+		case store.Unknown:
+			e.doubt = true
+			_ = tries.Pause(ctx)
 		case store.Busy:
-			problem = err
-			pause(ctx, &backoff)
+			_ = tries.Pause(ctx)
 		}
 	}
-	return protocol.Record{}, e.unresolved(errors.Join(problem, because(ctx, ctx.Err())))
+	return protocol.Record{}, e.unresolved(tries.Because(because(ctx, ctx.Err())))
 }
 
 // amend sends one write.
@@ -128,14 +140,4 @@ func (e *endOfHold) unresolved(err error) error {
 		return fmt.Errorf("%w: %s %q: see \"kubectl dlock describe\" for what became of it: %w", kubelock.ErrUnknownOutcome, e.what, e.key, err)
 	}
 	return fmt.Errorf("%s %q: nothing was changed: %w", e.what, e.key, err)
-}
-
-// pause waits for a moment, or until ctx ends.
-func pause(ctx context.Context, backoff *wait.Backoff) {
-	timer := time.NewTimer(backoff.Step())
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -25,7 +25,7 @@ import (
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// forbidden reports whether somebody lacks a permission.
+// forbidden reports whether somebody lacks a permission, or a policy forbids it.
 func forbidden(err error) bool { return apierrors.IsForbidden(err) }
 
 // explain adds to an error of the API server what a person can do about it.
@@ -45,12 +45,9 @@ func explain(verb string, kind store.Kind, namespace string, err error) error {
 		return fmt.Errorf("namespace %q does not exist: create it, or choose another with -n: %w", namespace, err)
 	case strings.Contains(err.Error(), "ValidatingAdmissionPolicy"):
 		return fmt.Errorf("the admission policy refuses it; whoever has the ClusterRole kubelock-force is excepted: %w", err)
-	case apierrors.IsForbidden(err):
-		if _, denied, ok := strings.Cut(err.Error(), " cannot "); ok { // A write may be an update or a patch.
-			verb, _, _ = strings.Cut(denied, " ")
-		}
+	case store.DeniedVerb(err) != "": // A write may be an update or a patch.
 		return fmt.Errorf("no permission to %s %s %s: bind the ClusterRole %s, which config ships, to yourself: %w",
-			verb, resource, where, kind.Role(), err)
+			store.DeniedVerb(err), resource, where, kind.Role(), err)
 	}
 	return fmt.Errorf("%s %s %s: %w", verb, resource, where, err)
 }

@@ -66,6 +66,11 @@ type Record struct {
 // Exists reports whether there is an object.
 func (r Record) Exists() bool { return r.UID != "" }
 
+// SameVersion reports whether r and other are the same version of the same object, or both none.
+func (r Record) SameVersion(other Record) bool {
+	return r.UID == other.UID && r.ResourceVersion == other.ResourceVersion
+}
+
 // HeldBy reports whether the hold with that lock ID and token is the current one.
 // A token of 0 stands for one that is not known. The lock ID alone would not tell: a
 // queue entry that the network delivered twice begins two holds.

@@ -363,8 +363,7 @@ func (c *caller) use(ctx context.Context, held *kubelock.Held[string], key strin
 	pause()
 	for c.rand.IntN(3) == 0 {
 		if c.rand.IntN(2) == 0 {
-			v := c.value()
-			c.wrote(key, v, held.Update(v).Save(ctx), c.name+": Save")
+			c.save(ctx, b, held, key)
 		} else if err := held.Renew(ctx); err != nil {
 			c.sayf("%s: Renew: %s", c.name, outcome(err))
 		}
@@ -398,6 +397,7 @@ func (c *caller) release(ctx context.Context, b *belief, held *kubelock.Held[str
 	c.giveUp(b)
 	err := held.Update(v).Release(releaseCtx)
 	c.wrote(key, v, err, c.name+": Release")
+	c.freed(held, key, err)
 	if err != nil && !errors.Is(err, kubelock.ErrLost) && !c.node.isDead() && c.rand.IntN(2) == 0 {
 		again := held.Release(ctx)
 		c.sayf("%s: Release again: %s", c.name, outcome(again))

@@ -88,7 +88,7 @@ var mutants = []mutant{
 			return errors.New("failed")
 		case store.Stale:`},
 	{"a late release that writes the state", "pkg/kubelock/release.go",
-		`h.change.Unless(late)`, `h.change`},
+		`h.change.Unless(late || without != nil)`, `h.change.Unless(without != nil)`},
 	{"a release before the hold's context has ended", "pkg/kubelock/release.go",
 		`h.cancel(context.Canceled)`, ``},
 	{"a hand-off that loses a waiter", "internal/protocol/transitions.go",
@@ -125,6 +125,18 @@ var mutants = []mutant{
 		`fresh = 500 * time.Second`, `fresh = 500 * time.Hour`},
 	{"a reaper that goes by a hint", "controllers/reaper.go",
 		`func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Judge(`, `func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Guess(`},
+	{"a renewal that takes each refusal for a change of the lock", "pkg/kubelock/renew.go",
+		`if !u.record.SameVersion(u.from) {
+		_ = u.tries.Raced(lease)`, `if u.tries != nil {`},
+	{"an acquisition without a pause after a refusal", "pkg/kubelock/claim.go",
+		`next = a.tries.Pause`, `next = func(ctx context.Context) error { return ctx.Err() }`},
+	{"a pause as long as a server asks for, whatever is left", "internal/retry/retry.go",
+		`return min(d, max(left/fitting, a.floor))`, `_ = left
+	return d`},
+	{"a denial that is believed at once", "internal/retry/retry.go",
+		`if a.access == nil || !a.access.Doubts(err) {`, `if a.access == nil || a.access.Doubts(err) {`},
+	{"a lock that stays held because its state is refused", "pkg/kubelock/release.go",
+		`without = refusal`, `return h.unresolved(refusal), false`},
 }
 
 // TestMutants checks that the simulation finds each mutant within the seeds that make

@@ -51,6 +51,7 @@ type node struct {
 	dead     bool
 	watches  []*laggingWatch
 	inFlight group
+	refused  refused
 }
 
 // now is the node's clock.
@@ -74,11 +75,12 @@ type fate struct {
 	cut          time.Duration
 	rand         *rand.Rand
 	stallsEvents time.Duration
+	refusal      *refusal
 }
 
 // draw decides a request's fate: it depends on the seed, the node and how many
 // requests of that kind it has sent before.
-func (n *node) draw(req *http.Request, watch bool) fate {
+func (n *node) draw(req *http.Request, body []byte, watch bool) fate {
 	kind := req.Method + strconv.FormatBool(watch) + req.URL.Path
 	n.mu.Lock()
 	if n.sent == nil {
@@ -120,6 +122,7 @@ func (n *node) draw(req *http.Request, watch bool) fate {
 			f.stallsEvents = span(r, time.Second, 20*time.Second)
 		}
 	}
+	n.refuse(req, body, watch, number, &f)
 	return f
 }
 
@@ -185,7 +188,7 @@ func (n *node) RoundTrip(req *http.Request) (*http.Response, error) {
 		_ = req.Body.Close()
 	}
 	watch := req.URL.Query().Get("watch") != ""
-	f := n.draw(req, watch)
+	f := n.draw(req, body, watch)
 	answers := make(chan *http.Response, 1)
 	n.inFlight.Go(func() { n.carry(req, body, f, watch, answers) })
 	select {
@@ -432,6 +435,7 @@ func (w *world) arrive(n *node, req *http.Request, body []byte, f fate) *http.Re
 	if w.verbose {
 		w.sayf("%s %s %s: %d", n.name, req.Method, strings.TrimPrefix(req.URL.RequestURI(), strings.TrimSuffix(w.folder(), w.kind.Resource().Resource+"/")), resp.StatusCode)
 	}
+	n.wasGranted(req, req.URL.Query().Get("watch") != "", resp.StatusCode)
 	w.date(n, resp, f.server)
 	return resp
 }
@@ -452,6 +456,11 @@ func (w *world) errorAnswer(n *node, req *http.Request, f fate) *http.Response {
 		resp.Header.Set("Retry-After", strconv.Itoa(f.retryAfter))
 	}
 	text := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"simulated","code":%d}`, f.status)
+	if f.refusal != nil {
+		var contentType string
+		contentType, text = f.refusal.body()
+		resp.Header.Set("Content-Type", contentType)
+	}
 	resp.Body = io.NopCloser(strings.NewReader(text))
 	w.page(resp, f)
 	return resp

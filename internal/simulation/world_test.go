@@ -69,6 +69,7 @@ type world struct {
 	end     context.CancelFunc
 	harsh   float64 // how likely faults are
 	slow    bool    // writes take seconds
+	denials denials
 
 	clockFaults clockFaults
 	answering   time.Duration // how far the clock is off of the API server that handles a request; guarded by serving
@@ -138,6 +139,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	})
 	w.server.OnCommit(w.committed)
 	w.drawClockFaults()
+	w.denials = w.planDenials()
 	return w
 }
 

@@ -23,7 +23,6 @@ import (
 	"path"
 	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -243,18 +242,28 @@ func (s *objects[T, L]) send(ctx context.Context, req *rest.Request) (protocol.R
 
 func (s *objects[T, L]) Get(ctx context.Context, name string) (protocol.Record, error) {
 	r, err := s.send(ctx, s.object(s.client.Get(), name))
-	if apierrors.IsNotFound(err) && !NoSuchResource(err) {
+	if noSuchObject(err, name) {
 		return protocol.Record{Name: name}, nil
 	}
 	return r, err
 }
 
+// checked is what a write returns: with an *AlteredError, too, what it has left.
+func checked(got protocol.Record, err error, compare func() error) (protocol.Record, error) {
+	if err == nil {
+		err = compare()
+	}
+	return got, err
+}
+
 func (s *objects[T, L]) Create(ctx context.Context, r protocol.Record) (protocol.Record, error) {
-	return s.write(ctx, s.client.Post().AbsPath(s.path).Body(s.kind.object(r)))
+	got, err := s.write(ctx, s.client.Post().AbsPath(s.path).Body(s.kind.object(r)))
+	return checked(got, err, func() error { return altered(r, got) })
 }
 
 func (s *objects[T, L]) Update(ctx context.Context, r protocol.Record) (protocol.Record, error) {
-	return s.write(ctx, s.object(s.client.Put(), r.Name).Body(s.kind.object(r)))
+	got, err := s.write(ctx, s.object(s.client.Put(), r.Name).Body(s.kind.object(r)))
+	return checked(got, err, func() error { return altered(r, got) })
 }
 
 func (s *objects[T, L]) Amend(ctx context.Context, from, to protocol.Record) (protocol.Record, error) {
@@ -274,7 +283,8 @@ func (s *objects[T, L]) Amend(ctx context.Context, from, to protocol.Record) (pr
 		p.test("/metadata/resourceVersion", from.ResourceVersion)
 	}
 	s.kind.amend(&p, stored, from, to)
-	return s.patch(ctx, stored.GetName(), p, s.write)
+	got, err := s.patch(ctx, stored.GetName(), p, s.write)
+	return checked(got, err, func() error { return alteredFrom(from, to, got) })
 }
 
 func (s *objects[T, L]) Enqueue(ctx context.Context, r protocol.Record, text string, exact bool) (protocol.Record, error) {
@@ -288,7 +298,8 @@ func (s *objects[T, L]) Enqueue(ctx context.Context, r protocol.Record, text str
 		p.test("/metadata/resourceVersion", r.ResourceVersion)
 	}
 	s.kind.enqueue(&p, stored, text)
-	return s.patch(ctx, stored.GetName(), p, s.write)
+	got, err := s.patch(ctx, stored.GetName(), p, s.write)
+	return checked(got, err, func() error { return enqueued(text, got) })
 }
 
 func (s *objects[T, L]) Dequeue(ctx context.Context, r protocol.Record, place int) (protocol.Record, error) {

@@ -20,6 +20,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"reflect"
@@ -192,6 +193,14 @@ func encoded(r protocol.Record) *v1alpha1.DistributedLock {
 	return DistributedLocks.Encode(r).(*v1alpha1.DistributedLock)
 }
 
+// denial is what the API server answers when an admission webhook has denied a request with
+// that code.
+func denial(code int32, text string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: code, Message: `admission webhook "w.example.com" denied the request: ` + text,
+	}}
+}
+
 func TestOutcomes(t *testing.T) {
 	gr := schema.GroupResource{Group: "kubelock.dev", Resource: "distributedlocks"}
 	noKind := apierrors.NewGenericServerResponse(http.StatusNotFound, "POST", gr, "", "404 page not found", 0, true)
@@ -199,25 +208,37 @@ func TestOutcomes(t *testing.T) {
 		err  error
 		want Outcome
 	}{
-		"none":              {nil, Committed},
-		"conflict":          {apierrors.NewConflict(gr, "k", errors.New("changed")), Stale},
-		"already there":     {apierrors.NewAlreadyExists(gr, "k"), Stale},
-		"not there":         {apierrors.NewNotFound(gr, "k"), Stale},
-		"no such kind":      {noKind, Rejected},
-		"no such namespace": {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "n"), Rejected},
-		"forbidden":         {apierrors.NewForbidden(gr, "k", errors.New("no")), Rejected},
-		"unauthorized":      {apierrors.NewUnauthorized("no"), Rejected},
-		"bad request":       {apierrors.NewBadRequest("no"), Rejected},
-		"invalid":           {apierrors.NewInvalid(schema.GroupKind{}, "k", nil), Rejected},
-		"proxy's refusal":   {apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "PATCH", gr, "", "no", 0, true), Rejected},
-		"too large":         {apierrors.NewRequestEntityTooLargeError("no"), Rejected},
-		"too many requests": {apierrors.NewTooManyRequests("later", 1), Busy},
-		"server timeout":    {apierrors.NewServerTimeout(gr, "update", 1), Unknown},
-		"gateway timeout":   {apierrors.NewTimeoutError("slow", 1), Unknown},
-		"internal error":    {apierrors.NewInternalError(errors.New("oops")), Unknown},
-		"unavailable":       {apierrors.NewServiceUnavailable("restarting"), Unknown},
-		"deadline":          {context.DeadlineExceeded, Unknown},
-		"broken connection": {io.ErrUnexpectedEOF, Unknown},
+		"none":               {nil, Committed},
+		"conflict":           {apierrors.NewConflict(gr, "k", errors.New("changed")), Stale},
+		"already there":      {apierrors.NewAlreadyExists(gr, "k"), Stale},
+		"not there":          {apierrors.NewNotFound(gr, "k"), Stale},
+		"no such kind":       {noKind, Denied},
+		"no such namespace":  {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "n"), Denied},
+		"forbidden":          {apierrors.NewForbidden(gr, "k", errors.New("no")), Rejected},
+		"no permission":      {apierrors.NewForbidden(gr, "k", errors.New(`User "a\"b" cannot update resource "distributedlocks" in API group "kubelock.dev"`)), Denied},
+		"proxy's 403":        {apierrors.NewGenericServerResponse(http.StatusForbidden, "PUT", gr, "k", "no", 0, true), Denied},
+		"unauthorized":       {apierrors.NewUnauthorized("no"), Denied},
+		"webhook's 403":      {denial(http.StatusForbidden, "User \"x\" cannot update resource"), Rejected},
+		"webhook's 404":      {denial(http.StatusNotFound, "no"), Rejected},
+		"webhook's 409":      {denial(http.StatusConflict, "no"), Rejected},
+		"webhook's 410":      {denial(http.StatusGone, "no"), Rejected},
+		"webhook's 422":      {denial(http.StatusUnprocessableEntity, "no"), Rejected},
+		"webhook's 429":      {denial(http.StatusTooManyRequests, "no"), Busy},
+		"webhook's 500":      {denial(http.StatusInternalServerError, "no"), Unknown},
+		"409 of a proxy":     {&apierrors.StatusError{ErrStatus: metav1.Status{Code: http.StatusConflict}}, Stale},
+		"too large for etcd": {apierrors.NewInternalError(errors.New("etcdserver: request is too large")), Rejected},
+		"stored otherwise":   {fmt.Errorf("wrapped: %w", &AlteredError{Field: "state"}), Altered},
+		"bad request":        {apierrors.NewBadRequest("no"), Rejected},
+		"invalid":            {apierrors.NewInvalid(schema.GroupKind{}, "k", nil), Rejected},
+		"proxy's refusal":    {apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "PATCH", gr, "", "no", 0, true), Rejected},
+		"too large":          {apierrors.NewRequestEntityTooLargeError("no"), Rejected},
+		"too many requests":  {apierrors.NewTooManyRequests("later", 1), Busy},
+		"server timeout":     {apierrors.NewServerTimeout(gr, "update", 1), Unknown},
+		"gateway timeout":    {apierrors.NewTimeoutError("slow", 1), Unknown},
+		"internal error":     {apierrors.NewInternalError(errors.New("oops")), Unknown},
+		"unavailable":        {apierrors.NewServiceUnavailable("restarting"), Unknown},
+		"deadline":           {context.DeadlineExceeded, Unknown},
+		"broken connection":  {io.ErrUnexpectedEOF, Unknown},
 	} {
 		if got := OutcomeOf(tc.err); got != tc.want {
 			t.Errorf("%s: outcome %d, want %d", name, got, tc.want)

@@ -71,12 +71,14 @@ func (c *Client) compete(ctx context.Context, k key, w want) (h *hold, err error
 		a = newContest(c, k)
 	}
 	a.want, a.claim.Duration, a.expected, a.recalled, a.joining = w, w.duration, false, a.known, joining{}
+	a.tries = c.attempts()
 	defer func() { // Also if the caller's decoding of the state panics.
 		if h != nil {
 			return
 		}
-		if a.remove && a.inDoubt {
-			// The write that ends the claim may be committed still: no hold may begin with it.
+		if a.remove && a.inDoubt || a.spoilt {
+			// The write that ends the claim may be committed still, or its hold is not as it should be:
+			// no hold may begin with it.
 			a.abandon()
 			a = nil
 		}
@@ -131,6 +133,7 @@ func (a *contest) failed(ctx context.Context, err error) error {
 		case ctx.Err() != nil && !errors.Is(err, ctx.Err()):
 			err = fmt.Errorf("%w: %w", causeOf(ctx), err)
 		}
+		err = a.tries.Because(err)
 		doing := "acquiring"
 		if a.remove {
 			doing = "deleting"
@@ -153,8 +156,12 @@ func (a *contest) failed(ctx context.Context, err error) error {
 	if a.record.Terminating {
 		e.causes = append(e.causes, terminating(a.record))
 	}
-	if err != nil && !errors.Is(err, ctx.Err()) {
-		e.causes = append(e.causes, err)
+	last := a.tries.Last()
+	switch {
+	case err != nil && !errors.Is(err, ctx.Err()):
+		e.causes = append(e.causes, a.tries.Because(err))
+	case last != nil:
+		e.causes = append(e.causes, fmt.Errorf("the last answer was: %w", last))
 	}
 	return ended(ctx, e)
 }

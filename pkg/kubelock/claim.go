@@ -101,7 +101,7 @@ func (a *contest) enter(ctx context.Context) (*hold, error) {
 		if a.try && h.deadline.Sub(a.client.now()) <= 0 {
 			return nil, a.refused(errTooLate)
 		}
-		if pause(ctx, &a.backoff, nil) != nil {
+		if a.tries.Pause(ctx) != nil {
 			return nil, a.failed(ctx, errTooLate)
 		}
 	}
@@ -169,13 +169,13 @@ func (a *contest) amend(ctx context.Context, next protocol.Record, takes bool) e
 // send sends one write and takes its answer in. takes is whether the write takes or
 // deletes the lock. It returns errAgain, or an error that ends the contest.
 func (a *contest) send(ctx context.Context, verb string, takes bool, write func(ctx context.Context) (protocol.Record, error)) error {
-	c, base, sent := a.client, a.record.ResourceVersion, a.client.now()
+	c, from, sent := a.client, a.record, a.client.now()
 	doubt := func() {
 		if takes {
-			a.inDoubt, a.base = true, base
+			a.inDoubt, a.base = true, from.ResourceVersion
 		}
 	}
-	answers, timeout := make(chan answer, 1), max(a.claim.Duration, time.Second)
+	answers, timeout := make(chan answer, 1), a.tries.Limit(max(a.claim.Duration, time.Second))
 	if !c.start(func() { answers <- c.write(timeout, write) }) { // The contest may have passed to another caller by then.
 		return a.failed(ctx, ErrClosed)
 	}
@@ -188,36 +188,63 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 		return a.failed(ctx, nil)
 	}
 
-	outcome := store.OutcomeOf(ans.err)
+	outcome := a.tries.Wrote(ans.err)
 	switch outcome {
-	case store.Committed:
+	case store.Committed, store.Altered:
 		a.inDoubt = a.inDoubt && a.base == "" && !takes // As in read.
 		a.answered(ans.record, sent)
+		if outcome == store.Altered {
+			a.spoilt = true
+			return a.failed(ctx, c.explain(verb, a.key, ans.err))
+		}
 		return errAgain
-	case store.Rejected:
+	case store.Rejected, store.Denied:
 		return a.failed(ctx, c.explain(verb, a.key, ans.err))
 	case store.Busy:
-		if pause(ctx, &a.backoff, ans.err) != nil {
+		if a.tries.Pause(ctx) != nil {
 			return a.failed(ctx, nil)
 		}
 		return errAgain
 	case store.Unknown:
 		doubt()
 		c.log.V(1).Info("Got no answer to a write, will read back", "key", a.key.name, "err", ans.err)
-		if pause(ctx, &a.backoff, ans.err) != nil {
+		if a.tries.Pause(ctx) != nil {
 			return a.failed(ctx, ans.err)
 		}
 	case store.Stale: // The read tells how the lock stands, and whether a copy of this very write was committed.
-		doubt()
-		if base != "" && !a.recalled { // Who created the lock too late, or knew an old version, has not been outrun yet.
-			a.joining.late(c.now().Sub(sent))
-		}
+		return a.stale(ctx, verb, c.now().Sub(sent), doubt, ans.err)
 	}
 	if err := a.read(ctx); err != nil {
 		return err
 	}
-	if outcome == store.Stale && a.record.ResourceVersion == base && pause(ctx, &a.backoff, nil) != nil {
-		return a.failed(ctx, nil) // It was refused for another reason, and may be again.
+	return errAgain
+}
+
+// stale goes on after a write that was refused, after so long, because the lock has changed or
+// in the words for that. doubt notes that a copy of it may have been committed.
+func (a *contest) stale(ctx context.Context, verb string, took time.Duration, doubt func(), refusal error) error {
+	from, recalled, inDoubt, base := a.record, a.recalled, a.inDoubt, a.base
+	doubt()
+	if err := a.read(ctx); err != nil {
+		return err
+	}
+	next := a.tries.Raced
+	switch {
+	case !a.record.SameVersion(from):
+		if from.Exists() && !recalled { // Who created the lock too late, or knew an old version, has not been outrun yet.
+			a.joining.late(took)
+		}
+	default:
+		if from.Exists() { // No copy of it was committed. Where there is no object, one may have been deleted since.
+			a.inDoubt, a.base = inDoubt, base
+		}
+		if a.tries.Unchanged() == store.Rejected {
+			return a.failed(ctx, a.client.explain(verb, a.key, refusal))
+		}
+		next = a.tries.Pause
+	}
+	if next(ctx) != nil {
+		return a.failed(ctx, nil)
 	}
 	return errAgain
 }

@@ -26,18 +26,18 @@ import (
 	"sync/atomic"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 
 	"github.com/kubelock/kubelock/internal/hooks"
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/retry"
 	"github.com/kubelock/kubelock/internal/servertime"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
 const (
-	// requestTimeout bounds each request that is not a watch.
-	requestTimeout = 10 * time.Second
+	// requestTimeout bounds each read, and a write that is not tried again.
+	requestTimeout = retry.FirstRequest
 	// closeTimeout bounds how long Close lets go on what calls have begun.
 	closeTimeout = 5 * time.Second
 )
@@ -52,8 +52,10 @@ type Client struct {
 	settings
 	id      string        // of this instance
 	holds   atomic.Uint64 // numbers the lock IDs
+	took    atomic.Int64  // how long the last write took that was committed
 	store   store.Store
 	conns   *connections
+	access  *access
 	server  *servertime.Clock
 	asker   *servertime.Asker
 	now     func() time.Time
@@ -113,7 +115,8 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 		return nil, err
 	}
 	server := &servertime.Clock{}
-	conns, err := newConnections(config, server, now, s.log)
+	access := newAccess()
+	conns, err := newConnections(config, server, access, now, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +137,7 @@ func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, 
 		id:       strings.ToLower(rand.Text()),
 		store:    st,
 		conns:    conns,
+		access:   access,
 		server:   server,
 		asker:    asker,
 		now:      now,
@@ -258,6 +262,7 @@ func (c *Client) read(ctx context.Context, k key, timeout time.Duration) (protoc
 		c.doubt(ctx, sent)
 		return protocol.Record{}, k.unusable(err)
 	}
+	c.access.grant(verbGet, sent) // That there is no object is an error only of the request.
 	return r, k.check(r)
 }
 
@@ -271,20 +276,24 @@ func (c *Client) readOnce(ctx context.Context, k key) (protocol.Record, error) {
 }
 
 // readUntil reads the lock's object, again and again while the API server cannot
-// be reached, until ctx ends. Each attempt may take at most timeout. It returns an
-// error that retrying would not mend, or, at the end of ctx, the last one.
+// be reached, or denies what it has granted before, until ctx ends. Each attempt may take at
+// most timeout. It returns an error that retrying would not mend, or, at the end of ctx, the
+// last one.
 func (c *Client) readUntil(ctx context.Context, k key, timeout time.Duration) (protocol.Record, error) {
-	backoff := newBackoff()
+	return c.readBy(ctx, c.attempts(), k, timeout)
+}
+
+func (c *Client) readBy(ctx context.Context, tries *retry.Attempts, k key, timeout time.Duration) (protocol.Record, error) {
 	for {
 		r, err := c.read(ctx, k, timeout)
-		switch {
-		case err == nil, errors.Is(err, ErrInvalidKey):
+		if err == nil || errors.Is(err, ErrInvalidKey) {
 			return r, err
-		case store.OutcomeOf(err) == store.Rejected:
+		}
+		if tries.Read(err) == store.Rejected {
 			return r, c.explain("get", k, err)
 		}
 		c.log.V(1).Info("Could not read a lock, will retry", "key", k.name, "err", err)
-		if pause(ctx, backoff, err) != nil {
+		if tries.Pause(ctx) != nil {
 			return r, c.explain("get", k, err)
 		}
 	}
@@ -300,7 +309,7 @@ type answer struct {
 // timeout or with the client: what a write did is worth knowing also for callers
 // that went away.
 func (c *Client) write(timeout time.Duration, request func(ctx context.Context) (protocol.Record, error)) answer {
-	ctx, cancel := context.WithTimeout(c.writes, min(timeout, requestTimeout))
+	ctx, cancel := context.WithTimeout(c.writes, timeout)
 	defer cancel()
 	sent := c.now()
 	record, err := request(ctx)
@@ -310,6 +319,8 @@ func (c *Client) write(timeout time.Duration, request func(ctx context.Context) 
 		if store.OutcomeOf(err) == store.Stale {
 			c.metrics.conflicts.Inc()
 		}
+	} else {
+		c.took.Store(int64(c.now().Sub(sent)))
 	}
 	return answer{record, err}
 }
@@ -319,9 +330,4 @@ func (c *Client) doubt(ctx context.Context, sent time.Time) {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		c.conns.suspect(sent)
 	}
-}
-
-// newBackoff spaces the retries of one call.
-func newBackoff() *wait.Backoff {
-	return &wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 8, Cap: 2 * time.Second}
 }

@@ -22,6 +22,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -74,7 +75,7 @@ type Config struct {
 	// Backend is the kind of object to keep locks in; DistributedLocks if empty.
 	Backend Backend
 	// Identity is shown to people as the lock's holder. The default is $POD_NAME, or
-	// the host's name. It need not be unique; at most 253 bytes.
+	// the host's name. It need not be unique; at most 253 bytes of UTF-8.
 	Identity string
 	// Logger gets what no call can return: background renewals that fail, holds that
 	// are lost, and, once for each text, warnings of the API server, unless the
@@ -166,6 +167,9 @@ func (cfg Config) settle() (settings, error) {
 	}
 	if len(s.identity) > maxKeyBytes {
 		wrong = append(wrong, fmt.Errorf("Identity must have at most %d bytes, has %d", maxKeyBytes, len(s.identity)))
+	}
+	if !utf8.ValidString(s.identity) {
+		wrong = append(wrong, fmt.Errorf("Identity must be valid UTF-8, is %q", s.identity))
 	}
 	if podName != "" && podUID != "" && podNamespace == s.namespace {
 		s.pod = protocol.Pod{Name: podName, UID: podUID}

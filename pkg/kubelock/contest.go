@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/retry"
 )
 
 // errAgain says that the lock has to be looked at again.
@@ -47,8 +48,8 @@ type want struct {
 type contest struct {
 	observer
 	want
-	claim   protocol.Claim
-	backoff wait.Backoff
+	claim protocol.Claim
+	tries *retry.Attempts // of the caller whose turn it is
 
 	// attempts are the writes that may have begun or renewed the hold that is claimed,
 	// and first is when the first write was sent that may have led to it, queue entries
@@ -80,14 +81,16 @@ type contest struct {
 	given bool
 	// removing is the UID of the object that this call has asked the API server to delete.
 	removing string
-	joining  joining
+	// spoilt is set when what was stored is not what was written: the claim is not to be used.
+	spoilt  bool
+	joining joining
 	// inFlight delivers the answer to the last write, if the caller could not wait for
 	// it.
 	inFlight <-chan answer
 }
 
 func newContest(c *Client, k key) *contest {
-	a := &contest{observer: observer{client: c, key: k}, backoff: *newBackoff()}
+	a := &contest{observer: observer{client: c, key: k}, tries: c.attempts()}
 	a.claim = protocol.Claim{
 		Identity:     c.identity,
 		Pod:          c.pod,

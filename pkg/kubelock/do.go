@@ -26,8 +26,8 @@ import (
 )
 
 // releaseTimeout bounds the release at the end of Do, which does not end with the
-// caller's context.
-const releaseTimeout = 15 * time.Second
+// caller's context: for as long as an API server lets a request take.
+const releaseTimeout = time.Minute
 
 // Do acquires the lock, calls fn with the state, writes the state that fn returns,
 // and releases the lock. It returns that state.
@@ -43,7 +43,9 @@ const releaseTimeout = 15 * time.Second
 // other until one's context or lease ends; nothing detects that.
 //
 // Without an error, the state is written. Otherwise the zero T is returned, and
-// nothing is written unless the error Is ErrUnknownOutcome. The error is what
+// nothing is written unless the error Is ErrUnknownOutcome, or names a field that was stored
+// otherwise than it was written. If the API server does not answer, the release is given up after a
+// minute, or when the lease ends. The error is what
 // Acquire or Held.Release return, or, unchanged for errors.Is, what fn returned;
 // then the lock is released as it was. If fn takes longer than the lease, the result is
 // ErrLost: use WithDuration or WithAutoRenew. If the client is closed while fn runs,

@@ -84,7 +84,18 @@ limitations under the License.
 // than the work, or the hold must be renewed: WithAutoRenew does that in the
 // background, every third of the duration. Each renewal has at least three attempts
 // before the lease ends, so a duration of ten times the API server's worst usual
-// latency or more is robust. 10 to 60 seconds suit most uses.
+// latency or more is robust. 10 to 60 seconds suit most uses. The last attempts may take all
+// that is left, so that a hold of 30 seconds lasts also where each write takes 10.
+//
+// # Refusals
+//
+// A request that is refused, or not answered, is tried again with pauses that grow from 20
+// milliseconds to two seconds: while the lease lasts or the call's context, and never at once but for
+// the first time that the lock has changed. Retry-After is obeyed, as far as three more attempts fit
+// into what is left. A refusal that cannot end by itself, as of a webhook, a policy or the schema, ends
+// the call. One that may end is believed after 15 seconds: a denial of access to a client that
+// has had access, or a conflict although the lock has not changed. The error of the call has
+// the words of the refusal.
 //
 // # Cost
 //

@@ -22,8 +22,6 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
 )
@@ -50,7 +48,8 @@ var (
 	// ErrInvalidKey: the key is empty, too long or no UTF-8, or its object belongs to
 	// another key.
 	ErrInvalidKey = errors.New("kubelock: invalid key")
-	// ErrValueTooLarge: the state is larger than the store takes. Nothing was sent.
+	// ErrValueTooLarge: the state is larger than the store takes, or the lock's object would be with
+	// what others keep in it. Nothing was written.
 	ErrValueTooLarge = errors.New("kubelock: value too large")
 	// ErrUnknownOutcome: a request was sent and what became of it could not be
 	// learned before the context ended. It may have been done, or may be done yet.
@@ -109,7 +108,7 @@ func terminating(r protocol.Record) error {
 func (c *Client) explain(verb string, k key, err error) error {
 	kind := c.store.Kind()
 	resource := kind.Resource().GroupResource()
-	denied := deniedVerb(err)
+	denied := store.DeniedVerb(err)
 	switch {
 	case store.NoSuchResource(err):
 		return fmt.Errorf("kubelock: the API server does not know %s: install the CustomResourceDefinition with "+
@@ -123,20 +122,9 @@ func (c *Client) explain(verb string, k key, err error) error {
 		}
 		return fmt.Errorf("kubelock: no permission to %s %s in namespace %q: bind the ClusterRole %s, which "+
 			"config ships, to this program's service account: %w", verb, resource, c.namespace, kind.Role(), err)
-	case apierrors.IsRequestEntityTooLargeError(err), strings.Contains(err.Error(), "etcdserver: request is too large"):
+	case store.TooLarge(err):
 		return fmt.Errorf("%w: %q: %w", ErrValueTooLarge, k.name, err)
 	default:
 		return fmt.Errorf("kubelock: %s %s %s/%s: %w", verb, resource, c.namespace, k.object, err)
 	}
-}
-
-// deniedVerb is the verb that the API server's authorizer denies, "" if err is no denial of
-// it. Releases may be updates or patches, and only the server's text tells.
-func deniedVerb(err error) string {
-	if !apierrors.IsForbidden(err) {
-		return ""
-	}
-	_, denied, _ := strings.Cut(err.Error(), " cannot ")
-	denied, _, _ = strings.Cut(denied, " ")
-	return denied
 }

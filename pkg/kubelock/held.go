@@ -102,7 +102,7 @@ func (h *Held[T]) Exists() bool {
 
 // Update sets what the next Save or Release will write, and returns h. It sends
 // nothing. The value is encoded now: later changes to what it points to do not
-// count. That it cannot be encoded or is too large shows at the Save or Release.
+// count. That it cannot be encoded, is no valid UTF-8 or is too large shows at the Save or Release.
 func (h *Held[T]) Update(v T) *Held[T] {
 	if h.none() {
 		return h
@@ -136,11 +136,21 @@ func (h *Held[T]) Clear() *Held[T] {
 // write of a holder it renews the lease; with nothing to write it does only that.
 //
 // It blocks until the API server has answered, and tries again while the lease
-// lasts if no answer comes. It returns nil when the state is written; ErrLost if the
-// lease ended or the lock was taken away; ErrValueTooLarge or an encoding error for
-// a bad value, without a request; ErrUnknownOutcome if ctx ended, or the lock was
-// lost (then it Is ErrLost too), before it was known whether the state was written;
-// ErrClosed; or an error of the API server.
+// lasts if no answer comes. It returns
+//
+//   - nil: the state is written, and the lease is renewed;
+//   - ErrLost: the lease ended or the lock was taken away;
+//   - ErrValueTooLarge or an encoding error: the value is bad. Nothing is written, and the lock is
+//     kept;
+//   - ErrUnknownOutcome: ctx ended, or the lock was lost (then it Is ErrLost too), before it was
+//     known whether the state was written;
+//   - ErrClosed: the client was closed;
+//   - an error of the API server, or of what stands before it. Nothing is written, and the lock is
+//     kept. What may end by itself, as a permission that is missing for a moment, is tried again for
+//     15 seconds first;
+//   - an error that names a field of the lock: the API server has stored something else in it than
+//     was written, as an admission webhook may make it do. It Is ErrLost if the lock does not show
+//     this hold any more. Otherwise the lock is kept, with the state as it is stored.
 func (h *Held[T]) Save(ctx context.Context) error {
 	if h.none() {
 		return errNoHold
@@ -212,7 +222,11 @@ func (h *Held[T]) Context() context.Context {
 //   - ErrValueTooLarge or an encoding error: the value is bad. The lock is released
 //     without it;
 //   - ErrClosed: the client was closed; the lock stays held until its lease ends;
-//   - an error of the API server, which did not do it. Release may be called again.
+//   - an error of the API server which refuses to store the state, or an error that names the field
+//     which is stored otherwise than it was written: by a policy, a webhook or a quota, for example.
+//     The lock is released, without the state or with it as it is stored;
+//   - an error of the API server which refuses the release without the state, too, or denies access
+//     for 15 seconds. The lock stays held until its lease ends. Release may be called again.
 //
 // Whichever call of Release sends its state first decides what is written; what Update
 // is called with later is not. A hold that was released can only say what it was; its

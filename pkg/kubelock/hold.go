@@ -199,18 +199,21 @@ func (h *hold) remaining() time.Duration {
 }
 
 // extend moves the deadline after a renewal that was sent at sent, for that lease. It
-// returns false if that comes too late.
+// returns false if that comes too late. A release that waits for the renewal has that much
+// longer, too.
 func (h *hold) extend(sent time.Time, lease time.Duration, asked bool) bool {
-	if h.remaining() <= 0 {
-		return false
-	}
+	h.remaining() // Loses the hold if its time is over.
 	h.mu.Lock()
-	if asked {
+	now := h.client.now()
+	alive := h.phase == held || h.phase == releasing && h.deadline.After(now)
+	if alive && asked {
 		h.end = sent.Add(h.claim.Duration)
 	}
-	if deadline := sent.Add(lease); h.phase == held && deadline.After(h.deadline) {
+	if deadline := sent.Add(lease); alive && deadline.After(h.deadline) {
 		h.deadline, h.lease = deadline, lease
-		h.timer.Reset(deadline.Sub(h.client.now()))
+		if h.phase == held {
+			h.timer.Reset(deadline.Sub(now))
+		}
 	}
 	h.mu.Unlock()
 	return h.remaining() > 0

@@ -142,7 +142,7 @@ func (a *contest) enqueue(ctx context.Context) error {
 	if !store.QueueFull(err) {
 		return err
 	}
-	if pause(ctx, &a.backoff, nil) != nil {
+	if a.tries.Pause(ctx) != nil {
 		return a.failed(ctx, nil)
 	}
 	if err := a.read(ctx); err != nil {

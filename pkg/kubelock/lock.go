@@ -85,7 +85,10 @@ func NewLock[T any](c *Client, key string) *Lock[T] {
 //     derived from one of them. Without this error the call would only end with ctx;
 //   - ErrInvalidKey, ErrClosed, or an error of the API server that waiting would not
 //     mend (its text says what to do), or of decoding the state. The lock is not
-//     taken then.
+//     taken then. A client that had access before believes that it has none, or that its writes
+//     are refused, after 15 seconds in which no answer says otherwise;
+//   - an error that names a field of the lock: the API server has stored something else in it than
+//     was written. The lock is given back in the background, if it still shows whose it is.
 func (l *Lock[T]) Acquire(ctx context.Context, opts ...Option) (*Held[T], error) {
 	return l.acquire(ctx, false, opts)
 }

@@ -135,43 +135,82 @@ func (c *Client) vanished(r protocol.Record) {
 // takeBack removes what a claim that nobody needs any more has in the lock's object:
 // it hands a hold on, and leaves the queue. Until then it looks again and again for
 // what may be on its way, but not when the client is closing. It gives up when the lease
-// has ended anyway.
+// has ended anyway, and when the API server refuses it.
 func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 	defer c.own.end(claim.LockID, 0)
 	ctx, cancel := context.WithTimeout(c.writes, max(claim.Duration, protocol.Grace)+requestTimeout)
 	defer cancel()
-	backoff := newBackoff()
+	tries := c.attemptsOfHolder()
+	gaveUp := func(err error) {
+		c.log.V(1).Info("Could not give a lock back, its lease will end", "key", k.name, "lockID", claim.LockID, "err", err)
+	}
 	var ans answer
-	for r, known := (protocol.Record{}), false; ; r, known = ans.record, ans.err == nil {
-		if !known {
+	outcome := store.Unknown
+	for from := (protocol.Record{}); ; {
+		r := ans.record
+		if outcome != store.Committed {
 			var err error
-			if r, err = c.readUntil(ctx, k, requestTimeout); err != nil {
-				c.log.V(1).Info("Could not give a lock back, its lease will end", "key", k.name, "lockID", claim.LockID, "err", err)
+			if r, err = c.readBy(ctx, c.attemptsOfHolder(), k, requestTimeout); err != nil {
+				gaveUp(tries.Because(err))
+				return
+			}
+		}
+		if outcome == store.Stale {
+			next := tries.Raced
+			if r.SameVersion(from) {
+				if tries.Unchanged() == store.Rejected {
+					gaveUp(ans.err)
+					return
+				}
+				next = tries.Pause
+			}
+			if err := next(ctx); err != nil {
+				gaveUp(tries.Because(err))
 				return
 			}
 		}
 		c.foundHandedOn(k, claim.LockID, r)
-		var write func(ctx context.Context) (protocol.Record, error)
-		place := r.Place(func(lockID string) bool { return lockID == claim.LockID })
+		write, err := c.givesBack(k, claim, r)
 		switch {
-		case r.HeldBy(claim.LockID, 0):
-			next, err := protocol.Release(r, claim, r.Holder.Token, protocol.Change{}, nil, c.stamp())
-			if err != nil {
-				c.log.Error(err, "Could not give a lock back, its lease will end", "key", k.name, "lockID", claim.LockID)
+		case err != nil:
+			c.log.Error(err, "Could not give a lock back, its lease will end", "key", k.name, "lockID", claim.LockID)
+			return
+		case write == nil && c.now().Before(until) && c.ctx.Err() == nil && tries.Pause(ctx) == nil:
+			outcome = store.Unknown
+			continue
+		case write == nil:
+			return
+		}
+		from = r
+		ans = c.write(tries.Limit(max(claim.Duration, requestTimeout)), write)
+		switch outcome = tries.Wrote(ans.err); outcome {
+		case store.Rejected, store.Denied, store.Altered:
+			gaveUp(ans.err)
+			return
+		case store.Busy, store.Unknown:
+			if err := tries.Pause(ctx); err != nil {
+				gaveUp(tries.Because(err))
 				return
 			}
-			write = func(ctx context.Context) (protocol.Record, error) { return c.amend(ctx, k, r, next) }
-		case place < len(r.Waiters):
-			write = func(ctx context.Context) (protocol.Record, error) { return c.store.Dequeue(ctx, r, place) }
-		case c.now().Before(until) && c.ctx.Err() == nil && pause(ctx, backoff, nil) == nil:
-			ans.err = errAgain
-			continue
-		default:
-			return
+		case store.Committed, store.Stale:
 		}
-		ans = c.write(requestTimeout, write)
-		if ans.err != nil && store.OutcomeOf(ans.err) != store.Stale && pause(ctx, backoff, ans.err) != nil {
-			return
+	}
+}
+
+// givesBack is the write that removes from the lock as r shows it what the claim has in it; nil
+// if it has nothing.
+func (c *Client) givesBack(k key, claim protocol.Claim, r protocol.Record) (write func(ctx context.Context) (protocol.Record, error), err error) {
+	place := r.Place(func(lockID string) bool { return lockID == claim.LockID })
+	switch {
+	case r.HeldBy(claim.LockID, 0):
+		next, err := protocol.Release(r, claim, r.Holder.Token, protocol.Change{}, nil, c.stamp())
+		if err != nil {
+			return nil, err
 		}
+		return func(ctx context.Context) (protocol.Record, error) { return c.amend(ctx, k, r, next) }, nil
+	case place < len(r.Waiters):
+		return func(ctx context.Context) (protocol.Record, error) { return c.store.Dequeue(ctx, r, place) }, nil
+	default:
+		return nil, nil
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/retry"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
@@ -34,6 +35,7 @@ type releaseAttempt struct {
 	late    bool   // it was sent without state: after the deadline, or in an object that was being deleted
 	refused bool   // the answer was that it was not done
 	stale   bool   // the answer was that the object is not as it was
+	without error  // why it was sent without the state; nil: it was not
 }
 
 // release ends the hold and, if change says so, writes the state with it. Its
@@ -124,20 +126,21 @@ func (h *hold) settle(change protocol.Change, from phase) error {
 
 // tryRelease writes the release, and tries again until it is known what became of
 // it. It does not end with the caller's context: that one stopped waiting shall not
-// keep the lock from others. resolved is whether there is nothing left to do. It
-// needs h.writing.
+// keep the lock from others. What is refused with the state is tried without. resolved is
+// whether there is nothing left to do. It needs h.writing.
 func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revive // The error is the result; resolved belongs to it.
 	c := h.client
 	deadline := h.until()
 	ctx, cancel := context.WithTimeout(c.writes, max(deadline.Sub(c.now()), requestTimeout))
 	defer cancel()
 
-	backoff := newBackoff()
+	tries := c.attemptsOfHolder()
 	h.refresh()
 	current, known := h.record, len(h.releases) == 0
-	if r, ok := c.readToStamp(ctx, h.key, deadline.Sub(c.now())/attemptsPerHold); ok && known {
+	if r, ok := c.readToStamp(ctx, h.key, deadline.Sub(c.now())/readsPerHold); ok && known {
 		current = r
 	}
+	var without error // why the state is left out
 	for {
 		if known && !h.isHeldIn(current) {
 			err, resolved := h.outcome(current)
@@ -146,51 +149,102 @@ func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revi
 			}
 			return err, resolved
 		}
+		var ans answer
+		outcome := store.Unknown
 		if known {
-			ans, err := h.sendRelease(current, deadline, from)
-			if err != nil {
+			if ans, err = h.sendRelease(ctx, tries, current, deadline, from, without); err != nil {
 				return err, false
 			}
-			switch store.OutcomeOf(ans.err) {
+			outcome = tries.Wrote(ans.err)
+			switch outcome {
 			case store.Committed:
 				h.left(ans.record)
 				return h.outcome(ans.record)
-			case store.Rejected:
-				h.releases[len(h.releases)-1].refused = true
-				return h.unresolved(c.explain("update", h.key, ans.err)), false
+			case store.Altered:
+				return h.altered(ans)
 			case store.Busy:
-				h.releases[len(h.releases)-1].refused = true
-				if pause(ctx, backoff, ans.err) != nil {
-					return h.unresolved(ans.err), false
-				}
+				h.lastRelease().refused = true
 			case store.Unknown:
 				c.log.V(1).Info("Could not release a lock, will retry", "key", h.key.name, "err", ans.err)
-				if pause(ctx, backoff, ans.err) != nil {
-					return h.unresolved(ans.err), false
-				}
-			case store.Stale: // The object has changed, or a copy of this very write was committed.
-				h.releases[len(h.releases)-1].stale = true
+			case store.Stale:
+				h.lastRelease().stale = true
+			case store.Rejected, store.Denied:
+			}
+			if (outcome == store.Busy || outcome == store.Unknown) && tries.Pause(ctx) != nil {
+				return h.unresolved(ans.err), false
 			}
 		}
-		if current, err = c.readUntil(ctx, h.key, requestTimeout); err != nil {
-			return h.unresolved(err), false
+		if outcome != store.Rejected {
+			seen := current
+			if current, err = c.readBy(ctx, c.attemptsOfHolder(), h.key, requestTimeout); err != nil {
+				return h.unresolved(tries.Because(err)), false
+			}
+			known = true
+			if outcome != store.Stale { // The object has changed, or a copy of this very write was committed, or something refuses it.
+				continue
+			}
+			if outcome, err = h.stale(ctx, tries, current, seen); err != nil {
+				return h.unresolved(tries.Because(err)), false
+			}
 		}
-		known = true
+		if outcome == store.Rejected {
+			h.lastRelease().refused = true
+			refusal := c.explain("update", h.key, ans.err)
+			if !h.storesState(ans.err) || without != nil {
+				return h.unresolved(joined(refusal, without)), false
+			}
+			without = refusal
+		}
 	}
 }
 
+// stale goes on after an attempt at seen that was refused because the lock has changed, or in the
+// words for that; current is what was read since. It returns Rejected if there is no use in
+// sending it again.
+func (h *hold) stale(ctx context.Context, tries *retry.Attempts, current, seen protocol.Record) (store.Outcome, error) {
+	if !current.SameVersion(seen) {
+		return store.Stale, tries.Raced(ctx)
+	}
+	h.lastRelease().refused = true
+	if outcome := tries.Unchanged(); outcome == store.Rejected {
+		return outcome, nil
+	}
+	return store.Busy, tries.Pause(ctx)
+}
+
+// storesState reports whether the last attempt to release would have stored a state, and so may
+// have been refused for that. A program without access would be refused without it, too.
+func (h *hold) storesState(refusal error) bool {
+	last := h.lastRelease()
+	return h.change.Write && !last.late && last.without == nil && store.OutcomeOf(refusal) != store.Denied
+}
+
+func (h *hold) lastRelease() *releaseAttempt { return &h.releases[len(h.releases)-1] }
+
+// altered is how the release ends when what it has written is not what is stored. There is nothing
+// left to do, unless the hold is there still.
+func (h *hold) altered(ans answer) (err error, resolved bool) { //nolint:revive // As above.
+	err = h.client.explain("update", h.key, ans.err)
+	if h.isHeldIn(ans.record) {
+		return h.unresolved(err), false
+	}
+	h.left(ans.record)
+	return err, true
+}
+
 // sendRelease sends one attempt to release what current shows.
-func (h *hold) sendRelease(current protocol.Record, deadline time.Time, from phase) (answer, error) {
+func (h *hold) sendRelease(ctx context.Context, tries *retry.Attempts, current protocol.Record, deadline time.Time, from phase, without error) (answer, error) {
 	c := h.client
 	sent, stamp := c.now(), h.nextStamp()
-	left := deadline.Sub(sent)
-	late := from == lost || left <= 0 || current.Terminating
-	next, err := protocol.Release(current, h.claim, h.token, h.change.Unless(late), h.succession(current, from == held, sent, stamp), stamp)
+	late := from == lost || !deadline.After(sent) || current.Terminating
+	next, err := protocol.Release(current, h.claim, h.token, h.change.Unless(late || without != nil),
+		h.succession(current, from == held, sent, stamp), stamp)
 	if err != nil {
 		return answer{}, fmt.Errorf("kubelock: %q: %w", h.key.name, err)
 	}
-	h.releases = append(h.releases, releaseAttempt{stamp: stamp.Time, late: late, base: current.ResourceVersion})
-	return c.write(max(min(h.claim.Duration, left)/attemptsPerHold, time.Second), func(ctx context.Context) (protocol.Record, error) {
+	h.releases = append(h.releases, releaseAttempt{stamp: stamp.Time, late: late, base: current.ResourceVersion, without: without})
+	end, _ := ctx.Deadline() // It has one.
+	return c.write(tries.Timeout(time.Until(end)), func(ctx context.Context) (protocol.Record, error) {
 		return c.amend(ctx, h.key, current, next)
 	}), nil
 }
@@ -260,7 +314,7 @@ func (h *hold) outcome(r protocol.Record) (err error, resolved bool) { //nolint:
 			case t.late:
 				return h.endedBefore(), true
 			}
-			return nil, true
+			return t.without, true
 		}
 		return h.endedBefore(), true
 	}

@@ -26,16 +26,16 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/retry"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-const (
-	// A hold that is renewed in the background is renewed when so much of its lease
-	// is left. Each attempt may take a third of what is left then, so that there are
-	// at least three of them.
-	renewWith       = 2.0 / 3
-	attemptsPerHold = 3
-)
+// renewWith is how much of its lease is left when a hold is renewed that is renewed in the
+// background. There are at least three attempts in that time: see retry.Attempts.Timeout.
+const renewWith = 2.0 / 3
+
+// readsPerHold is into how many parts the rest of a lease is divided of which a read may take one.
+const readsPerHold = 3
 
 // exclusively runs f while no other write of the hold is under way. f goes on when
 // ctx ends, but starts no further request then; the caller does not wait for it any
@@ -101,12 +101,13 @@ func (h *hold) renew(ctx context.Context, change protocol.Change, asked bool) er
 }
 
 func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *atomic.Bool, asked bool) error {
-	u := &update{hold: h, change: change, asked: asked}
+	u := &update{hold: h, change: change, asked: asked, tries: h.client.attemptsOfHolder()}
 	u.refresh() // Only now: what is read later is newer, whatever a watch shows.
-	backoff := newBackoff()
-	if r, ok := h.client.readToStamp(ctx, h.key, h.remaining()/attemptsPerHold); ok && h.isHeldIn(r) {
+	if r, ok := h.client.readToStamp(ctx, h.key, h.remaining()/readsPerHold); ok && h.isHeldIn(r) {
 		h.record = r
 	}
+	lease, cancel := context.WithTimeout(ctx, h.remaining())
+	defer cancel()
 	for {
 		if h.remaining() <= 0 {
 			return u.over()
@@ -119,38 +120,36 @@ func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *a
 		if err != nil {
 			return err
 		}
-		outcome := store.OutcomeOf(ans.err)
+		outcome := u.tries.Wrote(ans.err)
 		switch outcome {
 		case store.Committed:
 			if done, err := u.committed(ans.record, sent); done {
 				return err
 			}
-			if pause(ctx, backoff, nil) != nil {
-				return u.stopped(causeOf(ctx))
-			}
-			continue
-		case store.Rejected:
-			u.attempts = u.attempts[:len(u.attempts)-1]
-			err := h.client.explain("patch", h.key, ans.err)
-			if len(u.attempts) > 0 {
-				return u.stopped(err)
-			}
-			return err
+		case store.Altered:
+			return u.altered(ans, sent)
+		case store.Rejected, store.Denied:
+			return u.rejected(ans.err)
 		case store.Busy:
-			u.attempts = u.attempts[:len(u.attempts)-1]
+			u.notDone()
 		case store.Unknown, store.Stale: // A read tells what became of it.
 		}
 		if outcome != store.Stale {
-			h.client.log.V(1).Info("Could not renew a lock, will retry", "key", h.key.name, "err", ans.err)
-			if pause(ctx, backoff, ans.err) != nil {
-				return u.stopped(ans.err)
+			if ans.err != nil {
+				h.client.log.V(1).Info("Could not renew a lock, will retry", "key", h.key.name, "err", ans.err)
 			}
+			_ = u.tries.Pause(lease) // What has ended meanwhile shows above.
 		}
-		if outcome == store.Busy {
+		if outcome == store.Busy || outcome == store.Committed {
 			continue
 		}
 		if done, err := u.readBack(ctx); done || err != nil {
 			return err
+		}
+		if outcome == store.Stale {
+			if err := u.stale(lease, ans.err); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -159,8 +158,11 @@ func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *a
 type update struct {
 	*hold
 	change   protocol.Change
-	asked    bool      // for by the hold's owner
-	attempts []attempt // those that may have been committed
+	asked    bool // for by the hold's owner
+	tries    *retry.Attempts
+	from     protocol.Record // what the last attempt changes
+	lease    time.Duration   // that the last attempt asks for
+	attempts []attempt       // those that may have been committed
 }
 
 // send sends one attempt, which may take its share of what is left of the lease.
@@ -169,21 +171,69 @@ func (u *update) send() (ans answer, sent time.Time, err error) {
 	left := u.remaining()
 	sent = c.now() // Before the stamp: others may count from that.
 	from := u.record
+	u.from = from
 	if from.Terminating {
 		u.lose()
 		return answer{}, sent, u.over()
 	}
 	claim := u.claim
 	claim.Duration = u.wanted(sent, from.Shared)
+	u.lease = claim.Duration
 	next, err := protocol.Renew(from, claim, u.token, u.change, c.stamp())
 	if err != nil {
 		return answer{}, sent, fmt.Errorf("kubelock: %q: %w", u.key.name, err)
 	}
 	u.attempts = append(u.attempts, attempt{stamp: next.Holder.RenewTime, sent: sent})
-	ans = c.write(max(left/attemptsPerHold, minDuration), func(ctx context.Context) (protocol.Record, error) {
+	ans = c.write(u.tries.Timeout(left), func(ctx context.Context) (protocol.Record, error) {
 		return c.store.Amend(ctx, from, next)
 	})
 	return ans, sent, nil
+}
+
+// notDone notes that the last attempt was not committed.
+func (u *update) notDone() { u.attempts = u.attempts[:len(u.attempts)-1] }
+
+// rejected is how the update ends when the last attempt was refused for good.
+func (u *update) rejected(refusal error) error {
+	u.notDone()
+	err := u.client.explain("patch", u.key, refusal)
+	if len(u.attempts) > 0 {
+		return u.stopped(err)
+	}
+	return err
+}
+
+// stale goes on after an attempt that was refused because the lock has changed, or in the words
+// for that. The lock has been read, and the hold is there.
+func (u *update) stale(lease context.Context, refusal error) error {
+	if !u.record.SameVersion(u.from) {
+		_ = u.tries.Raced(lease)
+		return nil
+	}
+	if u.tries.Unchanged() == store.Rejected {
+		return u.rejected(refusal)
+	}
+	u.notDone()
+	_ = u.tries.Pause(lease)
+	return nil
+}
+
+// altered is how the update ends when what it has written is not what is stored. The hold goes on
+// if it is there still, and is renewed if it shows that.
+func (u *update) altered(ans answer, sent time.Time) error {
+	err := u.client.explain("patch", u.key, ans.err)
+	if !u.isHeldIn(ans.record) {
+		u.lose()
+		return fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, err)
+	}
+	stamp := u.attempts[len(u.attempts)-1].stamp
+	if h := ans.record.Holder; h.RenewTime.Equal(stamp) && h.Duration == u.lease {
+		if done, over := u.committed(ans.record, sent); done && over != nil {
+			return over
+		}
+	}
+	u.record = ans.record
+	return err
 }
 
 // committed takes in the record that the attempt sent at sent gave. done is false if
@@ -205,7 +255,7 @@ func (u *update) committed(r protocol.Record, sent time.Time) (done bool, err er
 func (u *update) readBack(ctx context.Context) (done bool, err error) {
 	readCtx, cancel := context.WithTimeout(ctx, max(u.remaining(), minDuration))
 	defer cancel()
-	r, err := u.client.readUntil(readCtx, u.key, max(u.remaining()/attemptsPerHold, minDuration))
+	r, err := u.client.readUntil(readCtx, u.key, max(u.remaining()/readsPerHold, minDuration))
 	switch {
 	case err != nil && u.remaining() <= 0:
 		return true, u.over()
@@ -233,17 +283,18 @@ func (u *update) over() error {
 	case u.change.Write && len(u.attempts) > 0 && usable != nil:
 		return u.stopped(usable) // Its own owner has released it meanwhile.
 	case u.change.Write && len(u.attempts) > 0:
-		return fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, ErrUnknownOutcome)
+		return u.tries.Because(fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, ErrUnknownOutcome))
 	case usable != nil:
 		return usable
 	case u.record.Terminating:
 		return fmt.Errorf("%w: %q: %w", ErrLost, u.key.name, terminating(u.record))
 	}
-	return fmt.Errorf("%w: %q", ErrLost, u.key.name)
+	return u.tries.Because(fmt.Errorf("%w: %q", ErrLost, u.key.name))
 }
 
 // stopped is how the update ends when err keeps it from being done or learned of.
 func (u *update) stopped(err error) error {
+	err = u.tries.Because(err)
 	if len(u.attempts) > 0 {
 		return fmt.Errorf("%w: %q: %w", ErrUnknownOutcome, u.key.name, err)
 	}
@@ -288,34 +339,27 @@ func (h *hold) renewInBackgroundLocked(forever bool) {
 func (h *hold) untilRenewal(left, lease time.Duration) time.Duration {
 	// Many holds shall not renew all at once.
 	rest := left - time.Duration(float64(lease)*renewWith) - wait.Jitter(lease/40, 1)
-	return max(rest, left/4) // Of what was given, less may be left.
+	if lease < h.claim.Duration {
+		return max(rest, left/4) // Of what was given, less may be left.
+	}
+	return max(rest, 0) // Less is left only where the API server takes long.
 }
 
 func (h *hold) keepRenewing(forever bool) {
 	c := h.client
 	for {
 		shared, done := h.shared()
-		var err error
 		if forever || !shared || !done {
-			err = h.renew(h.ctx, protocol.Change{}, forever || !shared)
-		}
-		var rest time.Duration
-		switch {
-		case err == nil && !forever && !shared:
-			return
-		case err == nil:
-			h.mu.Lock()
-			rest = h.untilRenewal(h.deadline.Sub(c.now()), h.lease)
-			h.mu.Unlock()
-			if shared && done { // Its owner may ask for more.
-				rest = max(rest, minDuration)
+			if h.renewBy(forever || !shared) != nil {
+				return
 			}
-		case errors.Is(err, ErrLost), h.ctx.Err() != nil, c.ctx.Err() != nil:
-			return
-		default:
-			rest = max(h.until().Sub(c.now())/20, minDuration)
-			c.log.Error(err, "Could not renew a lock, will retry until its lease ends", "key", h.key.name, "lockID", h.claim.LockID)
 		}
+		if !forever && !shared {
+			return
+		}
+		h.mu.Lock()
+		rest := h.untilRenewal(h.deadline.Sub(c.now()), h.lease)
+		h.mu.Unlock()
 		timer := time.NewTimer(rest)
 		select {
 		case <-timer.C:
@@ -325,6 +369,25 @@ func (h *hold) keepRenewing(forever bool) {
 		case <-c.ctx.Done():
 			timer.Stop()
 			return
+		}
+	}
+}
+
+// renewBy renews the hold before its deadline. Its error means that it will not be renewed any
+// more.
+func (h *hold) renewBy(asked bool) error {
+	c, tries := h.client, h.client.attemptsOfHolder()
+	lease, cancel := context.WithTimeout(h.ctx, h.until().Sub(c.now()))
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	for {
+		err := h.renew(h.ctx, protocol.Change{}, asked)
+		if err == nil || errors.Is(err, ErrLost) || h.ctx.Err() != nil || c.ctx.Err() != nil {
+			return err
+		}
+		c.log.Error(err, "Could not renew a lock, will retry until its lease ends", "key", h.key.name, "lockID", h.claim.LockID)
+		if tries.Pause(lease) != nil {
+			return err
 		}
 	}
 }

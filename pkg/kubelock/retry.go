@@ -20,29 +20,129 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/wait"
+	"github.com/kubelock/kubelock/internal/retry"
+	"github.com/kubelock/kubelock/internal/store"
 )
 
-// pause waits before a request that ended with err is tried again: as long as the
-// API server asks for, else as long as backoff says. It returns ctx's error if that
-// ends first.
-func pause(ctx context.Context, backoff *wait.Backoff, err error) error {
-	d := backoff.Step()
-	if seconds, ok := apierrors.SuggestsClientDelay(err); ok {
-		d = max(d, time.Duration(seconds)*time.Second)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// How calls go on after requests that did not do what they were sent for is in internal/retry.
+// Here is which denials of access this client doubts.
+
+// access knows what the API server has let the client do.
+type access struct {
+	mu      sync.Mutex           // protects the fields below
+	granted map[string]time.Time // when a request with that verb has last succeeded
+	// denied are the verbs whose denial was believed, and which have not succeeded since; "" stands
+	// for a denial that names none.
+	denied map[string]struct{}
+}
+
+func newAccess() *access {
+	return &access{granted: map[string]time.Time{}, denied: map[string]struct{}{}}
+}
+
+// answered takes an answer in. That the object has changed, or does not fit, an API server says
+// only to who has access.
+func (a *access) answered(req *http.Request, code int, at time.Time) {
+	if code < http.StatusMultipleChoices || code == http.StatusConflict || code == http.StatusUnprocessableEntity {
+		a.grant(verbOf(req), at)
 	}
 }
+
+// grant notes that a request with that verb was let in.
+func (a *access) grant(verb string, at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.granted[verb] = at
+	delete(a.denied, verb)
+	delete(a.denied, "")
+}
+
+// Doubts implements retry.Access for who waits for a lock: the same was granted before. A program
+// that never had a permission shall learn of it at once.
+func (a *access) Doubts(denial error) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if verb := store.DeniedVerb(denial); verb != "" {
+		_, ok := a.granted[verb]
+		return ok
+	}
+	return len(a.granted) > 0
+}
+
+// accessOfHolder is the access as a holder judges it, which has more to lose than time.
+type accessOfHolder struct{ *access }
+
+// Doubts implements retry.Access: a holder has had access. It doubts each denial once.
+func (a accessOfHolder) Doubts(denial error) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, believed := a.denied[store.DeniedVerb(denial)]
+	return len(a.granted) > 0 && !believed
+}
+
+// Believe implements retry.Access: the next denial is believed at once.
+func (a *access) Believe(denial error) {
+	verb := store.DeniedVerb(denial)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.denied[verb] = struct{}{}
+	if verb == "" {
+		clear(a.granted)
+	}
+	delete(a.granted, verb)
+}
+
+// watched is when a watch was last opened, or its objects listed.
+func (a *access) watched() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if list, watch := a.granted[verbList], a.granted[verbWatch]; list.After(watch) {
+		return list
+	}
+	return a.granted[verbWatch]
+}
+
+const (
+	verbGet   = "get"
+	verbList  = "list"
+	verbWatch = "watch"
+)
+
+// verbOf is the Kubernetes verb of a request of a client.
+func verbOf(req *http.Request) string {
+	switch req.Method {
+	case http.MethodPost:
+		return "create"
+	case http.MethodPut:
+		return "update"
+	case http.MethodPatch:
+		return "patch"
+	case http.MethodDelete:
+		return "delete"
+	}
+	switch query := req.URL.Query(); {
+	case query.Get("watch") != "":
+		return verbWatch
+	case query.Has("fieldSelector"), query.Has("labelSelector"):
+		return verbList
+	}
+	return verbGet
+}
+
+// attempts are those of a call that waits for a lock.
+func (c *Client) attempts() *retry.Attempts { return retry.New(c.now, c.access, c.usual()) }
+
+// attemptsOfHolder are those of a call that has a lock to lose, or to give back.
+func (c *Client) attemptsOfHolder() *retry.Attempts {
+	return retry.New(c.now, accessOfHolder{c.access}, c.usual())
+}
+
+// usual is how long the last write took that was committed.
+func (c *Client) usual() time.Duration { return time.Duration(c.took.Load()) }
 
 // causeOf is why ctx has ended: ErrClosed, or an error that Is ctx's own.
 func causeOf(ctx context.Context) error {

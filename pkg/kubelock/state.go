@@ -19,8 +19,10 @@ package kubelock
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/kubelock/kubelock/internal/store"
 )
@@ -34,6 +36,9 @@ func encodeState[T any](v T, limit store.Limit) (*string, error) {
 		return nil, fmt.Errorf("kubelock: the state cannot be written as JSON: %w", err)
 	}
 	text := strings.TrimSuffix(b.String(), "\n")
+	if !utf8.ValidString(text) { // Of a MarshalJSON, or a json.RawMessage.
+		return nil, errors.New("kubelock: the state cannot be written as JSON: its text is not valid UTF-8, and would be changed on its way")
+	}
 	if len(text) > limit.Bytes {
 		return nil, fmt.Errorf("%w: it has %d bytes of JSON, at most %d are stored", ErrValueTooLarge, len(text), limit.Bytes)
 	}

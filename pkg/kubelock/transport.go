@@ -54,9 +54,10 @@ type connections struct {
 // that watches the files of a client certificate refers to the wrapper, and ends when the transport is
 // garbage.
 type lastAnswer struct {
-	now   func() time.Time
-	start time.Time
-	after atomic.Int64 // start, in nanoseconds
+	access *access
+	now    func() time.Time
+	start  time.Time
+	after  atomic.Int64 // start, in nanoseconds
 }
 
 // before reports whether the last response came before t.
@@ -67,8 +68,8 @@ func (a *lastAnswer) before(t time.Time) bool {
 // newConnections derives the client's way to the API server from the program's
 // configuration. Of that it keeps who it is and how the server is reached; rate
 // limits and timeouts are its own.
-func newConnections(config *rest.Config, server *servertime.Clock, now func() time.Time, log logr.Logger) (*connections, error) {
-	answers := &lastAnswer{now: now, start: now()}
+func newConnections(config *rest.Config, server *servertime.Clock, access *access, now func() time.Time, log logr.Logger) (*connections, error) {
+	answers := &lastAnswer{access: access, now: now, start: now()}
 	c := &connections{config: rest.CopyConfig(config), answers: answers}
 	c.config.UserAgent = userAgent()
 	// No limit on the client's side: it would delay renewals behind other requests
@@ -122,7 +123,9 @@ type answerWatcher struct {
 func (w *answerWatcher) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := w.next.RoundTrip(req)
 	if err == nil {
-		w.answers.after.Store(int64(w.answers.now().Sub(w.answers.start)))
+		at := w.answers.now()
+		w.answers.after.Store(int64(at.Sub(w.answers.start)))
+		w.answers.access.answered(req, resp.StatusCode, at)
 	}
 	return resp, err
 }

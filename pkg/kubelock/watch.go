@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/retry"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
@@ -51,6 +52,9 @@ type keyWatch struct {
 	cancel   context.CancelFunc
 	users    map[*subscription]struct{}
 	idle     *time.Timer // stops the informer some time after the last user left
+	// denials are the denials of the watch since denied, without one that was granted.
+	denials *retry.Attempts
+	denied  time.Time
 }
 
 func newWatches(c *Client) *watches {
@@ -275,12 +279,15 @@ func (w *watches) open(name string) (*keyWatch, error) {
 // other the informer tries again, and meanwhile the waiters' own timers make sure
 // that nothing is missed for long.
 func (w *watches) report(kw *keyWatch, err error) {
-	if !apierrors.IsForbidden(err) && !store.NoSuchResource(err) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if kw.denials == nil || w.client.access.watched().After(kw.denied) {
+		kw.denials, kw.denied = w.client.attempts(), w.client.now()
+	}
+	if outcome := store.OutcomeOf(err); outcome != store.Denied && !apierrors.IsForbidden(err) || kw.denials.Wrote(err) != store.Rejected {
 		w.client.log.V(1).Info("A watch ended, will open it again", "err", err)
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for s := range kw.users {
 		s.put(func() { s.err = w.client.explain("list and watch", s.key, err) })
 	}
