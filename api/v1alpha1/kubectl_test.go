@@ -28,6 +28,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kubelock/kubelock/internal/protocol"
 )
 
 // kubectl runs kubectl. Its cache is the test's own, because that in the home folder
@@ -71,8 +73,8 @@ func table(t testing.TB, out string) (headers []string, rows [][]string) {
 }
 
 var (
-	narrow = []string{"NAME", "HOLDER", "ACQUIRED", "RENEWED", "DURATION", "TRANSITIONS", "AGE"}
-	wide   = append(slices.Clone(narrow), "VALUE", "LOCK ID")
+	narrow = []string{"NAME", "KEY", "HOLDER", "ACQUIRED", "RENEWED", "DURATION", "TRANSITIONS", "AGE"}
+	wide   = append(slices.Clone(narrow), "LOCK ID")
 )
 
 func TestKubectlGetShowsHeldAndFreeLocks(t *testing.T) {
@@ -87,11 +89,15 @@ func TestKubectlGetShowsHeldAndFreeLocks(t *testing.T) {
 	unused := newLock(t, namespace, changes{"spec": absent})
 	unused.SetName("c-unused")
 	create(t, unused)
+	hashed := newLock(t, namespace, changes{"spec": absent, "spec.key": "nightly/backup"})
+	hashed.SetName(protocol.ObjectName("nightly/backup"))
+	create(t, hashed)
 
 	const justNow = `^\d\d?s$`
-	heldCells := []string{`^a-held$`, `^worker-7d9f$`, `^7m\d*s?$`, `^[2-5]\ds$`, `^30s$`, `^41$`, justNow, `^{"count": 3}$`, `^hold-b$`}
-	freeCells := []string{`^b-free$`, `^$`, `^$`, `^$`, `^$`, `^41$`, justNow, `^{"count": 3}$`, `^$`}
-	unusedCells := []string{`^c-unused$`, `^$`, `^$`, `^$`, `^$`, `^$`, justNow, `^$`, `^$`}
+	heldCells := []string{`^a-held$`, `^$`, `^worker-7d9f$`, `^7m\d*s?$`, `^[2-5]\ds$`, `^30s$`, `^41$`, justNow, `^hold-b$`}
+	freeCells := []string{`^b-free$`, `^$`, `^$`, `^$`, `^$`, `^$`, `^41$`, justNow, `^$`}
+	unusedCells := []string{`^c-unused$`, `^$`, `^$`, `^$`, `^$`, `^$`, `^$`, justNow, `^$`}
+	hashedCells := []string{`^nightly-backup-`, `^nightly/backup$`, `^$`, `^$`, `^$`, `^$`, `^$`, justNow, `^$`}
 	for _, tt := range []struct {
 		name    string
 		args    []string
@@ -112,7 +118,7 @@ func TestKubectlGetShowsHeldAndFreeLocks(t *testing.T) {
 			if !slices.Equal(headers, tt.headers) {
 				t.Errorf("the headers are %q, want %q", headers, tt.headers)
 			}
-			want := [][]string{heldCells, freeCells, unusedCells}
+			want := [][]string{heldCells, freeCells, unusedCells, hashedCells}
 			if len(rows) != len(want) {
 				t.Fatalf("there are %d rows, want %d:\n%s", len(rows), len(want), out)
 			}
@@ -144,7 +150,7 @@ func TestKubectlGetShowsARenewalAheadOfItsTime(t *testing.T) {
 		t.Fatal(out)
 	}
 	_, rows := table(t, out)
-	if len(rows) != 1 || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][2]) || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][3]) {
+	if len(rows) != 1 || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][3]) || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][4]) {
 		t.Errorf("got an age that is none:\n%s", out)
 	}
 }

@@ -27,16 +27,16 @@ import (
 // guardArgument is that of a guard, which only Unix has.
 const guardArgument = "__guard"
 
-func guard() int { return exitUsage }
+func guard(string) int { return exitUsage }
 
 // passedOn are the signals that a command gets which are sent to the plugin.
-var passedOn = ending
+func passedOn() []os.Signal { return ending() }
 
 // group is the command alone: there are no process groups here, and no signals but that
 // which kills.
 type group struct{ command *exec.Cmd }
 
-func newGroup() (*group, error) { return &group{}, nil }
+func newGroup(string) (*group, error) { return &group{}, nil }
 
 func (g *group) start(cmd *exec.Cmd) error {
 	g.command = cmd
