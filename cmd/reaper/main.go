@@ -47,7 +47,7 @@ func main() {
 	printVersion := flag.Bool("version", false, "Print the version and end.")
 	flag.Parse()
 	if *printVersion {
-		fmt.Println("kubelock reaper", version.String())
+		fmt.Println("kubelock reaper version", version.String())
 		return
 	}
 

@@ -95,7 +95,6 @@ terminal also who holds the lock and its own place in the queue; -q keeps it fro
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	root.SetVersionTemplate("{{.DisplayName}} {{.Version}}\n")
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)

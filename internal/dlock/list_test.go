@@ -197,7 +197,7 @@ func TestKubectlWait(t *testing.T) {
 // TestVersion tells the version.
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	if r := dlock(t, "default", "--version"); r.code != 0 || !strings.HasPrefix(r.out, "kubectl dlock "+version.Version+" ") {
+	if r := dlock(t, "default", "--version"); r.code != 0 || !strings.HasPrefix(r.out, "kubectl dlock version "+version.Version+" ") {
 		t.Errorf("exit code %d, it prints %q", r.code, r.out)
 	}
 }
