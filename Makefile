@@ -40,7 +40,7 @@ help: ## List the targets.
 
 .PHONY: build
 build: ## Build the programs into bin/.
-	go build -o bin/ ./cmd/...
+	go build -trimpath -ldflags="-s -w" -o bin/ ./cmd/...
 
 .PHONY: controlplane
 controlplane: ## Find or build kube-apiserver, etcd and kubectl, and print their folder.

@@ -43,6 +43,7 @@ const MaxValueBytes = 1 << 20
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=distributedlocks,scope=Namespaced,singular=distributedlock,shortName=dlock,categories=kubelock
+// +kubebuilder:printcolumn:name="Key",type=string,JSONPath=`.spec.key`,description="The lock's key, if the object's name is a hash of it"
 // +kubebuilder:printcolumn:name="Holder",type=string,JSONPath=`.spec.holder.identity`,description="Who holds the lock; empty when it is free"
 // +kubebuilder:printcolumn:name="Acquired",type=date,JSONPath=`.spec.holder.acquireTime`,description="How long ago the holder acquired the lock"
 // +kubebuilder:printcolumn:name="Renewed",type=date,JSONPath=`.spec.holder.renewTime`,description="How long ago the holder renewed its lease"
@@ -50,7 +51,6 @@ const MaxValueBytes = 1 << 20
 // +kubebuilder:printcolumn:name="Transitions",type=integer,JSONPath=`.spec.transitions`,description="How often the lock has been acquired"
 // +kubebuilder:printcolumn:name="Deleted",type=date,JSONPath=`.metadata.deletionTimestamp`,description="How long ago the object's deletion was asked for, where a finalizer still keeps it; nobody can take the lock meanwhile"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="How long ago the object was created"
-// +kubebuilder:printcolumn:name="Value",type=string,priority=1,JSONPath=`.spec.value`,description="The state that the lock guards, as JSON"
 // +kubebuilder:printcolumn:name="Lock ID",type=string,priority=1,JSONPath=`.spec.holder.lockID`,description="The ID of the current hold"
 type DistributedLock struct {
 	metav1.TypeMeta `json:",inline"`

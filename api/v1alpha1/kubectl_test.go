@@ -71,8 +71,8 @@ func table(t testing.TB, out string) (headers []string, rows [][]string) {
 }
 
 var (
-	narrow = []string{"NAME", "HOLDER", "ACQUIRED", "RENEWED", "DURATION", "TRANSITIONS", "DELETED", "AGE"}
-	wide   = append(slices.Clone(narrow), "VALUE", "LOCK ID")
+	narrow = []string{"NAME", "KEY", "HOLDER", "ACQUIRED", "RENEWED", "DURATION", "TRANSITIONS", "DELETED", "AGE"}
+	wide   = append(slices.Clone(narrow), "LOCK ID")
 )
 
 func TestKubectlGetShowsHeldAndFreeLocks(t *testing.T) {
@@ -93,9 +93,9 @@ func TestKubectlGetShowsHeldAndFreeLocks(t *testing.T) {
 	create(t, unused)
 
 	const justNow = `^\d\d?s$`
-	heldCells := []string{`^a-held$`, `^worker-7d9f$`, `^7m\d*s?$`, `^[2-5]\ds$`, `^30s$`, `^41$`, `^$`, justNow, `^{"count": 3}$`, `^hold-b$`}
-	freeCells := []string{`^b-free$`, `^$`, `^$`, `^$`, `^$`, `^41$`, justNow, justNow, `^{"count": 3}$`, `^$`}
-	unusedCells := []string{`^c-unused$`, `^$`, `^$`, `^$`, `^$`, `^$`, `^$`, justNow, `^$`, `^$`}
+	heldCells := []string{`^a-held$`, `^orders/2026:eu$`, `^worker-7d9f$`, `^7m\d*s?$`, `^[2-5]\ds$`, `^30s$`, `^41$`, `^$`, justNow, `^hold-b$`}
+	freeCells := []string{`^b-free$`, `^orders/2026:eu$`, `^$`, `^$`, `^$`, `^$`, `^41$`, justNow, justNow, `^$`}
+	unusedCells := []string{`^c-unused$`, `^$`, `^$`, `^$`, `^$`, `^$`, `^$`, `^$`, justNow, `^$`}
 	for _, tt := range []struct {
 		name    string
 		args    []string
@@ -148,7 +148,7 @@ func TestKubectlGetShowsARenewalAheadOfItsTime(t *testing.T) {
 		t.Fatal(out)
 	}
 	_, rows := table(t, out)
-	if len(rows) != 1 || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][2]) || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][3]) {
+	if len(rows) != 1 || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][3]) || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][4]) {
 		t.Errorf("got an age that is none:\n%s", out)
 	}
 }

@@ -38,12 +38,18 @@ import (
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/servertime"
+	"github.com/kubelock/kubelock/internal/version"
 )
 
 func main() {
 	var o options
 	o.bind(flag.CommandLine)
+	printVersion := flag.Bool("version", false, "Print the version and end.")
 	flag.Parse()
+	if *printVersion {
+		fmt.Println("kubelock reaper version", version.String())
+		return
+	}
 
 	logger := zap.New(zap.UseFlagOptions(&o.logging))
 	ctrl.SetLogger(logger)

@@ -34,6 +34,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/version"
 )
 
 // deployment is the reaper's, as the API server has it.
@@ -114,5 +115,20 @@ func TestProcess(t *testing.T) {
 	}
 	if holder := lease.Spec.HolderIdentity; holder != nil && *holder != "" {
 		t.Errorf("after its end the process still leads the election, as %s", *holder)
+	}
+}
+
+// TestVersion asks the program for its version.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(within(t, patience), self, "--version")
+	cmd.Env = append(os.Environ(), runAsReaper+"=1")
+	out, err := cmd.Output()
+	if err != nil || !strings.HasPrefix(string(out), "kubelock reaper version "+version.Version+" ") {
+		t.Errorf("it prints %q, %v", out, err)
 	}
 }

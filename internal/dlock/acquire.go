@@ -61,7 +61,7 @@ KUBELOCK_LOCK_ID and KUBELOCK_TOKEN.`,
 	flags.DurationVar(&a.timeout, "timeout", 0, "How long to wait for the lock; 0 waits for ever.")
 	flags.DurationVar(&a.duration, "duration", 30*time.Second, "The lease: how long the lock stays held unless it is released.")
 	flags.BoolVar(&a.try, "try", false, "Do not wait for the lock.")
-	flags.StringVarP(&a.output, "output", "o", "text", "How to print: text, json or env.")
+	outputFlag(cmd, &a.output, "How to print: text, json or env.", "text", "json", "env")
 	return cmd
 }
 
@@ -73,7 +73,7 @@ func (a *acquire) run(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer a.closed(c)
 	held, err := a.acquire(ctx, a.options, c, key)
 	if err != nil {
 		return err

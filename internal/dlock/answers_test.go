@@ -27,7 +27,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -203,5 +205,106 @@ func TestWarningsAreShownOnce(t *testing.T) {
 	r.want(t, 0)
 	if n := strings.Count(r.err, "Warning: locks need a team\n"); n != 1 {
 		t.Errorf("the warning was shown %d times: %q", n, r.err)
+	}
+}
+
+// unreachable are the commands that wait, for a server that refuses connections.
+var unreachable = map[string][]string{
+	"run":     {"run", "k", "--", "true"},
+	"acquire": {"acquire", "k"},
+	"set":     {"set", "k", "1"},
+	"wait":    {"wait", "k"},
+	"delete":  {"delete", "k"},
+}
+
+// TestUnreachableIsTold has each command that waits say what it waits for, once.
+func TestUnreachableIsTold(t *testing.T) {
+	t.Parallel()
+	for name, args := range unreachable {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := &running{Cmd: command(t, "default", append([]string{"--server", "https://127.0.0.1:1"}, args...)...), output: &output{}}
+			r.Stdout, r.Stderr = r.output, r.output
+			if err := r.Start(); err != nil {
+				t.Fatal(err)
+			}
+			const told = "waiting for the API server https://127.0.0.1:1: connect: connection refused\n"
+			r.until(t, told)
+			if err := r.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			r.end(t, 128+15)
+			if n := strings.Count(r.output.String(), "waiting for"); n != 1 {
+				t.Errorf("it is told %d times, want once: %s", n, r.output)
+			}
+		})
+	}
+}
+
+// TestQuiet tells nothing but how the wait ended.
+func TestQuiet(t *testing.T) {
+	t.Parallel()
+	for name, args := range unreachable {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{"--server", "https://127.0.0.1:1", "-q", args[0], "--timeout", "3s"}, args[1:]...)
+			r := dlock(t, "default", args...)
+			r.want(t, 69, "the API server https://127.0.0.1:1 cannot be reached: connect: connection refused")
+			if !strings.HasPrefix(r.err, "error: ") || strings.Count(r.err, "\n") != 1 {
+				t.Errorf("it tells %q", r.err)
+			}
+		})
+	}
+}
+
+// TestTroubleIsToldAsItChanges has the server overloaded, then silent, then well.
+func TestTroubleIsToldAsItChanges(t *testing.T) {
+	t.Parallel()
+	const overloaded, silent, well = 0, 1, 2
+	var state atomic.Int32
+	changed := make(chan struct{})
+	cmd := through(t, env.Namespace(t), func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		switch state.Load() {
+		case overloaded:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case silent:
+			select {
+			case <-r.Context().Done():
+			case <-changed:
+			}
+			panic(http.ErrAbortHandler)
+		default:
+			pass.ServeHTTP(w, r)
+		}
+	}, "run", "k", "--", "true")
+	r := &running{Cmd: cmd, output: &output{}}
+	r.Stdout, r.Stderr = r.output, r.output
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.until(t, ": it answers 503 Service Unavailable\n")
+	state.Store(silent)
+	r.until(t, ": no answer\n")
+	state.Store(well)
+	close(changed)
+	r.end(t, 0, "answers again")
+}
+
+// TestTimeoutOfASilentServer does not wait for longer than it was told to.
+func TestTimeoutOfASilentServer(t *testing.T) {
+	t.Parallel()
+	for name, args := range unreachable {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{args[0], "--timeout", "2s"}, args[1:]...)
+			cmd := through(t, env.Namespace(t), func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+				<-r.Context().Done()
+			}, args...)
+			begun := time.Now()
+			finish(t, cmd).want(t, 69, "cannot be reached: no answer")
+			if took := time.Since(begun); took > 8*time.Second { // The library's own bound for a request is ten.
+				t.Errorf("it takes %v, want two seconds", took)
+			}
+		})
 	}
 }

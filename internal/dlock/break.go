@@ -89,7 +89,7 @@ func (b *breaking) check() error {
 	case !utf8.ValidString(b.reason):
 		return usage("--reason must be valid UTF-8, is %q", b.reason)
 	case !b.yes && !b.asks():
-		return usage("standard input is no terminal, so nobody can confirm: look at the holder with \"kubectl dlock describe\", then use --yes")
+		return differs("not confirmed, because standard input is no terminal: nothing was changed; look at the holder with \"kubectl dlock describe\", then use --yes")
 	}
 	return nil
 }

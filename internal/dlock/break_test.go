@@ -125,7 +125,7 @@ func TestBreakRefuses(t *testing.T) {
 		code int
 		err  string
 	}{
-		{[]string{"taken", "--reason", "r"}, 64, "no terminal"},
+		{[]string{"taken", "--reason", "r"}, 79, "no terminal"},
 		{[]string{"taken", "--yes"}, 64, "needs a --reason"},
 		{[]string{"taken", "--yes", "--reason", " "}, 64, "needs a --reason"},
 		{[]string{"taken", "--yes", "--reason", strings.Repeat("x", 513)}, 64, "at most 512"},

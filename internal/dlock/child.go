@@ -38,6 +38,8 @@ type child struct {
 	args  []string // with the name
 	env   []string // besides the plugin's own
 	grace time.Duration
+	// folder is removed if the plugin is killed.
+	folder string
 }
 
 // run runs the command until it has ended. Signals are passed on to its group. When
@@ -45,10 +47,10 @@ type child struct {
 func (c *child) run(ctx, hold context.Context) error {
 	// From here on, signals are for the command; those before have ended ctx.
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, passedOn...)
+	signal.Notify(signals, passedOn()...)
 	defer signal.Stop(signals)
 
-	g, err := newGroup()
+	g, err := newGroup(c.folder)
 	if err != nil {
 		return cannotRun(err)
 	}

@@ -102,3 +102,17 @@ func offer(names []string, begun string, err error) ([]string, cobra.ShellCompDi
 	}
 	return offered, cobra.ShellCompDirectiveNoFileComp
 }
+
+// complete has a flag completed. It panics if there is no such flag, which is a fault of this
+// program.
+func complete(cmd *cobra.Command, flag string, by cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, by); err != nil {
+		panic(err)
+	}
+}
+
+// outputFlag binds -o with its values, of which the first is the default.
+func outputFlag(cmd *cobra.Command, p *string, usage string, values ...string) {
+	cmd.Flags().StringVarP(p, "output", "o", values[0], usage)
+	complete(cmd, "output", cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}

@@ -19,6 +19,7 @@ package dlock
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,14 @@ func (d *deletion) run(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	return because(ctx, kubelock.NewLock[json.RawMessage](c, key).Delete(bounded))
+	defer d.closed(c)
+	stop := d.tell(ctx, key, c)
+	err = kubelock.NewLock[json.RawMessage](c, key).Delete(bounded)
+	stop()
+	if errors.Is(err, kubelock.ErrNotAcquired) && ctx.Err() == nil {
+		if unreachable := d.server.outOfReach(); unreachable != nil {
+			return unreachable
+		}
+	}
+	return because(ctx, err)
 }

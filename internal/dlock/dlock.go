@@ -30,16 +30,19 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/klog/v2"
+
+	"github.com/kubelock/kubelock/internal/version"
 )
 
 // Main runs the plugin with the process's own streams, and returns its exit code.
 func Main(args []string) int {
-	if len(args) == 1 && args[0] == guardArgument {
-		return guard()
+	if len(args) == 2 && args[0] == guardArgument {
+		return guard(args[1])
 	}
 	klog.SetLogger(logr.Discard()) // What went wrong is in the errors that commands return.
 	// A pipe whose reader has gone is an error of that write, after which locks are released.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	adopt()
 	ctx, stop := interruptible(context.Background())
 	defer stop()
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
@@ -73,7 +76,14 @@ Exit codes, of all commands:
   78   check found a fault
   79   a condition does not hold: nothing was changed
   128+n  the plugin was ended by signal n
-"kubectl dlock run" exits with the status of its command, once that has begun.`,
+"kubectl dlock run" exits with the status of its command, once that has begun.
+
+A KEY that begins with - comes after --, as in "kubectl dlock get -- -key". Keys are compared byte by
+byte: texts that look alike, such as é in one character or in two, are different keys.
+
+While a command waits, it says on standard error if the API server does not answer, and on a
+terminal also who holds the lock and its own place in the queue; -q keeps it from that.`,
+		Version:       version.String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl dlock"},
@@ -92,9 +102,12 @@ Exit codes, of all commands:
 		return usage("%w: \"%s --help\" lists the flags", err, cmd.CommandPath())
 	})
 	o.bind(root)
-	if err := root.RegisterFlagCompletionFunc("namespace", o.completeNamespace); err != nil {
-		panic(err) // There is no such flag: a fault of this program.
+	complete(root, "namespace", o.completeNamespace)
+	names := make([]string, 0, len(backends))
+	for _, b := range backends {
+		names = append(names, string(b.name))
 	}
+	complete(root, "backend", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		newRun(o), newList(o), newDescribe(o), newGet(o), newSet(o), newWait(o), newAcquire(o), newRelease(o),
 		newBreak(o), newDelete(o), newTop(o), newCheck(o),

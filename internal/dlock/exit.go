@@ -17,6 +17,7 @@ limitations under the License.
 package dlock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -66,7 +67,7 @@ func ExitCode(err error, out io.Writer) int {
 	}
 	own, ok := errors.AsType[*exitError](err)
 	if !ok || own.err != nil {
-		fmt.Fprintln(out, "error:", strings.TrimPrefix(err.Error(), "kubelock: "))
+		fmt.Fprintln(out, "error:", inFlags(err))
 	}
 	var interrupt *interruptError
 	switch {
@@ -86,3 +87,20 @@ func ExitCode(err error, out io.Writer) int {
 		return exitUnavailable
 	}
 }
+
+// inFlags is an error in the words of somebody who has flags. The library speaks to programmers,
+// of its Config and of contexts.
+func inFlags(err error) string {
+	text := strings.TrimPrefix(err.Error(), "kubelock: ")
+	if errors.Is(err, kubelock.ErrNotAcquired) {
+		text = strings.ReplaceAll(text, ": "+context.DeadlineExceeded.Error(), "")
+	}
+	return flagWords.Replace(text)
+}
+
+var flagWords = strings.NewReplacer(
+	"set Config.Namespace to another", "choose another with -n",
+	"Config.Identity", "--identity",
+	"to this program's service account", "to yourself",
+	context.DeadlineExceeded.Error(), "no answer in time",
+)

@@ -49,7 +49,7 @@ The exit code is 66 if there is no such lock, or it has no state.`,
 		ValidArgsFunction: o.completeKey,
 		RunE:              func(cmd *cobra.Command, args []string) error { return g.run(cmd.Context(), args[0]) },
 	}
-	cmd.Flags().StringVarP(&g.output, "output", "o", "value", "What to print: the value, or everything as json or yaml.")
+	outputFlag(cmd, &g.output, "What to print: the value, or everything as json or yaml.", "value", "json", "yaml")
 	return cmd
 }
 
@@ -77,8 +77,7 @@ func (g *get) run(ctx context.Context, key string) error {
 			return &exitError{code: exitNothing, err: fmt.Errorf("the lock %q has no state: \"kubectl dlock set\" writes one", key)}
 		}
 		if !json.Valid([]byte(*r.Value)) {
-			return &exitError{code: exitData, err: fmt.Errorf("the state of %q is no JSON: somebody has edited its object; "+
-				"mend that, or remove the lock with \"kubectl dlock delete\"", key)}
+			return editedState(key)
 		}
 		text = []byte(*r.Value + "\n")
 	}

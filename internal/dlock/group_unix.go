@@ -19,12 +19,14 @@ limitations under the License.
 package dlock
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -36,29 +38,58 @@ import (
 const guardArgument = "__guard"
 
 // passedOn are the signals that a command gets which are sent to the plugin.
-var passedOn = append(slices.Clone(ending), unix.SIGUSR1, unix.SIGUSR2)
+func passedOn() []os.Signal { return append(ending(), unix.SIGUSR1, unix.SIGUSR2) }
 
 // group is a process group that does not outlive the plugin.
 //
 // Its leader is a guard: a process that does nothing until the plugin has gone, which it
 // sees at the end of a pipe, and then kills the group, itself included. As long as the
-// guard lives, nobody else can get the group's number.
+// guard lives, no other process can get the group's number.
+//
+// A command may leave the group for one that it leads itself, as setsid and interactive
+// shells do. What is sent to the group is sent to that one, too.
 type group struct {
 	guard    *exec.Cmd
-	lifeline io.Closer // the end of the pipe that the plugin has
-	terminal int       // where the group is in the foreground; -1 if nowhere
-	gone     bool      // the guard is
+	command  int            // the process, and the group that it may lead; 0 before it has begun
+	lifeline io.WriteCloser // the end of the pipe that the plugin has
+	terminal int            // where the group is in the foreground; -1 if nowhere
+	gone     bool           // the guard is
 }
 
-// guard kills its own process group when its input ends.
-func guard() int {
+// dismissal is the line that tells a guard to end and nothing else. Each other line is the
+// number of the command's process.
+const dismissal = "dismissed"
+
+// sweepTimeout bounds how long a guard lets the command live on for the sake of its files.
+const sweepTimeout = 200 * time.Millisecond
+
+// guard kills its own process group, and the one that the command leads, when its input ends.
+// Before that it removes the folder, which only the command has a use for.
+func guard(folder string) int {
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
 	if _, err := os.Stdout.WriteString("."); err != nil { // Now signals can come.
 		return 1
 	}
-	var dismissed [1]byte
-	if n, _ := os.Stdin.Read(dismissed[:]); n > 0 {
-		return 0
+	command := 0
+	for told := bufio.NewScanner(os.Stdin); told.Scan(); {
+		if told.Text() == dismissal {
+			return 0
+		}
+		command, _ = strconv.Atoi(told.Text())
+	}
+	if folder != "" {
+		swept := make(chan struct{})
+		go func() {
+			defer close(swept)
+			_ = os.RemoveAll(folder) // There is nobody to tell.
+		}()
+		select {
+		case <-swept:
+		case <-time.After(sweepTimeout):
+		}
+	}
+	if command > 1 {
+		_ = unix.Kill(-command, unix.SIGKILL) // Most commands lead no group.
 	}
 	if err := unix.Kill(0, unix.SIGKILL); err != nil {
 		return 1
@@ -66,13 +97,13 @@ func guard() int {
 	return 0
 }
 
-// newGroup starts a group's guard.
-func newGroup() (*group, error) {
+// newGroup starts a group's guard. If the plugin is killed, that removes the folder.
+func newGroup(folder string) (*group, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	g := &group{guard: exec.Command(self, guardArgument), terminal: -1} //nolint:gosec,noctx // It is this program, and ends with the group.
+	g := &group{guard: exec.Command(self, guardArgument, folder), terminal: -1} //nolint:gosec,noctx // It is this program, and ends with the group.
 	g.guard.Env = []string{}
 	g.guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := g.guard.StdinPipe()
@@ -83,7 +114,7 @@ func newGroup() (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := g.guard.Start(); err != nil {
+	if err := begin(g.guard); err != nil {
 		return nil, err
 	}
 	g.lifeline = in
@@ -111,7 +142,12 @@ func (g *group) start(cmd *exec.Cmd) error {
 		cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, g.terminal
 	}
 	signal.Ignore(unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU) // The command inherits it.
-	return cmd.Start()
+	if err := begin(cmd); err != nil {
+		return err
+	}
+	g.command = cmd.Process.Pid
+	_, _ = fmt.Fprintln(g.lifeline, g.command) // If the guard was killed there is none to tell.
+	return nil
 }
 
 // signal sends a signal to the group. Its guard does not mind.
@@ -122,9 +158,26 @@ func (g *group) signal(s os.Signal) {
 }
 
 func (g *group) send(s os.Signal) {
-	if number, ok := s.(syscall.Signal); ok {
-		_ = unix.Kill(-g.guard.Process.Pid, number) // A group that has ended needs none.
+	number, ok := s.(syscall.Signal)
+	if !ok {
+		return
 	}
+	for _, id := range g.ids() {
+		_ = unix.Kill(-id, number) // A group that has ended needs none.
+	}
+}
+
+// ids are the groups that the command may be in.
+func (g *group) ids() []int {
+	if g.command == 0 {
+		return []int{g.guard.Process.Pid}
+	}
+	return []int{g.guard.Process.Pid, g.command}
+}
+
+// empty reports whether no process is left.
+func (g *group) empty() bool {
+	return !slices.ContainsFunc(g.ids(), func(id int) bool { return unix.Kill(-id, 0) == nil })
 }
 
 func (g *group) terminate() {
@@ -132,7 +185,7 @@ func (g *group) terminate() {
 	g.signal(unix.SIGCONT) // So that it is seen by what was stopped.
 }
 
-func (g *group) kill() { _ = unix.Kill(-g.guard.Process.Pid, unix.SIGKILL) }
+func (g *group) kill() { g.send(unix.SIGKILL) }
 
 // ended waits for the end of the command, and then of the rest of its group, to which
 // signals are passed on; false if that is not before the deadline.
@@ -151,12 +204,7 @@ func (g *group) ended(command <-chan error, signals <-chan os.Signal, deadline <
 	g.dismiss()
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
-	for unix.Kill(-g.guard.Process.Pid, 0) == nil {
-		// As the first process of a container the plugin inherits orphans, and is the one to
-		// take note of their ends.
-		if pid, err := unix.Wait4(-g.guard.Process.Pid, nil, unix.WNOHANG, nil); err == nil && pid > 0 {
-			continue
-		}
+	for !g.empty() {
 		select {
 		case <-poll.C:
 		case s := <-signals:
@@ -175,9 +223,7 @@ func (g *group) dismiss() {
 		return
 	}
 	g.gone = true
-	if w, ok := g.lifeline.(io.Writer); ok {
-		_, _ = w.Write([]byte{0}) // If the guard was killed there is nobody to dismiss.
-	}
+	_, _ = fmt.Fprintln(g.lifeline, dismissal) // If the guard was killed there is none to dismiss.
 	_ = g.lifeline.Close()
 	_ = g.guard.Wait()
 }

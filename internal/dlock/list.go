@@ -28,6 +28,7 @@ import (
 
 	"github.com/liggitt/tabwriter"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/yaml"
 
@@ -39,9 +40,11 @@ type list struct {
 	all    bool
 	watch  bool
 	output string
+	labels string
 
-	columns *tabwriter.Writer // remembers how wide the columns were
-	begun   bool              // Something was printed.
+	columns    *tabwriter.Writer // remembers how wide the columns were
+	begun      bool              // Something was printed.
+	kindColumn bool              // There is a column for them.
 }
 
 func newList(o *options) *cobra.Command {
@@ -52,13 +55,18 @@ func newList(o *options) *cobra.Command {
 		Short:   "List locks, whatever they are kept in",
 		Long: `List locks with who holds them, for how long, when their leases end, and how many
 clients wait. All kinds of objects are looked through that the API server has and that you may
-list; --backend restricts it to one.
+list; --backend restricts it to one. Where a key stands in several, a column says in which.
+
+With -o json and -o yaml it is one List, whose items are as "get -o json" prints a lock.
 
 With --watch, what changes is printed as it changes: a row for each change of a lock, a
 document for each with -o yaml, a line for each with -o json. SIGINT or SIGTERM ends that, and
 the exit code is 0 then.`,
 		Example: `  # The locks of this namespace
   kubectl dlock list
+
+  # Those whose objects have a label
+  kubectl dlock list -l team=shop
 
   # Those of all namespaces, as JSON
   kubectl dlock list -A -o json
@@ -69,7 +77,8 @@ the exit code is 0 then.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
 	}
 	cmd.Flags().BoolVarP(&l.all, "all-namespaces", "A", false, "List the locks of all namespaces.")
-	cmd.Flags().StringVarP(&l.output, "output", "o", "table", "How to print: table, wide, json, yaml or name.")
+	cmd.Flags().StringVarP(&l.labels, "selector", "l", "", "List the locks whose objects have labels as in kubectl get -l.")
+	outputFlag(cmd, &l.output, "How to print: table, wide, json, yaml or name.", "table", "wide", "json", "yaml", "name")
 	cmd.Flags().BoolVarP(&l.watch, "watch", "w", false, "Go on and print what changes.")
 	return cmd
 }
@@ -81,6 +90,9 @@ func (l *list) run(ctx context.Context) error {
 	r, err := l.reader(l.all)
 	if err != nil {
 		return err
+	}
+	if r.selector, err = labels.Parse(l.labels); err != nil {
+		return usage("--selector %q is not valid: %w", l.labels, err)
 	}
 	kinds, err := l.kinds()
 	if err != nil {
@@ -159,7 +171,7 @@ func (l *list) print(rows []row, now time.Time) error {
 			}
 			return nil
 		}
-		text, err := json.MarshalIndent(rows, "", "  ")
+		text, err := json.MarshalIndent(listOf(rows), "", "  ")
 		if err != nil {
 			return err
 		}
@@ -178,7 +190,7 @@ func (l *list) print(rows []row, now time.Time) error {
 			}
 			return nil
 		}
-		text, err := yaml.Marshal(rows)
+		text, err := yaml.Marshal(listOf(rows))
 		if err != nil {
 			return err
 		}
@@ -199,6 +211,25 @@ func (l *list) print(rows []row, now time.Time) error {
 	return l.table(rows, now)
 }
 
+// rowList is rows as kubectl prints objects of several kinds.
+type rowList struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Items      []row  `json:"items"`
+}
+
+func listOf(rows []row) rowList { return rowList{APIVersion: "v1", Kind: "List", Items: rows} }
+
+// ambiguous reports whether a key stands in several kinds of object. The rows are sorted.
+func ambiguous(rows []row) bool {
+	for i := 1; i < len(rows); i++ {
+		if a, b := rows[i-1], rows[i]; a.Namespace == b.Namespace && a.Key == b.Key {
+			return true
+		}
+	}
+	return false
+}
+
 func (l *list) table(rows []row, now time.Time) error {
 	if l.columns == nil {
 		l.columns = printers.GetNewTabWriter(l.Out)
@@ -214,11 +245,13 @@ func (l *list) table(rows []row, now time.Time) error {
 		all = append(all, usual...)
 		if wide {
 			all = append(all, more...)
+		} else if l.kindColumn {
+			all = append(all, more[0])
 		}
 		return all
 	}
 	if !l.begun {
-		l.begun = true
+		l.begun, l.kindColumn = true, ambiguous(rows)
 		line(columns("NAMESPACE", []string{"KEY", "HOLDER", "HELD FOR", "EXPIRES IN", "WAITERS", "TOKEN"}, "KIND", "NAME", "LOCK ID", "TRANSITIONS")...)
 	}
 	for _, r := range rows {

@@ -18,10 +18,12 @@ package dlock_test
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/kubelock/kubelock/internal/version"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -61,21 +63,28 @@ func TestList(t *testing.T) {
 
 	read := dlock(t, ns, "ls", "-A", "-o", "json")
 	read.want(t, 0)
-	var rows []struct {
-		Kind      string `json:"kind"`
-		Namespace string `json:"namespace"`
-		Key       string `json:"key"`
-		Holder    *struct {
-			Identity   string    `json:"identity"`
-			LockID     string    `json:"lockID"`
-			ExpireTime time.Time `json:"expireTime"`
-		} `json:"holder"`
+	var list struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+		Items      []struct {
+			Kind      string `json:"kind"`
+			Namespace string `json:"namespace"`
+			Key       string `json:"key"`
+			Holder    *struct {
+				Identity   string    `json:"identity"`
+				LockID     string    `json:"lockID"`
+				ExpireTime time.Time `json:"expireTime"`
+			} `json:"holder"`
+		} `json:"items"`
 	}
-	if err := json.Unmarshal([]byte(read.out), &rows); err != nil {
+	if err := json.Unmarshal([]byte(read.out), &list); err != nil {
 		t.Fatal(err)
 	}
+	if list.APIVersion != "v1" || list.Kind != "List" {
+		t.Errorf("it is a %s %s, want a List as kubectl's", list.APIVersion, list.Kind)
+	}
 	kinds := map[string]int{}
-	for _, r := range rows {
+	for _, r := range list.Items {
 		if r.Namespace != ns {
 			continue // Of other tests.
 		}
@@ -106,4 +115,89 @@ func TestList(t *testing.T) {
 	dlock(t, ns, "--as", "nobody", "list").want(t, 69, "no permission to list")
 	dlock(t, ns, "list", "-o", "xml").want(t, 64, `--output "xml" is unknown`)
 	dlock(t, ns, "list", "extra").want(t, 64, "takes no arguments")
+}
+
+// TestListSelects lists by labels, also those that a watch sees come and go.
+func TestListSelects(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	keep(t, of(t, ns, kubelock.DistributedLocks, "me"), "shop-orders", "1")
+	keep(t, of(t, ns, kubelock.Leases, "me"), "shop-carts", "1")
+	keep(t, of(t, ns, kubelock.DistributedLocks, "me"), "other", "1")
+	for _, object := range []string{"dlock/shop-orders", "lease/shop-carts"} {
+		if out, err := env.Kubectl(t.Context(), "", "label", "-n", ns, object, "team=shop"); err != nil {
+			t.Fatalf("%s: %v", out, err)
+		}
+	}
+	r := dlock(t, ns, "list", "-l", "team=shop", "-o", "name")
+	r.want(t, 0)
+	if r.out != "leases.coordination.k8s.io/shop-carts\ndistributedlocks.kubelock.dev/shop-orders\n" {
+		t.Errorf("it lists %q", r.out)
+	}
+	dlock(t, ns, "list", "-l", "team in (").want(t, 64, "--selector")
+
+	cmd := command(t, ns, "list", "-l", "team=shop", "--watch", "--backend", "DistributedLocks")
+	w := &running{Cmd: cmd, output: &output{}}
+	w.Stdout, w.Stderr = w.output, w.output
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.until(t, "shop-orders")
+	if out, err := env.Kubectl(t.Context(), "", "label", "-n", ns, "dlock/shop-orders", "team-"); err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	w.until(t, "<deleted>")
+	if strings.Contains(w.output.String(), "other") {
+		t.Errorf("it shows a lock without the label: %s", w.output)
+	}
+	if err := w.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	w.end(t, 0)
+}
+
+// TestListTellsKindsApart has one key in two kinds of object.
+func TestListTellsKindsApart(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	keep(t, of(t, ns, kubelock.DistributedLocks, "me"), "orders", "1")
+	if r := dlock(t, ns, "list"); strings.Contains(r.out, "KIND") {
+		t.Errorf("of one kind it lists %q", r.out)
+	}
+	keep(t, of(t, ns, kubelock.ConfigMaps, "me"), "orders", "1")
+	r := dlock(t, ns, "list")
+	r.want(t, 0)
+	lines := strings.Split(strings.TrimSpace(r.out), "\n")
+	if len(lines) != 3 || !strings.HasSuffix(strings.TrimSpace(lines[0]), "KIND") ||
+		!strings.HasSuffix(strings.TrimSpace(lines[1]), "ConfigMaps") || !strings.HasSuffix(strings.TrimSpace(lines[2]), "DistributedLocks") {
+		t.Errorf("it lists %s", r.out)
+	}
+}
+
+// TestKubectlWait waits for the end of a hold without the plugin, as docs/kubectl-dlock.md has it.
+func TestKubectlWait(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	id, _ := grasp(t, ns, "k")
+	type answer struct {
+		out string
+		err error
+	}
+	waited := make(chan answer, 1)
+	go func() {
+		out, err := env.Kubectl(within(t, patience), "", "wait", "-n", ns, "dlock/k", "--for=jsonpath={.spec.lastRelease.lockID}="+id, "--timeout=1m")
+		waited <- answer{out, err}
+	}()
+	dlock(t, ns, "release", "k", "--lock-id", id).want(t, 0)
+	if a := <-waited; a.err != nil {
+		t.Errorf("%s: %v", a.out, a.err)
+	}
+}
+
+// TestVersion tells the version.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	if r := dlock(t, "default", "--version"); r.code != 0 || !strings.HasPrefix(r.out, "kubectl dlock version "+version.Version+" ") {
+		t.Errorf("exit code %d, it prints %q", r.code, r.out)
+	}
 }

@@ -27,6 +27,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/rest"
@@ -57,6 +60,8 @@ type options struct {
 	flags    *genericclioptions.ConfigFlags
 	backend  string
 	identity string
+	quiet    bool
+	server   server // what all requests tell of it
 }
 
 func newOptions(streams genericiooptions.IOStreams) *options {
@@ -67,6 +72,7 @@ func (o *options) bind(root *cobra.Command) {
 	flags := root.PersistentFlags()
 	o.flags.AddFlags(flags)
 	flags.StringVar(&o.backend, "backend", "", "The kind of object that locks are kept in: DistributedLocks (the default), Leases or ConfigMaps.")
+	flags.BoolVarP(&o.quiet, "quiet", "q", false, "Do not tell on standard error what is waited for.")
 	flags.StringVar(&o.identity, "identity", "", "Who is shown as a lock's holder. The default is $POD_NAME, else user@host.")
 }
 
@@ -101,7 +107,13 @@ func (o *options) kinds() ([]store.Kind, error) {
 // namespace is where a command for one lock looks.
 func (o *options) namespace() (string, error) {
 	ns, _, err := o.flags.ToRawKubeConfigLoader().Namespace()
-	return ns, err
+	if err != nil {
+		return "", err
+	}
+	if bad := validation.IsDNS1123Label(ns); len(bad) > 0 {
+		return "", usage("the namespace %q is not valid: %s", ns, strings.Join(bad, "; "))
+	}
+	return ns, nil
 }
 
 func (o *options) config() (*rest.Config, error) {
@@ -112,6 +124,7 @@ func (o *options) config() (*rest.Config, error) {
 	config.QPS = -1 // The API server's priority and fairness is the limit.
 	config.UserAgent = fieldManager
 	config.WarningHandler = rest.NewWarningWriter(o.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
+	config.Wrap(o.server.transport)
 	return config, nil
 }
 
@@ -129,7 +142,11 @@ func (o *options) client() (*kubelock.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return kubelock.NewClient(config, kubelock.Config{Namespace: ns, Backend: backend, Identity: o.holder()})
+	identity := o.holder()
+	if len(identity) > validation.DNS1123SubdomainMaxLength {
+		return nil, usage("--identity must have at most %d bytes, has %d", validation.DNS1123SubdomainMaxLength, len(identity))
+	}
+	return kubelock.NewClient(config, kubelock.Config{Namespace: ns, Backend: backend, Identity: identity})
 }
 
 // holder is the identity to show.
@@ -156,6 +173,21 @@ type reader struct {
 	http      *http.Client
 	clock     *servertime.Clock
 	namespace string // empty: all
+	// selector is what the objects' labels have to match; nil if nothing.
+	selector labels.Selector
+}
+
+// decode reads an object that was listed. ok is false if it is no lock, or not one of those that
+// are wanted.
+func (r *reader) decode(kind store.Kind, obj any) (_ row, ok bool) {
+	record, err := kind.Decode(obj)
+	if err != nil {
+		return row{}, false
+	}
+	if o, isObject := obj.(metav1.Object); isObject && r.selector != nil && !r.selector.Matches(labels.Set(o.GetLabels())) {
+		return row{}, false
+	}
+	return rowOf(kind, record), true
 }
 
 // reader returns what reads the locks of the namespace, or of all.

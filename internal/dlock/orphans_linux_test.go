@@ -19,10 +19,19 @@ package dlock_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
 // adopting has the test's binary become the plugin, as a process that orphans below it
@@ -57,4 +66,87 @@ func TestRunLostWithOrphans(t *testing.T) {
 	force(t, ns)
 	r.end(t, 76, "ended when told")
 	r.gone(t)
+}
+
+// inProcessNamespace has the plugin be the first process of a namespace, as in a container.
+func inProcessNamespace(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
+	t.Helper()
+	if out, err := exec.CommandContext(within(t, patience), "unshare", "-pf", "--mount-proc", "true").CombinedOutput(); err != nil {
+		t.Skipf("no namespace of processes can be made here, root can: %v: %s", err, out)
+	}
+	first := exec.CommandContext(within(t, 2*patience), "unshare", append([]string{"-pf", "--mount-proc", "--kill-child"}, cmd.Args...)...)
+	first.Env = cmd.Env
+	return first
+}
+
+// zombies is a script that leaves 300 orphans, and prints how many of them stay as zombies.
+const zombies = `i=0; while [ $i -lt 300 ]; do (true &); i=$((i+1)); done; tries=0
+	while n=$(grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l); [ $n -gt 0 ] && [ $tries -lt 200 ]; do
+		tries=$((tries+1)); sleep 0.05
+	done; echo $n; `
+
+// TestFirstProcess runs the plugin as the first process of a container.
+func TestFirstProcess(t *testing.T) {
+	t.Parallel()
+	r := finish(t, inProcessNamespace(t, scripted(t, env.Namespace(t), zombies+"exit 7")))
+	r.want(t, 7)
+	if r.out != "0\n" {
+		t.Errorf("of 300 orphans %q are zombies, want 0", r.out)
+	}
+}
+
+// TestFirstProcessKeepsItsChildren has processes end all the time that the plugin does wait
+// for: what prints its credentials, anew for each request. Their ends shall not be taken for
+// those of orphans.
+func TestFirstProcessKeepsItsChildren(t *testing.T) {
+	t.Parallel()
+	deploy(t) // The role.
+	ns := env.Namespace(t)
+	may := authorizationv1.ResourceAttributes{Verb: "create", Group: "kubelock.dev", Resource: "distributedlocks"}
+	account := env.AccountIn(t, ns, "kubelock-user", may)
+	dir := t.TempDir()
+	credentials := filepath.Join(dir, "credentials")
+	script := fmt.Sprintf(`#!/bin/sh
+		(true &); sleep 0.0$(($$ %% 10)); echo >>%s/asked
+		echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"%s","expirationTimestamp":"2020-01-01T00:00:00Z"}}'
+		`, dir, account.BearerToken)
+	if err := os.WriteFile(credentials, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	config := clientcmdapi.NewConfig()
+	config.Clusters["c"] = &clientcmdapi.Cluster{Server: account.Host, CertificateAuthorityData: account.CAData}
+	config.AuthInfos["u"] = &clientcmdapi.AuthInfo{Exec: &clientcmdapi.ExecConfig{
+		APIVersion: "client.authentication.k8s.io/v1", Command: credentials, InteractiveMode: clientcmdapi.NeverExecInteractiveMode,
+	}}
+	config.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}
+	config.CurrentContext = "c"
+	file := filepath.Join(dir, "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, file); err != nil {
+		t.Fatal(err)
+	}
+	// Ten renewals at least, among orphans without end.
+	cmd := scripted(t, ns, `while [ "$(wc -l <"$DIR/asked")" -lt 12 ]; do for i in 1 2 3 4 5 6 7 8; do (true &); done; sleep 0.01; done; exit 7`, "--duration", "6s")
+	cmd.Env = append(cmd.Env, "KUBECONFIG="+file, "DIR="+dir)
+	finish(t, inProcessNamespace(t, cmd)).want(t, 7)
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// TestRunOnAFullDisk does not run a command that could not get at the state.
+func TestRunOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	ns, dir := env.Namespace(t), t.TempDir()
+	keep(t, of(t, ns, kubelock.DistributedLocks, "me"), "k", `"`+strings.Repeat("x", 100_000)+`"`)
+	inner := command(t, ns, "run", "k", "--", "true")
+	outer := exec.CommandContext(within(t, 2*patience), "unshare", append([]string{"-m", "sh", "-c",
+		`mount -t tmpfs -o size=64k none "$TMPDIR" || exit 99; "$@"; code=$?; ls -A "$TMPDIR"; exit $code`, "sh"}, inner.Args...)...)
+	outer.Env = append(inner.Env, "TMPDIR="+dir)
+	r := finish(t, outer)
+	if r.code == 99 || strings.Contains(r.err, "unshare") {
+		t.Skipf("no file system can be mounted here, root can: %s", r.err)
+	}
+	r.want(t, 126, "no space left", "set TMPDIR")
+	if r.out != "" {
+		t.Errorf("left in the folder for temporary files: %s", r.out)
+	}
+	free(t, ns, "k", v1alpha1.ReasonReleased)
 }

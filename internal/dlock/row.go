@@ -180,11 +180,9 @@ func (r *reader) list(ctx context.Context, kind store.Kind) (rows []row, err err
 		return nil, explain("list", kind, r.namespace, err)
 	}
 	err = meta.EachListItem(list, func(obj runtime.Object) error {
-		record, err := kind.Decode(obj)
-		if err != nil {
-			return nil //nolint:nilerr // It is no lock.
+		if row, ok := r.decode(kind, obj); ok {
+			rows = append(rows, row)
 		}
-		rows = append(rows, rowOf(kind, record))
 		return nil
 	})
 	return rows, err

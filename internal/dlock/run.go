@@ -22,7 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"strings"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,17 +69,17 @@ func (h *hold) acquire(ctx context.Context, o *options, c *kubelock.Client, key 
 	if h.try {
 		acquire = lock.TryAcquire
 	}
+	stop := o.tell(ctx, key, c)
 	held, err := acquire(wait, opts...)
-	if err != nil && strings.Contains(err.Error(), "Config.Identity") {
-		err = fmt.Errorf("%w; --identity sets it", err)
-	}
+	stop()
 	if errors.Is(err, kubelock.ErrNotAcquired) && ctx.Err() == nil {
-		// That nobody could be asked does not say that somebody has it.
-		if l, failed := o.lock(key); failed == nil {
-			if _, failed = l.read(ctx); failed != nil {
-				return nil, fmt.Errorf("%w; %v", failed, err) //nolint:errorlint // It is the first that decides on the exit code.
-			}
+		// That the API server does not answer does not say that somebody has the lock.
+		if unreachable := o.server.outOfReach(); unreachable != nil {
+			return nil, fmt.Errorf("%w: the lock %q was not acquired", unreachable, key)
 		}
+	}
+	if _, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return nil, editedState(key)
 	}
 	return held, because(ctx, err)
 }
@@ -107,15 +107,19 @@ while COMMAND runs. COMMAND has in its environment
                        COMMAND succeeds, what it then has is the lock's state; an empty
                        file is none. If COMMAND fails, the state stays as it was.
 
+As the first process of a container the plugin takes note of the ends of orphans, as init does.
+
 SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to COMMAND's process
-group; the plugin ends when COMMAND does. If the lock is lost (the API server could not be
+group, save SIGHUP and SIGINT if they were ignored when the plugin began (nohup); the plugin ends
+when COMMAND does. If the lock is lost (the API server could not be
 reached for the whole lease, or somebody broke the lock), the group gets SIGTERM, and
 SIGKILL after --grace. If the plugin itself is killed, the group is killed, too; the lock
-ends with its lease. Only who kills all processes of this name at once (killall -9) leaves
-COMMAND running without the lock. What leaves the group, as daemons do, or stays in it in the
-background when COMMAND has ended, goes on without the lock, too. On a terminal COMMAND
-has the keyboard, if its output goes there as well: in a pipeline reading from the terminal
-fails. Ctrl-Z is ignored, because a suspended command would keep the lock.
+ends with its lease. The same goes for a group that COMMAND itself leads, as by setsid. Only a kill
+of all processes of this name at once (killall -9) leaves COMMAND running without the lock. What
+COMMAND starts outside of both groups, as daemons are, or leaves in the background when it ends,
+goes on without the lock, too. On a terminal COMMAND
+has the keyboard, if its output goes there as well: in a pipeline, and in the background, reading from
+the terminal fails. Ctrl-Z is ignored, because a suspended command would keep the lock.
 
 The exit code is that of COMMAND, 128+n if signal n ended it, or
   64   wrong usage
@@ -134,14 +138,16 @@ The exit code is that of COMMAND, 128+n if signal n ended it, or
   # Count the runs in the lock's state
   kubectl dlock run counter -- sh -c 'n=$(cat "$KUBELOCK_VALUE_FILE"); echo $((n + 1)) > "$KUBELOCK_VALUE_FILE"'`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if dash := cmd.ArgsLenAtDash(); dash != 1 || len(args) < 2 {
-				return usage("run takes one KEY and, after --, a command: kubectl dlock run KEY -- COMMAND")
-			}
-			return nil
+			_, _, err := keyAndCommand(cmd, args)
+			return err
 		},
 		ValidArgsFunction: o.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return r.run(cmd.Context(), args[0], args[1:])
+			key, command, err := keyAndCommand(cmd, args)
+			if err != nil {
+				return err
+			}
+			return r.run(cmd.Context(), key, command)
 		},
 	}
 	r.hold.bind(cmd)
@@ -151,6 +157,18 @@ The exit code is that of COMMAND, 128+n if signal n ended it, or
 	flags.DurationVar(&r.grace, "grace", 10*time.Second, "How long the command has from SIGTERM to SIGKILL when the lock is lost.")
 	flags.IntVar(&r.conflict, "conflict-exit-code", exitNotAcquired, "The exit code if the lock is not acquired.")
 	return cmd
+}
+
+// keyAndCommand are what stands before -- and after it; or, for a key that begins with -, between
+// two of them and after the second.
+func keyAndCommand(cmd *cobra.Command, args []string) (key string, command []string, _ error) {
+	switch dash := cmd.ArgsLenAtDash(); {
+	case dash == 1 && len(args) > 1:
+		return args[0], args[1:], nil
+	case dash == 0 && len(args) > 2 && args[1] == "--":
+		return args[0], args[2:], nil
+	}
+	return "", nil, usage("run takes one KEY and, after --, a command: kubectl dlock run KEY -- COMMAND")
 }
 
 func (r *run) check() error {
@@ -175,7 +193,7 @@ func (r *run) run(ctx context.Context, key string, command []string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer r.closed(c)
 
 	var opts []kubelock.Option
 	if !r.noRenew {
@@ -192,7 +210,9 @@ func (r *run) run(ctx context.Context, key string, command []string) error {
 
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
+	stop := r.tell(release, key, c)
 	released := held.Release(release)
+	stop()
 	switch {
 	case released == nil:
 		return err
@@ -218,7 +238,7 @@ func (r *run) underLock(ctx context.Context, held *kubelock.Held[json.RawMessage
 	}()
 
 	child := &child{
-		path: path, args: command, grace: r.grace, IOStreams: r.IOStreams,
+		path: path, args: command, grace: r.grace, IOStreams: r.IOStreams, folder: filepath.Dir(file.path),
 		env: []string{
 			"KUBELOCK_KEY=" + held.Key(),
 			fmt.Sprintf("KUBELOCK_TOKEN=%d", held.Token()),

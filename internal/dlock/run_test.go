@@ -96,11 +96,22 @@ func TestRunExitCodes(t *testing.T) { //nolint:tparallel // One after the other 
 		{"both", []string{"run", "taken", "--try", "--timeout", "1s", "--", "true"}, 64, "not both"},
 		{"unreachable", []string{"--server", "https://127.0.0.1:1", "run", "k", "--timeout", "1s", "--conflict-exit-code", "0", "--", "true"}, 69, "refused"},
 		{"unknown command", []string{"rnu"}, 64, "unknown command"},
-		{"no namespace", []string{"-n", "nowhere", "run", "k", "--", "true"}, 69, "does not exist"},
+		{"no namespace", []string{"-n", "nowhere", "run", "k", "--", "true"}, 69, "choose another with -n"},
+		{"bad namespace", []string{"-n", "Bad_NS!", "run", "k", "--", "true"}, 64, `the namespace "Bad_NS!" is not valid`},
+		{"bad namespace to get from", []string{"-n", "Bad_NS!", "get", "k"}, 64, `the namespace "Bad_NS!" is not valid`},
+		{"long identity", []string{"--identity", strings.Repeat("x", 254), "run", "k", "--", "true"}, 64, "--identity must have at most 253 bytes"},
+		{"a key like a flag", []string{"run", "--", "-k", "--", "sh", "-c", `test "$KUBELOCK_KEY" = -k || exit 9`}, 0, ""},
+		{"a key like a flag, of no lock", []string{"get", "--", "-x"}, 66, `"-x"`},
 		{"no JSON", []string{"run", "k", "--", "sh", "-c", `echo '{' >"$KUBELOCK_VALUE_FILE"`}, 65, "no JSON"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dlock(t, ns, tt.args...).want(t, tt.code, tt.err)
+			r := dlock(t, ns, tt.args...)
+			r.want(t, tt.code, tt.err)
+			for _, words := range []string{"Config.", "context deadline", "this program"} {
+				if strings.Contains(r.err, words) {
+					t.Errorf("it speaks of %q as if to a programmer: %s", words, r.err)
+				}
+			}
 		})
 	}
 	free(t, ns, "k", v1alpha1.ReasonReleased)
@@ -114,7 +125,7 @@ func TestRunState(t *testing.T) {
 			ns := env.Namespace(t)
 			temp := t.TempDir()
 			run := func(script string) result {
-				cmd := command(t, ns, "run", "a/Key", "--backend", backend, "--", "sh", "-c", script)
+				cmd := command(t, ns, "run", "-q", "a/Key", "--backend", backend, "--", "sh", "-c", script)
 				cmd.Env = append(cmd.Env, "TMPDIR="+temp)
 				return finish(t, cmd)
 			}
@@ -149,7 +160,7 @@ func TestRunState(t *testing.T) {
 func TestRunOutput(t *testing.T) {
 	t.Parallel()
 	input := strings.Repeat("0123456789abcde\n", 1<<16) // 1 MiB
-	cmd := command(t, env.Namespace(t), "run", "k", "--", "sh", "-c", "tee /dev/stderr")
+	cmd := command(t, env.Namespace(t), "run", "-q", "k", "--", "sh", "-c", "tee /dev/stderr")
 	cmd.Stdin = strings.NewReader(input)
 	r := finish(t, cmd)
 	if r.code != 0 || r.out != input || r.err != input {
@@ -398,6 +409,14 @@ func TestCompletion(t *testing.T) {
 	}
 	if r := dlock(t, ns, "__complete", "run", "-n", ns); !strings.Contains(r.out, ns+"\n") {
 		t.Errorf("completed namespaces: %q", r.out)
+	}
+	if r := dlock(t, ns, "__complete", "run", "--backend", ""); !strings.HasPrefix(r.out, "DistributedLocks\nLeases\nConfigMaps\n:") {
+		t.Errorf("completed backends: %q", r.out)
+	}
+	for of, want := range map[string]string{"list": "table\nwide\njson\nyaml\nname\n:", "get": "value\njson\nyaml\n:", "acquire": "text\njson\nenv\n:"} {
+		if r := dlock(t, ns, "__complete", of, "-o", ""); !strings.HasPrefix(r.out, want) {
+			t.Errorf("completed outputs of %s: %q", of, r.out)
+		}
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		if r := dlock(t, ns, "completion", shell); r.code != 0 || r.out == "" {

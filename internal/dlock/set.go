@@ -22,8 +22,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"reflect"
 
 	"github.com/spf13/cobra"
@@ -90,14 +88,16 @@ func (s *set) run(ctx context.Context, key string, args []string) error {
 	if err != nil {
 		return err
 	}
-	if s.compares && s.condition != "" && !json.Valid([]byte(s.condition)) {
-		return noJSON("--if-value", []byte(s.condition))
+	if s.compares && s.condition != "" {
+		if err := checkState("--if-value", []byte(s.condition)); err != nil {
+			return err
+		}
 	}
 	c, err := s.client()
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer s.closed(c)
 	held, err := s.acquire(ctx, s.options, c, key)
 	if err != nil {
 		return err
@@ -108,6 +108,7 @@ func (s *set) run(ctx context.Context, key string, args []string) error {
 	}
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
+	defer s.tell(release, key, c)()
 	return errors.Join(differs, held.Release(release))
 }
 
@@ -121,18 +122,18 @@ func (s *set) value(args []string) (json.RawMessage, error) {
 		text = []byte(args[0])
 	case s.file == "-":
 		what = "standard input"
-		text, err = io.ReadAll(s.In)
+		text, err = readState(s.In)
 	default:
 		what = s.file
-		text, err = os.ReadFile(s.file)
+		text, err = readStateFile(s.file)
+	}
+	if errors.Is(err, errTooLong) {
+		return nil, &exitError{code: exitData, err: fmt.Errorf("%s %w", what, err)}
 	}
 	if err != nil {
 		return nil, usage("the value cannot be read: %w", err)
 	}
-	if !json.Valid(text) {
-		return nil, noJSON(what, text)
-	}
-	return text, nil
+	return text, checkState(what, text)
 }
 
 // differs is the error of a state that is not as --if-value has it.
@@ -161,9 +162,4 @@ func equalJSON(a, b []byte) bool {
 		}
 	}
 	return reflect.DeepEqual(values[0], values[1])
-}
-
-// noJSON is the error of a text that should be JSON.
-func noJSON(what string, text []byte) error {
-	return &exitError{code: exitData, err: fmt.Errorf("%s is no JSON: %.60q; text needs quotes of its own, as '\"text\"'", what, text)}
 }

@@ -22,6 +22,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -127,17 +128,83 @@ func TestTerminalPipeline(t *testing.T) {
 }
 
 // TestTerminalInterruptIsIgnored presses Ctrl-C where the script around the plugin ignores
-// it: the plugin ends with its command, and the script goes on.
+// it: plugin and command ignore it, too. What ends the command then does not end the script.
 func TestTerminalInterruptIsIgnored(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	inner := command(t, ns, "run", "k", "--", "sh", "-c", "echo begun; exec sleep 1000")
+	inner := command(t, ns, "run", "k", "--", "sh", "-c", `echo begun; read line; echo "read <$line>"; exec sleep 1000`)
 	outer := exec.CommandContext(within(t, 2*patience), "bash", append([]string{"-c", `trap '' INT; "$@"; echo went on with $?`, "script"}, inner.Args...)...)
 	outer.Env = inner.Env
 	r, keyboard := atTerminal(t, outer)
 	r.until(t, "begun")
-	press(t, keyboard, "\x03")
-	r.until(t, "went on with 130")
+	press(t, keyboard, "\x03hello\n")
+	r.until(t, "read <hello>")
+	press(t, keyboard, "\x1c") // SIGQUIT
+	r.until(t, "went on with 131")
 	r.end(t, 0)
 	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// TestTerminalShell has an interactive shell as the command, which makes a process group of its own
+// and takes the terminal for that. It gives both back.
+func TestTerminalShell(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	inner := command(t, ns, "run", "k", "--", "env", "PS1=in the shell> ", "bash", "--norc", "-i")
+	outer := exec.CommandContext(within(t, 2*patience), "bash", append([]string{"-c", `"$@"; echo went on with $?; read line; echo "the script has <$line>"`, "script"}, inner.Args...)...)
+	outer.Env = inner.Env
+	r, keyboard := atTerminal(t, outer)
+	r.until(t, "in the shell>")
+	press(t, keyboard, "echo $((6 * 7)) times; exit 3\n")
+	r.until(t, "42 times")
+	r.until(t, "went on with 3")
+	press(t, keyboard, "hello\n")
+	r.until(t, "the script has <hello>")
+	r.end(t, 0)
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// TestTerminalShellLost loses the lock of an interactive shell, which ignores SIGTERM.
+func TestTerminalShellLost(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	cmd := command(t, ns, "run", "k", "--duration", "2s", "--grace", "100ms", "--", "bash", "--norc", "-i")
+	cmd.Env = append(cmd.Env, "PS1=in the shell> ")
+	r, _ := atTerminal(t, cmd)
+	r.until(t, "in the shell>")
+	force(t, ns)
+	r.end(t, 76, "was killed")
+}
+
+// TestTerminalTellsWhoHolds shows a person who holds the lock, and the place in the queue, in a
+// line that is gone when the command begins.
+func TestTerminalTellsWhoHolds(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	id, _ := grasp(t, ns, "k", "--identity", "ci-runner-1")
+	r, _ := onTerminal(t, ns, "echo begun")
+	r.until(t, `waiting for "k": held by "ci-runner-1" for `)
+	r.until(t, ", place 1 of 1 in the queue")
+	if strings.Contains(r.output.String(), "\x1b") {
+		t.Errorf("it controls the terminal: %q", r.output)
+	}
+	dlock(t, ns, "release", "k", "--lock-id", id).want(t, 0)
+	r.end(t, 0)
+	r.until(t, "begun")
+	_, after, _ := strings.Cut(r.output.String()[strings.LastIndex(r.output.String(), "in the queue"):], "\r")
+	if line, last, ok := strings.Cut(after, "\r"); !ok || strings.TrimSpace(line) != "" || last != "begun\r\n" {
+		t.Errorf("at the end the terminal has %q", after)
+	}
+}
+
+// TestTerminalQuiet waits without a word.
+func TestTerminalQuiet(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	hold(t, ns, "k")
+	r, _ := atTerminal(t, command(t, ns, "run", "k", "-q", "--timeout", "4s", "--", "true"))
+	r.end(t, 75)
+	if strings.Contains(r.output.String(), "waiting for") {
+		t.Errorf("it tells %q", r.output)
+	}
 }

@@ -29,7 +29,7 @@ import (
 // TestListedAnew checks what is told when a reflector has missed changes and lists again.
 func TestListedAnew(t *testing.T) {
 	var got []string
-	watched := &told{kind: store.DistributedLocks, send: func(c change) {
+	watched := &told{kind: store.DistributedLocks, decode: (&reader{}).decode, send: func(c change) {
 		for _, r := range c.rows {
 			text := r.Key + " " + r.version
 			if r.Deleted {

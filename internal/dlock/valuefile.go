@@ -19,9 +19,11 @@ package dlock
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // valueFile is a lock's state in a file that only its user can read.
@@ -41,7 +43,7 @@ func newValueFile(value json.RawMessage, exists bool) (*valueFile, error) {
 		f.before = append(bytes.Clone(value), '\n')
 	}
 	if err := os.WriteFile(f.path, f.before, 0o600); err != nil {
-		return nil, fmt.Errorf("no file for the lock's state: %w", err)
+		return nil, errors.Join(fmt.Errorf("no file for the lock's state: set TMPDIR to a folder with room: %w", err), f.remove())
 	}
 	return f, nil
 }
@@ -49,7 +51,7 @@ func newValueFile(value json.RawMessage, exists bool) (*valueFile, error) {
 // read returns what the command has left in the file; nil is no state. changed is false
 // if that is what was there before.
 func (f *valueFile) read() (value json.RawMessage, changed bool, err error) {
-	text, err := os.ReadFile(f.path)
+	text, err := f.text()
 	switch {
 	case err != nil:
 		return nil, false, &exitError{code: exitData, err: fmt.Errorf("the lock's state was not written: %w", err)}
@@ -59,11 +61,28 @@ func (f *valueFile) read() (value json.RawMessage, changed bool, err error) {
 	if text = bytes.TrimSpace(text); len(text) == 0 {
 		return nil, true, nil
 	}
-	if !json.Valid(text) {
-		return nil, false, &exitError{code: exitData, err: fmt.Errorf("the command left %.60q in $KUBELOCK_VALUE_FILE, which is no JSON: "+
-			"the lock's state stays as it was; text needs quotes around it", text)}
+	return text, true, checkState("what the command left in $KUBELOCK_VALUE_FILE", text)
+}
+
+// text is what the file has. The command may have put something else in its place, of which
+// a pipe could not be read to its end.
+func (f *valueFile) text() (text []byte, err error) {
+	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
 	}
-	return text, true, nil
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("the command left something at %s that is no regular file", f.path)
+	}
+	if text, err = readState(file); err != nil {
+		return nil, fmt.Errorf("what the command left in $KUBELOCK_VALUE_FILE %w", err)
+	}
+	return text, nil
 }
 
 // remove removes the file and its folder.

@@ -60,9 +60,14 @@ func (w *waiting) run(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer w.closed(c)
+	stop := w.tell(ctx, key, c)
 	_, err = kubelock.NewLock[any](c, key).Wait(bounded)
+	stop()
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		if unreachable := w.server.outOfReach(); unreachable != nil {
+			return unreachable
+		}
 		return &exitError{code: exitNotAcquired, err: err}
 	}
 	return because(ctx, err)

@@ -24,6 +24,7 @@ import (
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -84,7 +85,7 @@ func (r *reader) watch(ctx context.Context, kinds []store.Kind) (_ <-chan change
 				return w, err
 			},
 		}
-		reflector := cache.NewReflectorWithOptions(requests, kind.New(), &told{kind: kind, send: send}, cache.ReflectorOptions{})
+		reflector := cache.NewReflectorWithOptions(requests, kind.New(), &told{kind: kind, decode: r.decode, send: send}, cache.ReflectorOptions{})
 		running.Go(func() { reflector.RunWithContext(ctx) })
 	}
 	return changes, stop, nil
@@ -92,9 +93,10 @@ func (r *reader) watch(ctx context.Context, kinds []store.Kind) (_ <-chan change
 
 // told is what a watch has told of one kind. A reflector fills it, from one goroutine.
 type told struct {
-	kind store.Kind
-	send func(change)
-	rows map[rowID]row // nil before the first listing
+	kind   store.Kind
+	decode func(store.Kind, any) (row, bool)
+	send   func(change)
+	rows   map[rowID]row // nil before the first listing
 }
 
 // rowID is which lock a row is of.
@@ -107,11 +109,10 @@ func (t *told) Add(obj any) error { return t.Update(obj) }
 
 // Update implements cache.ReflectorStore.
 func (t *told) Update(obj any) error {
-	record, err := t.kind.Decode(obj)
-	if err != nil {
-		return nil //nolint:nilerr // It is no lock.
+	r, ok := t.decode(t.kind, obj)
+	if !ok {
+		return t.Delete(obj) // It may have been one.
 	}
-	r := rowOf(t.kind, record)
 	t.rows[r.id()] = r
 	t.send(change{kind: t.kind, rows: []row{r}})
 	return nil
@@ -119,11 +120,14 @@ func (t *told) Update(obj any) error {
 
 // Delete implements cache.ReflectorStore.
 func (t *told) Delete(obj any) error {
-	record, err := t.kind.Decode(obj)
+	object, err := meta.Accessor(obj)
 	if err != nil {
-		return nil //nolint:nilerr // It is no lock.
+		return err
 	}
-	t.forget(rowOf(t.kind, record))
+	id := rowID{kindName(t.kind), object.GetNamespace(), object.GetName()}
+	if r, ok := t.rows[id]; ok {
+		t.forget(r)
+	}
 	return nil
 }
 
@@ -137,8 +141,7 @@ func (t *told) forget(r row) {
 func (t *told) Replace(objs []any, _ string) error {
 	rows := make(map[rowID]row, len(objs))
 	for _, obj := range objs {
-		if record, err := t.kind.Decode(obj); err == nil {
-			r := rowOf(t.kind, record)
+		if r, ok := t.decode(t.kind, obj); ok {
 			rows[r.id()] = r
 		}
 	}

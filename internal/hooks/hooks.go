@@ -15,7 +15,7 @@ limitations under the License.
 */
 
 // Package hooks lets the project's own simulations give a client what only a machine
-// gives otherwise.
+// gives otherwise, and its kubectl plugin know which entry in a queue is its own.
 package hooks
 
 import (
@@ -28,3 +28,6 @@ import (
 // kubelock.Config and the result a *kubelock.Client: the package that they are in
 // sets this variable, and so cannot be imported here.
 var NewClientAt func(config *rest.Config, cfg any, now func() time.Time) (any, error)
+
+// ClientID is the instance ID of a *kubelock.Client, which its entries in queues begin with.
+var ClientID func(client any) string

@@ -104,6 +104,7 @@ func init() {
 	hooks.NewClientAt = func(config *rest.Config, cfg any, now func() time.Time) (any, error) {
 		return newClient(config, cfg.(Config), now)
 	}
+	hooks.ClientID = func(client any) string { return client.(*Client).id }
 }
 
 func newClient(config *rest.Config, cfg Config, now func() time.Time) (*Client, error) {

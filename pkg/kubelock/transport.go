@@ -32,6 +32,7 @@ import (
 	"k8s.io/client-go/util/connrotation"
 
 	"github.com/kubelock/kubelock/internal/servertime"
+	"github.com/kubelock/kubelock/internal/version"
 )
 
 // fieldManager is the name under which the object's managed fields list what the
@@ -133,12 +134,9 @@ func (w *answerWatcher) RoundTrip(req *http.Request) (*http.Response, error) {
 // WrappedRoundTripper lets client-go find the transport below.
 func (w *answerWatcher) WrappedRoundTripper() http.RoundTripper { return w.next }
 
-// version is that of this library.
-const version = "v0.1.0"
-
 // userAgent names the library and the program in the API server's audit log. Its beginning
 // is also the field manager that the API server notes: to name that with each write would
 // cost the client a seventh of what a write allocates.
 func userAgent() string {
-	return fmt.Sprintf(fieldManager+"/%s (%s/%s) %s", version, runtime.GOOS, runtime.GOARCH, filepath.Base(os.Args[0]))
+	return fmt.Sprintf(fieldManager+"/%s (%s/%s) %s", version.Version, runtime.GOOS, runtime.GOARCH, filepath.Base(os.Args[0]))
 }
