@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -45,8 +44,10 @@ type Asker struct {
 	now     func() time.Time
 	reviews authorizationclient.SelfSubjectAccessReviewInterface
 
-	mu      sync.Mutex // protects refused
-	refused time.Time  // when it was last
+	// asking has one element while a request is under way. It protects the fields below.
+	asking  chan struct{}
+	refused time.Time // when it was last
+	told    time.Time // when the last request was sent that was answered with the time
 }
 
 var errStampless = errors.New("the API server has not stamped its time into what it answers")
@@ -58,14 +59,22 @@ func NewAsker(config *rest.Config, client *http.Client, clock *Clock, now func()
 	if err != nil {
 		return nil, fmt.Errorf("asking for the API server's time: %w", err)
 	}
-	return &Asker{clock: clock, now: now, reviews: reviews.SelfSubjectAccessReviews()}, nil
+	return &Asker{clock: clock, now: now, reviews: reviews.SelfSubjectAccessReviews(), asking: make(chan struct{}, 1)}, nil
 }
 
 // Ask asks for the time. After an answer that does not tell it, it sends nothing for a
 // minute, and returns an error.
 func (a *Asker) Ask(ctx context.Context) error {
-	a.mu.Lock()
-	defer a.mu.Unlock() // Who comes meanwhile needs the same answer, or one that is no older.
+	began := a.now()
+	select {
+	case a.asking <- struct{}{}:
+		defer func() { <-a.asking }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if a.told.After(began) { // By a request for another caller.
+		return nil
+	}
 	if !a.refused.IsZero() && a.now().Sub(a.refused) < askAgain {
 		return errStampless
 	}
@@ -90,6 +99,7 @@ func (a *Asker) Ask(ctx context.Context) error {
 		return errStampless
 	}
 	a.clock.Told(stamp, sent, received)
+	a.told = sent
 	return nil
 }
 
