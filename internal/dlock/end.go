@@ -66,11 +66,10 @@ func (e *endOfHold) end(ctx context.Context) (protocol.Record, error) {
 			return e.outcome(r)
 		}
 		if refused != nil { // In the words for a lock that has changed.
-			if !r.SameVersion(from) {
-				_ = tries.Raced(ctx)
-			} else if tries.Unchanged() == store.Rejected {
-				return r, e.unresolved(explain("update", e.kind, e.namespace, refused))
-			} else {
+			if r.SameVersion(from) {
+				if tries.Unchanged() == store.Rejected {
+					return r, e.unresolved(explain("update", e.kind, e.namespace, refused))
+				}
 				_ = tries.Pause(ctx)
 			}
 			refused = nil
@@ -90,6 +89,7 @@ func (e *endOfHold) end(ctx context.Context) (protocol.Record, error) {
 			return r, e.unresolved(explain("update", e.kind, e.namespace, err))
 		case store.Stale: // Transports may send a request twice: one copy's answer hides the other's.
 			e.doubt, refused, from = true, err, r
+			_ = tries.Raced(ctx)
 		case store.Unknown:
 			e.doubt = true
 			_ = tries.Pause(ctx)

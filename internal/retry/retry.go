@@ -171,8 +171,9 @@ func (a *Attempts) Because(err error) error {
 // Last is the last answer of the API server, if that was no success.
 func (a *Attempts) Last() error { return a.last }
 
-// Raced waits before a write is tried again because the object has changed. The first time
-// that is not at all.
+// Raced waits before the object is read after a write that was Stale. The first time that is
+// not at all. The write that follows has to follow the read at once: beside a program that
+// writes the object all the time, what was read before a pause is old after it.
 func (a *Attempts) Raced(ctx context.Context) error {
 	if !a.raced {
 		a.raced = true

@@ -126,10 +126,18 @@ var mutants = []mutant{
 	{"a reaper that goes by a hint", "controllers/reaper.go",
 		`func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Judge(`, `func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Guess(`},
 	{"a renewal that takes each refusal for a change of the lock", "pkg/kubelock/renew.go",
-		`if !u.record.SameVersion(u.from) {
-		_ = u.tries.Raced(lease)`, `if u.tries != nil {`},
+		`if !u.record.SameVersion(u.from) {`, `if u.tries != nil {`},
 	{"an acquisition without a pause after a refusal", "pkg/kubelock/claim.go",
-		`next = a.tries.Pause`, `next = func(ctx context.Context) error { return ctx.Err() }`},
+		`if a.tries.Pause(ctx) != nil {
+		return a.failed(ctx, nil)
+	}
+	return errAgain
+}
+
+// abandon`, `return errAgain
+}
+
+// abandon`},
 	{"a pause as long as a server asks for, whatever is left", "internal/retry/retry.go",
 		`return min(d, max(left/fitting, a.floor))`, `_ = left
 	return d`},

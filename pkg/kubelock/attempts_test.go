@@ -67,7 +67,9 @@ func TestEarlierAttemptIsCommittedLate(t *testing.T) {
 	ns := env.Namespace(t)
 	const lease = 20 * time.Second
 	var rec recorder
-	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: lease}), "late")
+	c := newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: lease})
+	l := kubelock.NewLock[string](c, "late")
+	release(t, acquire(t, kubelock.NewLock[string](c, "other"))) // The server tells its time: without that, a hold is renewed before its use.
 	// holdBack keeps the first write of a verb back, tells its sender that it failed,
 	// and lets it go when the next one comes.
 	holdBack := func(verb string) (sent *time.Time) {

@@ -224,7 +224,7 @@ func TestUnreadableAnnotations(t *testing.T) {
 	}
 	before := lease(t, ns, "broken").ResourceVersion
 	other := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns, Backend: kubelock.Leases}), "broken")
-	expectErrors(t, calls(t, other), kubelock.ErrInvalidKey, "broken", "kubelock.dev/last-release", "kubelock.dev/object-expiry", "kubelock.dev/waiter-x", "repair")
+	expectErrors(t, calls(t, other), kubelock.ErrInvalidKey, "broken", "kubelock.dev/last-release", "kubelock.dev/object-expiry", "repair")
 	if after := lease(t, ns, "broken").ResourceVersion; after != before {
 		t.Error("the Lease was written")
 	}

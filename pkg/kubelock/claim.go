@@ -225,25 +225,25 @@ func (a *contest) send(ctx context.Context, verb string, takes bool, write func(
 func (a *contest) stale(ctx context.Context, verb string, took time.Duration, doubt func(), refusal error) error {
 	from, recalled, inDoubt, base := a.record, a.recalled, a.inDoubt, a.base
 	doubt()
+	if a.tries.Raced(ctx) != nil {
+		return a.failed(ctx, nil)
+	}
 	if err := a.read(ctx); err != nil {
 		return err
 	}
-	next := a.tries.Raced
-	switch {
-	case !a.record.SameVersion(from):
+	if !a.record.SameVersion(from) {
 		if from.Exists() && !recalled { // Who created the lock too late, or knew an old version, has not been outrun yet.
 			a.joining.late(took)
 		}
-	default:
-		if from.Exists() { // No copy of it was committed. Where there is no object, one may have been deleted since.
-			a.inDoubt, a.base = inDoubt, base
-		}
-		if a.tries.Unchanged() == store.Rejected {
-			return a.failed(ctx, a.client.explain(verb, a.key, refusal))
-		}
-		next = a.tries.Pause
+		return errAgain
 	}
-	if next(ctx) != nil {
+	if from.Exists() { // No copy of it was committed. Where there is no object, one may have been deleted since.
+		a.inDoubt, a.base = inDoubt, base
+	}
+	if a.tries.Unchanged() == store.Rejected {
+		return a.failed(ctx, a.client.explain(verb, a.key, refusal))
+	}
+	if a.tries.Pause(ctx) != nil {
 		return a.failed(ctx, nil)
 	}
 	return errAgain

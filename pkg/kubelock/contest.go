@@ -79,7 +79,7 @@ type contest struct {
 	expected bool
 	// given is set when somebody else has given the lock to the claim.
 	given bool
-	// removing is the UID of the object that this call has asked the API server to delete.
+	// removing is the UID of an object that is being deleted, as this call wants it.
 	removing string
 	// spoilt is set when what was stored is not what was written: the claim is not to be used.
 	spoilt  bool
@@ -191,6 +191,9 @@ func (a *contest) round(ctx context.Context) (*hold, error) {
 	case a.remove && (!r.Exists() || a.removing != "" && r.UID != a.removing):
 		return nil, errRemoved
 	case r.Terminating:
+		if a.remove {
+			a.removing = r.UID
+		}
 		return nil, a.outlast(ctx)
 	case a.remove && a.mine(r) && !r.Contended(a.claim.Client):
 		return nil, a.removeObject(ctx)

@@ -48,7 +48,6 @@ func (c *Client) delete(ctx context.Context, k key) error {
 // queues for. The deletion is conditioned on that version, so it needs no hold.
 func (a *contest) removeObject(ctx context.Context) error {
 	target, recalled := a.record, a.recalled
-	a.removing = target.UID
 	err := a.send(ctx, "delete", true, func(ctx context.Context) (protocol.Record, error) {
 		return a.client.store.Delete(ctx, target)
 	})

@@ -74,7 +74,7 @@ limitations under the License.
 // Somebody who has waited since before a holder died has the lock when its lease ends, if
 // the reaper runs, or the holder has not renewed since, or the waiter has known for a second
 // that it is the first in the queue; otherwise, and for somebody who comes later, it is at most about
-// MaxClockSkew and two seconds after that, and at once when the lease ended longer ago. A
+// MaxClockSkew and three seconds after that, and at once when the lease ended longer ago. A
 // waiter that is dead itself costs the next five seconds, if the reaper runs or the client
 // that has handed it the lock; otherwise the next learns of it by its own reads.
 //

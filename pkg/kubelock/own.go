@@ -148,6 +148,10 @@ func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 	outcome := store.Unknown
 	for from := (protocol.Record{}); ; {
 		r := ans.record
+		if outcome == store.Stale && tries.Raced(ctx) != nil {
+			gaveUp(tries.Because(ans.err))
+			return
+		}
 		if outcome != store.Committed {
 			var err error
 			if r, err = c.readBy(ctx, c.attemptsOfHolder(), k, requestTimeout); err != nil {
@@ -155,19 +159,9 @@ func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 				return
 			}
 		}
-		if outcome == store.Stale {
-			next := tries.Raced
-			if r.SameVersion(from) {
-				if tries.Unchanged() == store.Rejected {
-					gaveUp(ans.err)
-					return
-				}
-				next = tries.Pause
-			}
-			if err := next(ctx); err != nil {
-				gaveUp(tries.Because(err))
-				return
-			}
+		if outcome == store.Stale && r.SameVersion(from) && (tries.Unchanged() == store.Rejected || tries.Pause(ctx) != nil) {
+			gaveUp(ans.err)
+			return
 		}
 		c.foundHandedOn(k, claim.LockID, r)
 		write, err := c.givesBack(k, claim, r)

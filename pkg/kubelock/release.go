@@ -176,6 +176,9 @@ func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revi
 		}
 		if outcome != store.Rejected {
 			seen := current
+			if outcome == store.Stale && tries.Raced(ctx) != nil {
+				return h.unresolved(ans.err), false
+			}
 			if current, err = c.readBy(ctx, c.attemptsOfHolder(), h.key, requestTimeout); err != nil {
 				return h.unresolved(tries.Because(err)), false
 			}
@@ -203,7 +206,7 @@ func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revi
 // sending it again.
 func (h *hold) stale(ctx context.Context, tries *retry.Attempts, current, seen protocol.Record) (store.Outcome, error) {
 	if !current.SameVersion(seen) {
-		return store.Stale, tries.Raced(ctx)
+		return store.Stale, nil
 	}
 	h.lastRelease().refused = true
 	if outcome := tries.Unchanged(); outcome == store.Rejected {

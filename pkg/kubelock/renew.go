@@ -143,6 +143,9 @@ func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *a
 		if outcome == store.Busy || outcome == store.Committed {
 			continue
 		}
+		if outcome == store.Stale {
+			_ = u.tries.Raced(lease)
+		}
 		if done, err := u.readBack(ctx); done || err != nil {
 			return err
 		}
@@ -207,7 +210,6 @@ func (u *update) rejected(refusal error) error {
 // for that. The lock has been read, and the hold is there.
 func (u *update) stale(lease context.Context, refusal error) error {
 	if !u.record.SameVersion(u.from) {
-		_ = u.tries.Raced(lease)
 		return nil
 	}
 	if u.tries.Unchanged() == store.Rejected {

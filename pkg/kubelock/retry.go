@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +39,9 @@ type access struct {
 	// denied are the verbs whose denial was believed, and which have not succeeded since; "" stands
 	// for a denial that names none.
 	denied map[string]struct{}
+	// found is set once an object was read or written: its namespace exists. A read that finds no
+	// object, and a list, do not tell.
+	found bool
 }
 
 func newAccess() *access {
@@ -48,7 +52,13 @@ func newAccess() *access {
 // only to who has access.
 func (a *access) answered(req *http.Request, code int, at time.Time) {
 	if code < http.StatusMultipleChoices || code == http.StatusConflict || code == http.StatusUnprocessableEntity {
-		a.grant(verbOf(req), at)
+		verb := verbOf(req)
+		a.grant(verb, at)
+		if verb != verbList && verb != verbWatch && strings.Contains(req.URL.Path, "/namespaces/") {
+			a.mu.Lock()
+			a.found = true
+			a.mu.Unlock()
+		}
 	}
 }
 
@@ -69,6 +79,9 @@ func (a *access) Doubts(denial error) bool {
 	if verb := store.DeniedVerb(denial); verb != "" {
 		_, ok := a.granted[verb]
 		return ok
+	}
+	if store.NoSuchNamespace(denial) {
+		return a.found
 	}
 	return len(a.granted) > 0
 }
