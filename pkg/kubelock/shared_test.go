@@ -137,6 +137,7 @@ func sharedLease(t *testing.T, resigns, auto bool) {
 	for i := range 2 {
 		e := newOldElector(t, server, fmt.Sprint("waiting-", i))
 		go func() {
+			<-time.After(517 * time.Millisecond) // It does not look at the moment in which the lock is free.
 			for ctx.Err() == nil {
 				if e.try(ctx) {
 					led.CompareAndSwap(nil, &e.name)
