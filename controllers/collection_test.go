@@ -105,7 +105,7 @@ func TestWhatIsNotDeleted(t *testing.T) {
 	const expiry = time.Second
 	second := &v1alpha1.Duration{Duration: expiry}
 	create(t, ns, "kept-for-ever", v1alpha1.DistributedLockSpec{Value: new(`"precious"`)})
-	create(t, ns, "queued-for", v1alpha1.DistributedLockSpec{ObjectExpiry: second, Waiters: []string{"first"}})
+	create(t, ns, "queued-for", v1alpha1.DistributedLockSpec{ObjectExpiry: second, Waiters: []string{"first-1 30s first"}})
 	release(t, acquire(t, newLock(t, "kept-since", kubelock.Config{Namespace: ns})))
 	held := acquire(t, newLock(t, "held", kubelock.Config{Namespace: ns, ObjectExpiry: expiry, LockDuration: time.Minute}))
 	create(t, ns, "expiry-shortened", v1alpha1.DistributedLockSpec{ObjectExpiry: &v1alpha1.Duration{Duration: time.Hour}})

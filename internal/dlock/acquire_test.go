@@ -209,7 +209,7 @@ func TestAcquireThatCannotBeTold(t *testing.T) {
 func TestReleaseAfterTheLease(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	r := dlock(t, ns, "acquire", "k", "--duration", "100ms", "-o", "json")
+	r := dlock(t, ns, "acquire", "k", "--duration", "1s", "-o", "json")
 	r.want(t, 0)
 	var got struct {
 		LockID string `json:"lockID"`
