@@ -158,7 +158,10 @@ func TestMutants(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range mutants {
-		t.Run(m.name, func(t *testing.T) { m.mustBeFound(t, root) })
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel() // Each runs a process of its own.
+			m.mustBeFound(t, root)
+		})
 	}
 }
 
