@@ -92,7 +92,7 @@ func TestPlugin(t *testing.T) {
 		t.Errorf("setting the state: exit code %d, %s", code, stderr)
 	}
 
-	if code, _, stderr := holder("run", "orders", "--", "true"); code != 69 || !strings.Contains(stderr, "--identity sets it") {
+	if code, _, stderr := holder("run", "orders", "--", "true"); code != 69 || !strings.Contains(stderr, "set --identity") {
 		t.Errorf("an identity that is not the user's: exit code %d, %s", code, stderr)
 	}
 

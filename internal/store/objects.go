@@ -226,7 +226,11 @@ func (s *objects[T, L]) object(req *rest.Request, name string) *rest.Request {
 func (s *objects[T, L]) write(ctx context.Context, req *rest.Request) (protocol.Record, error) {
 	r, err := s.send(ctx, req)
 	if obj, ok := r.Stored.(T); ok && err == nil {
-		r.Stamped, _ = servertime.StampOf(obj.GetManagedFields(), s.manager)
+		if r.Stamped, ok = servertime.StampOf(obj.GetManagedFields(), s.manager); !ok {
+			// A proxy has changed the user agent, and so the name. The last stamp is that of this
+			// write, or of an API server whose clock is ahead by no more than MaxClockSkew.
+			r.Stamped, _ = servertime.StampOf(obj.GetManagedFields(), "")
+		}
 	}
 	return r, err
 }
