@@ -69,7 +69,7 @@ func (r *repository) exists(name string) bool {
 
 var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	fenced  = regexp.MustCompile("(?ms)^\\s*```.*?^\\s*```")
+	fenced  = regexp.MustCompile("(?ms)^\\s*```.*?^\\s*```") //nolint:gocritic // Each fence begins a line.
 	span    = regexp.MustCompile("`([^`\n]+)`")
 	inRepo  = regexp.MustCompile(`^(?:api|charts|cmd|config|controllers|dist|docs|examples|hack|internal|pkg|\.github|\.ci)/[\w./-]*\w$`)
 	aTest   = regexp.MustCompile(`^Test[A-Z]\w*$`)
@@ -80,7 +80,7 @@ var (
 
 // check returns the references of a document to what is not there: files and headings that
 // it links to; files, tests and targets of make that it names as code. It also says if it is too long.
-func (r *repository) check(name string, text string) []finding {
+func (r *repository) check(name, text string) []finding {
 	var found []finding
 	missing := func(at int, what string) {
 		found = append(found, finding{name, 1 + strings.Count(text[:at], "\n"), what})

@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -85,10 +86,8 @@ func reap() {
 func reapOrphan(pid int) {
 	children.mu.Lock()
 	defer children.mu.Unlock()
-	for _, own := range children.pids {
-		if own == pid {
-			return
-		}
+	if slices.Contains(children.pids, pid) {
+		return
 	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

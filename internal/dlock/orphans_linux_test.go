@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -139,7 +140,7 @@ func TestRunOnAFullDisk(t *testing.T) {
 	inner := command(t, ns, "run", "k", "--", "true")
 	outer := exec.CommandContext(within(t, 2*patience), "unshare", append([]string{"-m", "sh", "-c",
 		`mount -t tmpfs -o size=64k none "$TMPDIR" || exit 99; "$@"; code=$?; ls -A "$TMPDIR"; exit $code`, "sh"}, inner.Args...)...)
-	outer.Env = append(inner.Env, "TMPDIR="+dir)
+	outer.Env = append(slices.Clone(inner.Env), "TMPDIR="+dir)
 	r := finish(t, outer)
 	if r.code == 99 || strings.Contains(r.err, "unshare") {
 		t.Skipf("no file system can be mounted here, root can: %s", r.err)

@@ -80,7 +80,7 @@ func (s *server) answered(req *http.Request, resp *http.Response, err error) {
 	defer s.mu.Unlock()
 	sent, now := s.sent[req], time.Now()
 	delete(s.sent, req)
-	reason := ""
+	var reason string
 	switch {
 	case err != nil && errors.Is(req.Context().Err(), context.Canceled):
 		return // It was not waited for.

@@ -29,7 +29,7 @@ import (
 // with one. what names the text. State is JSON in UTF-8; text that is not is refused, and
 // never mended.
 func checkState(what string, text []byte) error {
-	wrong := ""
+	var wrong string
 	switch {
 	case !utf8.Valid(text):
 		wrong = "is not UTF-8: %.60q; a lock's state is JSON in UTF-8, so encode other bytes, such as by base64"

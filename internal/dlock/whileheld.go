@@ -36,7 +36,7 @@ const watchAfter = time.Second
 // that the hold is over: the object was deleted or is being deleted, or the hold was ended by
 // hand. Without it the plugin would learn that at its next renewal. The caller calls stop
 // when the command has ended.
-func (l *lock) whileHeld(ctx context.Context, held context.Context, lockID string) (_ context.Context, stop func()) {
+func (l *lock) whileHeld(ctx, held context.Context, lockID string) (_ context.Context, stop func()) {
 	during, lose := context.WithCancelCause(held)
 	watching, cancel := context.WithCancel(ctx)
 	look := func() {

@@ -47,7 +47,7 @@ func (s *Server) managed(u, old *unstructured.Unstructured, version schema.Group
 		Operation:  metav1.ManagedFieldsOperationUpdate,
 		APIVersion: version.String(),
 		FieldsType: "FieldsV1",
-		FieldsV1:   &metav1.FieldsV1{Raw: []byte("{}")},
+		FieldsV1:   metav1.NewFieldsV1("{}"),
 		Time:       &metav1.Time{Time: s.now().UTC().Truncate(time.Second)},
 	}
 	var entries []metav1.ManagedFieldsEntry

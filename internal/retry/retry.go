@@ -35,10 +35,11 @@ const (
 	// Patience is for how long a refusal is doubted that may end by itself: of a program that
 	// has had access, or of a write that fits the object as it is.
 	Patience = 15 * time.Second
-	// FirstRequest is how long the first request of a call may take, and MaxRequest how long
-	// any may: after that an API server gives a request up, unless it is told otherwise.
+	// FirstRequest is how long the first request of a call may take.
 	FirstRequest = 10 * time.Second
-	MaxRequest   = time.Minute
+	// MaxRequest is how long any request may take: after that an API server gives it up, unless
+	// its flags say otherwise.
+	MaxRequest = time.Minute
 
 	// maxPause is the longest pause, whatever is asked for.
 	maxPause = time.Minute

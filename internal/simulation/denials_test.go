@@ -23,6 +23,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -73,7 +74,7 @@ func (w *world) planDenials() denials {
 }
 
 // largeState finds the states that are too large where some are.
-var largeState = regexp.MustCompile(`#[0-9]*3\\*"`)
+var largeState = regexp.MustCompile(`#\d*3\\*"`)
 
 // refuse draws whether a request is refused: it depends on the seed, the node, the time and
 // how many requests of that kind the node has sent before.
@@ -120,7 +121,7 @@ func (n *node) refuse(req *http.Request, body []byte, watch bool, number uint64,
 // isFiltered reports whether the node's writes are refused now: in a part of each minute.
 func (n *node) isFiltered() bool {
 	w := n.world
-	minute := uint64(w.at() / time.Minute)
+	minute := uint64(w.at() / time.Minute) //nolint:gosec // Not negative.
 	r := rand.New(rand.NewPCG(w.seed^1<<23+1, hash(n.name)+minute))
 	from := span(r, 0, time.Minute-filtered)
 	at := w.at() % time.Minute
@@ -132,7 +133,7 @@ func (n *node) wasRefused() {
 	now := time.Now()
 	n.refused.mu.Lock()
 	defer n.refused.mu.Unlock()
-	times := append(n.refused.times, now)
+	times := slices.Concat(n.refused.times, []time.Time{now})
 	for now.Sub(times[0]) > often {
 		times = times[1:]
 	}

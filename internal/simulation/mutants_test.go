@@ -149,7 +149,7 @@ var mutants = []mutant{
 
 // TestMutants checks that the simulation finds each mutant within the seeds that make
 // test runs. The code is changed only for the compiler.
-func TestMutants(t *testing.T) {
+func TestMutants(t *testing.T) { //nolint:tparallel // It runs alone.
 	if *within == 0 {
 		t.Skip("takes long: run it by make test")
 	}

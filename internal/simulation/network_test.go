@@ -225,7 +225,7 @@ func (n *node) carry(req *http.Request, body []byte, f fate, watch bool, answers
 		if resp != nil {
 			_ = resp.Body.Close()
 		}
-		resp = w.errorAnswer(n, req, f)
+		resp = w.errorAnswer(req, f)
 	} else if f.lostOut || f.lostBack {
 		if resp != nil {
 			_ = resp.Body.Close()
@@ -449,7 +449,7 @@ func (w *world) date(n *node, resp *http.Response, server int) {
 	resp.Header.Set("Date", time.Now().Add(w.clocks[server]+w.proxy(n)).UTC().Format(http.TimeFormat))
 }
 
-func (w *world) errorAnswer(n *node, req *http.Request, f fate) *http.Response {
+func (w *world) errorAnswer(req *http.Request, f fate) *http.Response {
 	resp := &http.Response{StatusCode: f.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Request: req}
 	resp.Header.Set("Content-Type", "application/json")
 	if f.retryAfter > 0 {

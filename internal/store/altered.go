@@ -19,6 +19,7 @@ package store
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/kubelock/kubelock/internal/protocol"
@@ -65,7 +66,7 @@ func (c *comparison) holder(want, got *protocol.Holder) {
 	}
 	c.text("the holder's identity", want.Identity, got.Identity)
 	c.text("the holder's client", want.Client, got.Client)
-	c.text("the holder's token", fmt.Sprint(want.Token), fmt.Sprint(got.Token))
+	c.text("the holder's token", strconv.FormatInt(want.Token, 10), strconv.FormatInt(got.Token, 10))
 	c.text("the holder's duration", want.Duration.String(), got.Duration.String())
 	c.time("the holder's renewal time", want.RenewTime, got.RenewTime)
 }

@@ -21,6 +21,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -56,8 +57,8 @@ func TestQueuesThatNoClientWrote(t *testing.T) {
 	}{
 		"nothing":                    {nil, 0, 1},
 		"as it should be":            {map[string]string{lastWaiterAnnotation: "6", entry(5): waiterText, entry(7): waiterText}, 2, 8},
-		"the largest number noted":   {map[string]string{lastWaiterAnnotation: fmt.Sprint(uint64(math.MaxUint64)), entry(5): waiterText}, 1, 6},
-		"63 bits noted":              {map[string]string{lastWaiterAnnotation: fmt.Sprint(math.MaxInt64)}, 0, 1},
+		"the largest number noted":   {map[string]string{lastWaiterAnnotation: strconv.FormatUint(math.MaxUint64, 10), entry(5): waiterText}, 1, 6},
+		"63 bits noted":              {map[string]string{lastWaiterAnnotation: strconv.Itoa(math.MaxInt64)}, 0, 1},
 		"nonsense noted":             {map[string]string{lastWaiterAnnotation: "many"}, 0, 1},
 		"less than none noted":       {map[string]string{lastWaiterAnnotation: "-1"}, 0, 1},
 		"a waiter with 63 bits":      {map[string]string{entry(math.MaxInt64): waiterText, entry(5): waiterText}, 1, 6},
@@ -65,7 +66,7 @@ func TestQueuesThatNoClientWrote(t *testing.T) {
 		"a waiter with less than 0":  {map[string]string{entry(-3): waiterText, entry(5): waiterText}, 1, 6},
 		"a waiter without a name":    {map[string]string{waiterAnnotation: waiterText, entry(5): waiterText}, 1, 6},
 		"the last number that is":    {map[string]string{entry(maxWaiterNumber): waiterText}, 1, 1},
-		"the last number that noted": {map[string]string{lastWaiterAnnotation: fmt.Sprint(maxWaiterNumber)}, 0, 1},
+		"the last number that noted": {map[string]string{lastWaiterAnnotation: strconv.Itoa(maxWaiterNumber)}, 0, 1},
 	} {
 		for kind, obj := range annotatedObjects(tc.annotations) {
 			r, err := kind.Decode(obj)
@@ -123,7 +124,7 @@ func TestAnnotationsThatCannotBeWrittenBack(t *testing.T) {
 		}
 	}
 	// What is counted can be wrong without harm.
-	for _, transitions := range []string{"-1", fmt.Sprint(math.MinInt64), fmt.Sprint(math.MaxInt64)} {
+	for _, transitions := range []string{"-1", strconv.Itoa(math.MinInt64), strconv.Itoa(math.MaxInt64)} {
 		obj := annotatedObjects(map[string]string{transitionsAnnotation: transitions, holderAnnotation: goodHolder})[ConfigMaps]
 		r, err := ConfigMaps.Decode(obj)
 		if err != nil || r.Transitions < 0 {

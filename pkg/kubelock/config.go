@@ -106,7 +106,7 @@ type settings struct {
 
 // settle checks the configuration and fills in the defaults. Its error lists
 // everything that is wrong.
-func (cfg Config) settle() (settings, error) {
+func (cfg Config) settle() (settings, error) { //nolint:gocyclo // One check after the other.
 	s := settings{
 		namespace:    cfg.Namespace,
 		duration:     cfg.LockDuration,

@@ -18,11 +18,11 @@ package kubelock_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -79,7 +79,7 @@ func TestTokenFileIsReplaced(t *testing.T) {
 
 		held := acquire(t, l, kubelock.WithAutoRenew())
 		for n := 2; n < 6; n++ {
-			rotate(fmt.Sprint(n))
+			rotate(strconv.Itoa(n))
 			<-time.After(45 * time.Second)
 			if err := held.Context().Err(); err != nil {
 				t.Fatalf("after rotation %d the hold is lost", n)

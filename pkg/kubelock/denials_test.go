@@ -54,10 +54,13 @@ func (f refusal) answer(req *http.Request) *http.Response {
 		_ = req.Body.Close()
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
-	body, _ := json.Marshal(metav1.Status{ // It is one of a known type.
+	body, err := json.Marshal(metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
 		Status:   metav1.StatusFailure, Code: int32(f.code), Message: f.text, Details: f.details, //nolint:gosec // A code of HTTP.
 	})
+	if err != nil {
+		panic(err) // It is of a known type.
+	}
 	if f.page {
 		body = []byte(f.text)
 		header.Set("Content-Type", "text/html")

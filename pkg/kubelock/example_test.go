@@ -56,7 +56,7 @@ func ExampleLock_Do() {
 		})
 		cancel()
 		if err != nil {
-			log.Fatal(err) // Nothing was written, unless it Is kubelock.ErrUnknownOutcome.
+			log.Fatal(err) // Nothing was written, unless it Is kubelock.ErrUnknownOutcome. //nolint:gocritic // What is deferred does not matter to a program that ends.
 		}
 		fmt.Println("run", now.Runs)
 	}
@@ -75,7 +75,7 @@ func ExampleLock_Acquire() {
 	lock := kubelock.NewLock[int](client, "migration")
 	held, err := lock.Acquire(ctx, kubelock.WithDuration(time.Minute))
 	if err != nil {
-		log.Fatal(err)
+		log.Fatal(err) //nolint:gocritic // What is deferred does not matter to a program that ends.
 	}
 	for step := held.Value(); step < 3; step++ { // After a crash, the next program goes on here.
 		fmt.Println("step", step)
@@ -102,7 +102,7 @@ func ExampleLock_TryAcquire() {
 
 	held, err := kubelock.NewLock[int](a, "cleanup").TryAcquire(ctx)
 	if err != nil {
-		log.Fatal(err)
+		log.Fatal(err) //nolint:gocritic // What is deferred does not matter to a program that ends.
 	}
 	_, err = kubelock.NewLock[int](b, "cleanup").TryAcquire(ctx)
 	if errors.Is(err, kubelock.ErrNotAcquired) {
@@ -125,7 +125,7 @@ func ExampleWithAutoRenew() {
 	held, err := kubelock.NewLock[int](client, "stream").Acquire(context.Background(),
 		kubelock.WithAutoRenew(), kubelock.WithDuration(300*time.Millisecond))
 	if err != nil {
-		log.Fatal(err)
+		log.Fatal(err) //nolint:gocritic // What is deferred does not matter to a program that ends.
 	}
 	select {
 	case <-held.Context().Done():
@@ -168,7 +168,7 @@ func ExampleHeld_Token() {
 
 	paused, err := kubelock.NewLock[int](a, "account").Acquire(ctx, kubelock.WithDuration(100*time.Millisecond))
 	if err != nil {
-		log.Fatal(err)
+		log.Fatal(err) //nolint:gocritic // What is deferred does not matter to a program that ends.
 	}
 	next, err := kubelock.NewLock[int](b, "account").Acquire(ctx) // When the first lease has ended.
 	if err != nil {
@@ -196,7 +196,7 @@ func ExampleLock_Wait() {
 
 	held, err := kubelock.NewLock[string](a, "setup").Acquire(ctx)
 	if err != nil {
-		log.Fatal(err)
+		log.Fatal(err) //nolint:gocritic // What is deferred does not matter to a program that ends.
 	}
 	go func() {
 		if err := held.Update("database is ready").Release(ctx); err != nil {

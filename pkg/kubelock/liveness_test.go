@@ -98,6 +98,7 @@ func mustRelease(t *testing.T, held *kubelock.Held[string]) {
 func TestWaiterBehindAGap(t *testing.T) {
 	t.Parallel()
 	forEachBackend(t, func(t *testing.T, backend kubelock.Backend, server *kubelocktest.Server) {
+		t.Helper()
 		cfg := kubelock.Config{Backend: backend, LockDuration: 12 * time.Hour}
 		held := mustAcquire(t, server.NewClient(t, cfg))
 		// The first never comes back.
@@ -128,6 +129,7 @@ func TestWaiterBehindAGap(t *testing.T) {
 func TestDeletedByHandUnderAQueue(t *testing.T) {
 	t.Parallel()
 	forEachBackend(t, func(t *testing.T, backend kubelock.Backend, server *kubelocktest.Server) {
+		t.Helper()
 		cfg := kubelock.Config{Backend: backend, LockDuration: 12 * time.Hour}
 		_ = mustAcquire(t, server.NewClient(t, cfg))
 		// The first never releases what it gets.
@@ -179,8 +181,7 @@ func TestAWaiterLooksOnceAMinute(t *testing.T) {
 		server := kubelocktest.NewServer(t)
 		cfg := kubelock.Config{LockDuration: 24 * time.Hour}
 		held := mustAcquire(t, server.NewClient(t, cfg))
-		var lines []*line
-		var all []*waiting
+		lines, all := make([]*line, 0, waiters), make([]*waiting, 0, waiters)
 		for range waiters {
 			c, line := onItsOwnLine(t, server, cfg)
 			all = append(all, startAcquire(t.Context(), kubelock.NewLock[string](c, "k")))
@@ -209,6 +210,7 @@ func TestAWaiterLooksOnceAMinute(t *testing.T) {
 func TestWaitLooksOnceAMinute(t *testing.T) {
 	t.Parallel()
 	forEachBackend(t, func(t *testing.T, backend kubelock.Backend, server *kubelocktest.Server) {
+		t.Helper()
 		held := mustAcquire(t, server.NewClient(t, kubelock.Config{Backend: backend, LockDuration: 12 * time.Hour}))
 		c, line := onItsOwnLine(t, server, kubelock.Config{Backend: backend})
 		line.stalled.Store(true)
@@ -250,6 +252,7 @@ func TestRestoredUnderRunningClients(t *testing.T) {
 	t.Run("remembered", func(t *testing.T) {
 		t.Parallel()
 		forEachBackend(t, func(t *testing.T, backend kubelock.Backend, server *kubelocktest.Server) {
+			t.Helper()
 			c, line := onItsOwnLine(t, server, kubelock.Config{Backend: backend})
 			cycles(t, c, 1)
 			restore := server.Backup()
@@ -267,14 +270,14 @@ func TestRestoredUnderRunningClients(t *testing.T) {
 	t.Run("waited for", func(t *testing.T) {
 		t.Parallel()
 		forEachBackend(t, func(t *testing.T, backend kubelock.Backend, server *kubelocktest.Server) {
+			t.Helper()
 			cfg := kubelock.Config{Backend: backend, LockDuration: 12 * time.Hour}
 			other := server.NewClient(t, cfg)
 			cycles(t, other, 1)
 			restore := server.Backup()
 			cycles(t, other, 20)
 			_ = mustAcquire(t, other)
-			var waiters []*waiting
-			var lines []*line
+			waiters, lines := make([]*waiting, 0, 3), make([]*line, 0, 3)
 			for range 3 {
 				c, line := onItsOwnLine(t, server, cfg)
 				lines, waiters = append(lines, line), append(waiters, startAcquire(t.Context(), kubelock.NewLock[string](c, "k")))
@@ -313,6 +316,7 @@ func TestRestoredUnderRunningClients(t *testing.T) {
 	t.Run("watched", func(t *testing.T) {
 		t.Parallel()
 		forEachBackend(t, func(t *testing.T, backend kubelock.Backend, server *kubelocktest.Server) {
+			t.Helper()
 			cfg := kubelock.Config{Backend: backend, LockDuration: 12 * time.Hour}
 			other := server.NewClient(t, cfg)
 			held := mustAcquire(t, other)
@@ -342,6 +346,7 @@ func TestRestoredUnderRunningClients(t *testing.T) {
 	t.Run("held", func(t *testing.T) {
 		t.Parallel()
 		forEachBackend(t, func(t *testing.T, backend kubelock.Backend, server *kubelocktest.Server) {
+			t.Helper()
 			c, line := onItsOwnLine(t, server, kubelock.Config{Backend: backend, LockDuration: 30 * time.Second})
 			held := mustAcquire(t, c, kubelock.WithAutoRenew())
 			<-time.After(15 * time.Second)

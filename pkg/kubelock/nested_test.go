@@ -108,7 +108,7 @@ func TestCallUnderAHoldThatIsOver(t *testing.T) {
 
 		var later context.Context
 		if _, err := l.Do(t.Context(), func(ctx context.Context, n int) (int, error) {
-			later = context.WithoutCancel(ctx)
+			later = context.WithoutCancel(ctx) //nolint:fatcontext // It is what is tested.
 			return n + 1, nil
 		}); err != nil {
 			t.Fatal(err)

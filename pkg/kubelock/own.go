@@ -205,6 +205,6 @@ func (c *Client) givesBack(k key, claim protocol.Claim, r protocol.Record) (writ
 	case place < len(r.Waiters):
 		return func(ctx context.Context) (protocol.Record, error) { return c.store.Dequeue(ctx, r, place) }, nil
 	default:
-		return nil, nil
+		return nil, nil //nolint:nilnil // There is nothing to write, and nothing wrong.
 	}
 }

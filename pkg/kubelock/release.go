@@ -128,7 +128,7 @@ func (h *hold) settle(change protocol.Change, from phase) error {
 // it. It does not end with the caller's context: that one stopped waiting shall not
 // keep the lock from others. What is refused with the state is tried without. resolved is
 // whether there is nothing left to do. It needs h.writing.
-func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:revive // The error is the result; resolved belongs to it.
+func (h *hold) tryRelease(from phase) (err error, resolved bool) { //nolint:gocyclo,revive // The error is the result; resolved belongs to it.
 	c := h.client
 	deadline := h.until()
 	ctx, cancel := context.WithTimeout(c.writes, max(deadline.Sub(c.now()), requestTimeout))

@@ -100,7 +100,7 @@ func (h *hold) renew(ctx context.Context, change protocol.Change, asked bool) er
 	return err
 }
 
-func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *atomic.Bool, asked bool) error {
+func (h *hold) tryUpdate(ctx context.Context, change protocol.Change, started *atomic.Bool, asked bool) error { //nolint:gocyclo // One loop over what an answer can be.
 	u := &update{hold: h, change: change, asked: asked, tries: h.client.attemptsOfHolder()}
 	u.refresh() // Only now: what is read later is newer, whatever a watch shows.
 	if r, ok := h.client.readToStamp(ctx, h.key, h.remaining()/readsPerHold); ok && h.isHeldIn(r) {

@@ -165,7 +165,7 @@ func init() { transport.CertCallbackRefreshDuration = time.Second } // Otherwise
 
 // TestCertificateIsRotated replaces the files of a client's certificate in the middle of a hold, and then takes
 // the rights of the first one away.
-func TestCertificateIsRotated(t *testing.T) {
+func TestCertificateIsRotated(t *testing.T) { //nolint:tparallel // What follows the subtest needs its end.
 	t.Parallel()
 	t.Run("in a hold", rotateCertificate) // When it has ended, nothing refers to its client any more.
 	certificateWatchesEnd(t)

@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -73,14 +74,10 @@ func lockObject(backend kubelock.Backend, ns, name string) client.Object {
 	return obj
 }
 
-// addTimes adds to the lock's state n times by Do.
-func addTimes(ctx context.Context, l *kubelock.Lock[int], n int) error {
-	for range n {
-		if _, err := l.Do(ctx, func(_ context.Context, n int) (int, error) { return n + 1, nil }); err != nil {
-			return err
-		}
-	}
-	return nil
+// addOne adds one to the lock's state by Do.
+func addOne(ctx context.Context, l *kubelock.Lock[int]) error {
+	_, err := l.Do(ctx, func(_ context.Context, n int) (int, error) { return n + 1, nil })
+	return err
 }
 
 // contend has clients add to one lock by Do, each so often, and returns the slowest hold's wait.
@@ -92,7 +89,7 @@ func contend(t *testing.T, locks []*kubelock.Lock[int], n int) (slowest time.Dur
 		wg.Go(func() {
 			for range n {
 				start := time.Now()
-				if err := addTimes(within(t), l, 1); err != nil {
+				if err := addOne(within(t), l); err != nil {
 					t.Errorf("Do: %v", err)
 					return
 				}
@@ -115,6 +112,7 @@ func contend(t *testing.T, locks []*kubelock.Lock[int], n int) (slowest time.Dur
 func TestLabelsAreRemoved(t *testing.T) {
 	t.Parallel()
 	forBackends(t, func(t *testing.T, ns string, backend kubelock.Backend) {
+		t.Helper()
 		removeLabels(t, ns)
 		locks := make([]*kubelock.Lock[int], 3)
 		for i := range locks {
@@ -122,7 +120,7 @@ func TestLabelsAreRemoved(t *testing.T) {
 		}
 		if backend == kubelock.ConfigMaps {
 			for range 2 { // To create it, and to find it.
-				err := addTimes(within(t), locks[0], 1)
+				err := addOne(within(t), locks[0])
 				if !errors.Is(err, kubelock.ErrInvalidKey) || !strings.Contains(err.Error(), v1alpha1.LockLabel) {
 					t.Errorf("without its label: %v, want ErrInvalidKey that names the label", err)
 				}
@@ -190,15 +188,16 @@ func removeLabels(t *testing.T, ns string) {
 func TestMetadataIsOverwritten(t *testing.T) {
 	t.Parallel()
 	forBackends(t, func(t *testing.T, ns string, backend kubelock.Backend) {
+		t.Helper()
 		locks := make([]*kubelock.Lock[int], 3)
 		for i := range locks {
 			locks[i] = kubelock.NewLock[int](newClient(t, kubelock.Config{Namespace: ns, Backend: backend}), "k")
 		}
 		held := acquire(t, locks[0])
 		admin, obj := env.Client(t), lockObject(backend, ns, "k")
-		resource := map[kubelock.Backend]string{kubelock.DistributedLocks: "distributedlock", kubelock.Leases: "lease", kubelock.ConfigMaps: "configmap"}[backend]
+		noun := map[kubelock.Backend]string{kubelock.DistributedLocks: "distributedlock", kubelock.Leases: "lease", kubelock.ConfigMaps: "configmap"}[backend]
 		for verb, pair := range map[string]string{"label": "team=a", "annotate": "note=b"} {
-			if out, err := env.Kubectl(within(t), "", verb, resource, "k", pair, "--overwrite", "-n", ns); err != nil {
+			if out, err := env.Kubectl(within(t), "", verb, noun, "k", pair, "--overwrite", "-n", ns); err != nil {
 				t.Errorf("kubectl %s: %v: %s", verb, err, out)
 			}
 		}
@@ -249,9 +248,7 @@ func TestConfigMapIsAppliedByForce(t *testing.T) {
 				manifest := map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{
 					"name": "k", "namespace": ns, "labels": map[string]string{v1alpha1.LockLabel: "true", "app": "x"},
 				}}
-				for key, value := range c.manifest {
-					manifest[key] = value
-				}
+				maps.Copy(manifest, c.manifest)
 				text, err := json.Marshal(manifest)
 				if err != nil {
 					t.Fatal(err)
@@ -331,6 +328,7 @@ func TestUserAgentIsReplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			forBackends(t, func(t *testing.T, ns string, backend kubelock.Backend) {
+				t.Helper()
 				var n atomic.Int64
 				config := rest.CopyConfig(env.Config)
 				config.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -362,6 +360,7 @@ func TestUserAgentIsReplaced(t *testing.T) {
 func TestQuotaIsFull(t *testing.T) {
 	t.Parallel()
 	forBackends(t, func(t *testing.T, ns string, backend kubelock.Backend) {
+		t.Helper()
 		name := map[kubelock.Backend]corev1.ResourceName{
 			kubelock.DistributedLocks: "count/distributedlocks.kubelock.dev", kubelock.Leases: "count/leases.coordination.k8s.io", kubelock.ConfigMaps: "count/configmaps",
 		}[backend]
@@ -391,7 +390,7 @@ func TestQuotaIsFull(t *testing.T) {
 			}
 		}
 		start := time.Now()
-		if err := addTimes(within(t), l, 1); err == nil || !strings.Contains(err.Error(), "exceeded quota") {
+		if err := addOne(within(t), l); err == nil || !strings.Contains(err.Error(), "exceeded quota") {
 			t.Errorf("Do with a full quota: %v", err)
 		}
 		if took := time.Since(start); took > 5*time.Second {
@@ -401,7 +400,7 @@ func TestQuotaIsFull(t *testing.T) {
 			t.Fatal(err)
 		}
 		for {
-			err := addTimes(within(t), l, 1)
+			err := addOne(within(t), l)
 			if err == nil {
 				break
 			}

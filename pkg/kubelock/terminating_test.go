@@ -101,10 +101,10 @@ func (k *terminating) version(t *testing.T) string {
 	return obj.GetResourceVersion()
 }
 
-// made creates the lock with that state.
-func (k *terminating) made(t *testing.T, state string) {
+// made creates the lock with the state "old".
+func (k *terminating) made(t *testing.T) {
 	t.Helper()
-	if _, err := k.lock(t).Do(t.Context(), func(context.Context, string) (string, error) { return state, nil }); err != nil {
+	if _, err := k.lock(t).Do(t.Context(), func(context.Context, string) (string, error) { return "old", nil }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -114,7 +114,8 @@ func (k *terminating) made(t *testing.T, state string) {
 // lock, without the old state, as soon as the object has gone.
 func TestTerminatingLockIsNotTaken(t *testing.T) {
 	eachBackend(t, func(t *testing.T, k *terminating) {
-		k.made(t, "old")
+		t.Helper()
+		k.made(t)
 		k.deleted(t)
 		version := k.version(t)
 
@@ -169,8 +170,9 @@ func TestHolderOfATerminatingLock(t *testing.T) {
 		"Release": func(ctx context.Context, held *kubelock.Held[string]) error { return held.Update("new").Release(ctx) },
 	}
 	eachBackend(t, func(t *testing.T, k *terminating) {
+		t.Helper()
 		for name, write := range writes {
-			k.made(t, "old")
+			k.made(t)
 			held, err := k.lock(t).Acquire(t.Context(), kubelock.WithDuration(time.Hour))
 			if err != nil {
 				t.Fatal(err)
@@ -211,9 +213,11 @@ func TestHolderOfATerminatingLock(t *testing.T) {
 // TestHolderSeesItsLockGo has a client that holds a lock watch its own locks, as it does
 // where it has waited. It learns at once that the object is being deleted, or is gone.
 func TestHolderSeesItsLockGo(t *testing.T) {
+	t.Parallel()
 	for _, kept := range []bool{true, false} {
 		t.Run(map[bool]string{true: "kept by a finalizer", false: "at once"}[kept], func(t *testing.T) {
 			eachBackend(t, func(t *testing.T, k *terminating) {
+				t.Helper()
 				first, l := k.lock(t), k.lock(t)
 				before, err := first.Acquire(t.Context())
 				if err != nil {
@@ -249,6 +253,7 @@ func TestHolderSeesItsLockGo(t *testing.T) {
 // lock is lost, and claims no other holder.
 func TestReleaseOfADeletedLock(t *testing.T) {
 	eachBackend(t, func(t *testing.T, k *terminating) {
+		t.Helper()
 		held, err := k.lock(t).Acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -267,7 +272,8 @@ func TestReleaseOfADeletedLock(t *testing.T) {
 // the error says what keeps it.
 func TestDeleteOfAKeptLock(t *testing.T) {
 	eachBackend(t, func(t *testing.T, k *terminating) {
-		k.made(t, "old")
+		t.Helper()
+		k.made(t)
 		k.patch(t, `{"metadata":{"finalizers":["`+finalizer+`"]}}`)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -294,7 +300,8 @@ func TestDeleteOfAKeptLock(t *testing.T) {
 // that has not seen it: the write must fail.
 func TestWritesRaceWithADeletion(t *testing.T) {
 	eachBackend(t, func(t *testing.T, k *terminating) {
-		k.made(t, "old")
+		t.Helper()
+		k.made(t)
 		held, err := k.lock(t).Acquire(t.Context(), kubelock.WithDuration(time.Hour))
 		if err != nil {
 			t.Fatal(err)

@@ -26,7 +26,7 @@ import (
 
 // wait returns the lock as it is if it is free or expired, and otherwise as the first end
 // of a hold leaves it; and whether somebody holds it then.
-func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld bool, err error) {
+func (c *Client) wait(ctx context.Context, k key) (r protocol.Record, isHeld bool, err error) { //nolint:gocyclo // One loop over what an answer can be.
 	o := &observer{client: c, key: k}
 	defer o.stop()
 	read := func() error {
