@@ -36,7 +36,7 @@ const (
 	// has had access, or of a write that fits the object as it is.
 	Patience = 15 * time.Second
 	// FirstRequest is how long the first request of a call may take, and MaxRequest how long
-	// any may: after that an API server gives a request up, unless it is told otherwise.
+	// any may: after that an API server gives a request up, unless its flags say otherwise.
 	FirstRequest = 10 * time.Second
 	MaxRequest   = time.Minute
 
@@ -79,7 +79,7 @@ type Access interface {
 	// Doubts reports whether there is a reason to doubt a denial, which may end by itself: that
 	// there was access before, for example.
 	Doubts(denial error) bool
-	// Believe is told of a denial that was doubted for long enough.
+	// Believe takes in a denial that was doubted for long enough.
 	Believe(denial error)
 }
 
