@@ -227,11 +227,11 @@ func (r *Reaper) reconcile(ctx context.Context, req ctrl.Request, due due) (ctrl
 	if r.refusals.again(req.NamespacedName, live.GetResourceVersion()) {
 		return ctrl.Result{}, failed(fmt.Errorf("it was refused, although the lock has not changed: %w", err))
 	}
-	// The lock has changed, and that event is on its way. Otherwise nobody else would come back to it.
+	// The lock has changed, and that event is on its way. Otherwise nothing else would come back to it.
 	return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // The pause grows, as after an error.
 }
 
-// decode reads obj as a lock to decide about: one that is kept for ever does not expire.
+// decode reads obj as a lock to decide about: one that is kept without end does not expire.
 func decode(kind store.Kind, obj store.Object) (protocol.Record, error) {
 	lock, err := kind.Decode(obj)
 	if obj.GetAnnotations()[KeepAnnotation] == "true" {

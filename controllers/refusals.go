@@ -50,7 +50,7 @@ func (r *refusals) again(name types.NamespacedName, version string) bool {
 	return ok && last == version
 }
 
-// forget is told that there is nothing to write, or that it was written.
+// forget takes in that there is nothing to write, or that it was written.
 func (r *refusals) forget(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

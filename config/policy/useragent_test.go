@@ -46,7 +46,7 @@ func (d disguise) WrappedRoundTripper() http.RoundTripper { return d.next }
 
 // TestUserAgentIsReplaced runs programs whose user agent a proxy removes or replaces. The API server
 // takes the name in the managed fields from it, and by managed fields the policies tell when
-// a lease ended: whatever the name is, programs lock, hand on, and take dead holders' locks.
+// a lease ended: whatever the name is, programs lock, hand over, and take dead holders' locks.
 func TestUserAgentIsReplaced(t *testing.T) {
 	t.Parallel()
 	for name, agent := range map[string]func(n int64) string{

@@ -159,7 +159,7 @@ func TestReleaseRefused(t *testing.T) {
 }
 
 // TestRunWithoutAnAnswer has the API server vanish with the answer to the release: the
-// command has run, so that nobody may be told that the lock was not acquired.
+// command has run, so that the plugin must not say that the lock was not acquired.
 func TestRunWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -290,7 +290,7 @@ func TestTroubleIsToldAsItChanges(t *testing.T) {
 	r.end(t, 0, "answers again")
 }
 
-// TestTimeoutOfASilentServer does not wait for longer than it was told to.
+// TestTimeoutOfASilentServer does not wait for longer than its flags say.
 func TestTimeoutOfASilentServer(t *testing.T) {
 	t.Parallel()
 	for name, args := range unreachable {

@@ -88,7 +88,7 @@ func ExitCode(err error, out io.Writer) int {
 	}
 }
 
-// inFlags is an error in the words of somebody who has flags. The library speaks to programmers,
+// inFlags is an error in the words of a user of the plugin, who has flags. The library speaks to programmers,
 // of its Config and of contexts.
 func inFlags(err error) string {
 	text := strings.TrimPrefix(err.Error(), "kubelock: ")

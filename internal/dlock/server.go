@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-// unwell is how long the API server has to be out of reach before people are told, and before
+// unwell is how long the API server has to be out of reach before the plugin says so, and before
 // a wait that ends is taken for the fault of the server and not of the lock.
 const unwell = 1500 * time.Millisecond
 

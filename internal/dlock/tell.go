@@ -55,7 +55,7 @@ type telling struct {
 	known bool
 }
 
-// tell begins to tell of what c does for a lock. After stop nothing is told any more, and
+// tell begins to tell of what c does for a lock. After stop nothing is written any more, and
 // the line is gone.
 func (o *options) tell(ctx context.Context, key string, c *kubelock.Client) (stop func()) {
 	if o.quiet {

@@ -187,7 +187,7 @@ func TestDeadInARow(t *testing.T) {
 	if err != nil || r.Holder != nil || !slices.Equal(r.Waiters, []string{d}) {
 		t.Errorf("held by %+v, queue %q, %v", r.Holder, r.Waiters, err)
 	}
-	// Who has renewed was alive: the next waiter has the whole grace again.
+	// A holder that has renewed was alive: the next waiter has the whole grace again.
 	r, err = Renew(last, Claim{LockID: "c-7", Duration: time.Minute}, 0, Change{}, at(time.Second))
 	expire("c-7", time.Minute, d)
 	expire("d-7", Grace)

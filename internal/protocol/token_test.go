@@ -65,7 +65,7 @@ func heldAlone(token int64) Record {
 }
 
 // TestLastToken checks that a lock whose tokens are used up can be released, with its
-// state, and that its next holder is told.
+// state, and that its next holder learns of it.
 func TestLastToken(t *testing.T) {
 	b, value := entry("b", time.Minute), "2"
 	r := heldWith(b)

@@ -80,7 +80,7 @@ type Access interface {
 	// Doubts reports whether there is a reason to doubt a denial, which may end by itself: that
 	// there was access before, for example.
 	Doubts(denial error) bool
-	// Believe is told of a denial that was doubted for long enough.
+	// Believe takes in a denial that was doubted for long enough.
 	Believe(denial error)
 }
 

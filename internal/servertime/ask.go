@@ -52,8 +52,8 @@ type Asker struct {
 
 var errStampless = errors.New("the API server has not stamped its time into what it answers")
 
-// NewAsker returns an Asker that sends its requests through client, and shows what it is
-// told to clock.
+// NewAsker returns an Asker that sends its requests through client, and shows their
+// answers to clock.
 func NewAsker(config *rest.Config, client *http.Client, clock *Clock, now func() time.Time) (*Asker, error) {
 	reviews, err := authorizationclient.NewForConfigAndClient(config, client)
 	if err != nil {
@@ -104,7 +104,7 @@ func (a *Asker) Ask(ctx context.Context) error {
 }
 
 // StampOf returns the time that the API server has stamped into an object when manager,
-// or anybody if that is empty, last changed it by a write that was no apply.
+// or any manager if that is empty, last changed it by a write that was no apply.
 func StampOf(fields []metav1.ManagedFieldsEntry, manager string) (stamp time.Time, ok bool) {
 	for i := range fields {
 		f := &fields[i]

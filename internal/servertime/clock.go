@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package servertime bounds the API server's time, so that nobody needs to trust a node's
+// Package servertime bounds the API server's time, so that no client needs to trust a node's
 // clock.
 //
 // There are two sources. The API server stamps the time into the object of each write,
@@ -22,13 +22,13 @@ limitations under the License.
 // *hint*, for a proxy may write one of its own, and so may a load balancer that answers
 // instead. What a wrong hint can do is bounded:
 //
-//   - Expiry is judged by what was told, and never by a hint. Where a hint says that a hold
+//   - Expiry is judged by what the server told, and never by a hint. Where a hint says that a hold
 //     may have expired, its judge asks the server for its time first: see Asker.
-//   - A write may be stamped by a hint, where nothing was told lately. The answer to it
+//   - A write may be stamped by a hint, where the server told nothing lately. The answer to it
 //     tells the time; if the stamp was too early, Covers says so, and the holder writes again
 //     before it relies on the hold.
-//   - Who counts a lease from a stamp of somebody else (that of a grant) compares it with
-//     what was told to itself.
+//   - A holder that counts a lease from the stamp of another client (that of a grant) compares
+//     it with what the server told this one.
 //
 // So a wrong Date costs requests and delays, and never lets two hold a lock.
 package servertime
@@ -53,7 +53,7 @@ const (
 	// fresh is how old bounds may be that a write is stamped by: each has widened by half a
 	// second then.
 	fresh = 500 * time.Second
-	// recent is for how long expiry is judged by what was told.
+	// recent is for how long expiry is judged by what the server told.
 	recent = time.Minute
 	// settled is for how long nothing is judged after two servers, or one before and after
 	// its clock was set, have told times that are too far apart.
@@ -63,22 +63,22 @@ const (
 // Clock knows intervals that the API server's time lies in. The zero Clock
 // knows nothing. It is safe for concurrent use.
 //
-// A time d that was told by the answer to a request, sent at s and received at r, was the
+// A time d that came with the answer to a request, sent at s and received at r, was the
 // server's at some time between. So the server's time now is at least d + (now - r) and
 // less than d + 1 s + (now - s). Each answer narrows the interval. Where there are
-// several API servers, the bounds hold for at least one of them: whoever compares times
-// of two observers allows for the skew between servers.
+// several API servers, the bounds hold for at least one of them: a client that compares
+// times of two observers allows for the skew between servers.
 type Clock struct {
 	mu    sync.Mutex // protects the fields below
 	told  interval   // by the server's own stamps
 	hints interval   // by Date headers
 	// toldAt is when the last stamp was received. doubted is set while a Date header has
-	// contradicted what was told before it.
+	// contradicted what the server told before it.
 	toldAt  time.Time
 	doubted bool
 	// untold is set while writes are answered without a stamp.
 	untold bool
-	// jump is by how much the last stamp was off what had been told before that
+	// jump is by how much the last stamp was off what the server had told before that
 	// contradicts it, and jumpedAt when that was.
 	jump     time.Duration
 	jumpedAt time.Time
@@ -127,7 +127,7 @@ func (c *Clock) Observe(date, sent, received time.Time) {
 }
 
 // Bounds returns an interval in which the server's time probably lies at now: hints
-// count where they do not contradict what was told. ok is false if there is nothing to go
+// count where they do not contradict what the server told. ok is false if there is nothing to go
 // by. No decision that others must be safe from rests on it.
 func (c *Clock) Bounds(now time.Time) (lower, upper time.Time, ok bool) {
 	c.mu.Lock()
@@ -179,7 +179,7 @@ func (c *Clock) Fresh(now time.Time) bool {
 // it is the local one, and says so. A stamp by hints alone is a second later than they say:
 // so much later may be what the server tells then, see Covers.
 //
-// Whoever counts a deadline from the write must take the time before calling it.
+// A caller that counts a deadline from the write must take the time before calling it.
 func (c *Clock) Stamp(now time.Time) protocol.Stamp {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -227,7 +227,7 @@ func (c *Clock) Judge(now time.Time, maxClockSkew time.Duration) protocol.Judge 
 	return j
 }
 
-// Guess is as Judge, but by hints: by it nobody ends a hold. It tells when it is worth
+// Guess is as Judge, but by hints: by it no hold is ended. It tells when it is worth
 // asking the server.
 func (c *Clock) Guess(now time.Time, maxClockSkew time.Duration) protocol.Judge {
 	lower, _, _ := c.Bounds(now) // The zero time where it is unknown.
@@ -249,7 +249,7 @@ func (i interval) unknown() bool { return i.lower.IsZero() }
 
 func (i interval) fresh(now time.Time) bool { return !i.unknown() && now.Sub(i.upperAt) < fresh }
 
-// at is the interval as it is at now, which may be before it was told.
+// at is the interval as it is at now, which may be before its server told it.
 func (i interval) at(now time.Time) (lower, upper time.Time) {
 	return i.lower.Add(slower(now.Sub(i.lowerAt))), i.upper.Add(faster(now.Sub(i.upperAt)))
 }

@@ -128,7 +128,7 @@ func (n *node) isFiltered() bool {
 	return at >= from && at < from+span(r, time.Second, filtered)
 }
 
-// wasRefused is the invariant that nobody sends again and again, without a pause, what is refused.
+// wasRefused is the invariant that no client sends again and again, without a pause, what is refused.
 func (n *node) wasRefused() {
 	now := time.Now()
 	n.refused.mu.Lock()

@@ -42,7 +42,7 @@ type listWatch struct {
 	watch   func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
 	version func(ctx context.Context) (string, error) // the current one
 	// gap is called when something may have been missed, once all that comes later is
-	// shown; nil: nobody wants to know.
+	// shown; nil: the caller does not want to know.
 	gap func()
 
 	mu     sync.Mutex // protects the fields below

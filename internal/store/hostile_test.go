@@ -46,7 +46,7 @@ func annotatedObjects(annotations map[string]string) map[Kind]Object {
 }
 
 // TestQueuesThatNoClientWrote reads queues of annotations with names and numbers that no
-// client wrote: they keep nobody from joining, in a place behind all that can be read, nor from
+// client wrote: they keep no client from joining, in a place behind all that can be read, nor from
 // being taken out, and what is written can be read again.
 func TestQueuesThatNoClientWrote(t *testing.T) {
 	entry := func(number any) string { return fmt.Sprintf("%s%v-w-1", waiterAnnotation, number) }
@@ -86,7 +86,7 @@ func TestQueuesThatNoClientWrote(t *testing.T) {
 			if want := fmt.Sprintf("waiter-%d-n-1", tc.next); !strings.Contains(fmt.Sprint(p), want) {
 				t.Errorf("%s: joins with %v, want %s", name, p, want)
 			}
-			// Whoever takes the lock out of the whole queue, and puts an entry into it.
+			// A client takes the lock out of the whole queue, and puts an entry into it.
 			next := r
 			next.Waiters = []string{"n-1 1s new"}
 			next.Holder = &protocol.Holder{Identity: "me", Client: "c", LockID: "c-1", Duration: time.Second, RenewTime: time.Unix(1e9, 0)}

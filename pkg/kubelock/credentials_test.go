@@ -112,7 +112,7 @@ func TestTokenFileIsReplaced(t *testing.T) {
 	})
 }
 
-// TestWarnings checks that what the API server warns of at each write is told once, by whichever way the
+// TestWarnings checks that what the API server warns of at each write is reported once, by whichever way the
 // program listens.
 func TestWarnings(t *testing.T) {
 	t.Parallel()

@@ -186,7 +186,7 @@ func ExampleHeld_Token() {
 	// of the next
 }
 
-// Wait waits until somebody else's hold ends, and does not take the lock.
+// Wait waits until another client's hold ends, and does not take the lock.
 func ExampleLock_Wait() {
 	server := newServer()
 	a, b := connect(server, kubelock.Config{}), connect(server, kubelock.Config{})

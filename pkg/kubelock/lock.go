@@ -46,7 +46,7 @@ type Snapshot[T any] struct {
 	Value T
 	// Exists reports whether there is state.
 	Exists bool
-	// Held reports whether somebody holds the lock. A hold that is known to have
+	// Held reports whether a client holds the lock. A hold that is known to have
 	// expired does not count.
 	Held bool
 	// Holder is the identity of who holds it.
@@ -94,8 +94,8 @@ func (l *Lock[T]) Acquire(ctx context.Context, opts ...Option) (*Held[T], error)
 }
 
 // TryAcquire takes the lock if it is free or its holder's lease is known to have
-// ended, and nobody queues for it; it returns ErrNotAcquired if it is held by somebody
-// else, another caller of the same client included, or belongs to those who queue. It does not wait for the lock; for the API server it
+// ended, and no client queues for it; it returns ErrNotAcquired if it is held by another
+// caller, another caller of the same client included, or belongs to those who queue. It does not wait for the lock; for the API server it
 // waits 15 seconds at most. Other errors are those of Acquire; if the API server
 // cannot be reached the error is not ErrNotAcquired. If it is the caller's own hold, as for
 // ErrDeadlock of Acquire, the error Is ErrDeadlock besides ErrNotAcquired: to try again is vain.
@@ -146,7 +146,7 @@ func (l *Lock[T]) acquire(ctx context.Context, try bool, opts []Option) (*Held[T
 
 // Wait waits until the lock is available, without acquiring it, and returns its
 // state. If it is free or its holder's lease has ended, that is at once. Otherwise it
-// is at the first end of a hold that it sees: a release, a hand-off to somebody else,
+// is at the first end of a hold that it sees: a release, a hand-over to another client,
 // an expiry or a deletion, with the state as that left it; the lock need not stay
 // free.
 //
@@ -162,7 +162,7 @@ func (l *Lock[T]) Wait(ctx context.Context) (Snapshot[T], error) {
 }
 
 // Get reads the lock now, held or not: one request. Its errors are those of Wait, but
-// for ErrDeadlock: it waits for nobody.
+// for ErrDeadlock: it waits for no hold.
 func (l *Lock[T]) Get(ctx context.Context) (Snapshot[T], error) {
 	return l.look(ctx, (*Client).get)
 }
@@ -191,7 +191,7 @@ func (l *Lock[T]) look(ctx context.Context, how func(*Client, context.Context, k
 	return snapshot[T](l.key, r, isHeld)
 }
 
-// Delete waits until nobody holds the lock and deletes its object, state and all. If
+// Delete waits until no client holds the lock and deletes its object, state and all. If
 // other clients queue behind it, it hands the lock to them without state instead, and the
 // object stays. A client whose callers take the lock again and again may queue for the one
 // that it expects, who then need not come.

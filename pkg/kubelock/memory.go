@@ -31,14 +31,14 @@ const (
 	// in such objects is not counted.
 	maxRemembered      = 1024
 	maxRememberedBytes = 16 << 20
-	// For so long a client relies on having handed a lock to somebody else: the queue that
+	// For so long a client relies on having handed a lock to another client: the queue that
 	// it joins then is soon another, and its place would be that of an earlier time.
 	heldRemembered = 100 * time.Millisecond
 	// Of at most so many locks a client remembers since when it has seen them as they are.
 	maxSeen = 4096
 )
 
-// sights are since when a client has seen locks as they are, whoever of it has seen them:
+// sights are since when a client has seen locks as they are, whichever of its calls has seen them:
 // it outlives the calls that look, so that one who looks each minute for a moment judges as
 // well as one who waits. It is safe for concurrent use.
 type sights struct {
@@ -55,7 +55,7 @@ func (s *sights) see(name string, before protocol.Observation, r protocol.Record
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	own := before.Observe(r, now)
-	if r.Holder == nil && len(r.Waiters) == 0 { // Nobody will judge by it.
+	if r.Holder == nil && len(r.Waiters) == 0 { // No client will judge by it.
 		s.seen.Remove(name)
 		return own
 	}
@@ -118,7 +118,7 @@ func (m *memory) take(name string) (remembered, bool) {
 	return v.(remembered), true
 }
 
-// remember keeps the record that a release left, to whomever.
+// remember keeps the record that a release left, whichever client has the lock by it.
 func (c *Client) remember(k key, r protocol.Record) { c.known.put(k.name, r, c.now()) }
 
 // recall returns the record that the last release left, once, if it is of use.

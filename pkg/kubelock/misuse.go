@@ -22,7 +22,7 @@ import (
 	"fmt"
 )
 
-// A call that waits for the end of a hold, made by the holder itself, waits for ever. A context
+// A call that waits for the end of a hold, made by the holder itself, waits without end. A context
 // tells who calls: that of a hold, and that which Do gives to its function, carry the hold, and
 // so does every context that is derived from them.
 
@@ -45,7 +45,7 @@ func withHold(ctx context.Context, h *hold) context.Context {
 }
 
 // checkNested returns an error if ctx carries a live hold of the lock by this client. One that has
-// ended does not count: nobody waits for it any more. Nor does one of another client, whose
+// ended does not count: no call waits for it any more. Nor does one of another client, whose
 // lock of this name may be another.
 func (c *Client) checkNested(ctx context.Context, k key) error {
 	u, _ := ctx.Value(underKey{}).(*under)

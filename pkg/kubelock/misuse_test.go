@@ -130,7 +130,7 @@ func TestHeldWithoutAContext(t *testing.T) {
 }
 
 // TestCloseWhileDoRuns checks what is promised of a client that is closed under a function: the
-// function is told at once, nothing is written, and the lock stays held until its lease ends.
+// function learns of it at once, nothing is written, and the lock stays held until its lease ends.
 func TestCloseWhileDoRuns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -52,7 +52,7 @@ var (
 )
 
 // TestOneDenial denies one request of each verb in the course of a wait, a hold and a release:
-// nobody believes it.
+// no client believes it.
 func TestOneDenial(t *testing.T) {
 	t.Parallel()
 	for _, verb := range []string{"get", "create", "update", "patch", "watch", "delete"} {

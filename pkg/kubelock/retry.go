@@ -39,7 +39,7 @@ type access struct {
 	// denied are the verbs whose denial was believed, and which have not succeeded since; "" stands
 	// for a denial that names none.
 	denied map[string]struct{}
-	// found is set once an object was read or written: its namespace exists. A read that finds no
+	// found is set as soon as an object was read or written: its namespace exists. A read that finds no
 	// object, and a list, do not tell.
 	found bool
 }
@@ -49,7 +49,7 @@ func newAccess() *access {
 }
 
 // answered takes an answer in. That the object has changed, or does not fit, an API server says
-// only to who has access.
+// only to a client that has access.
 func (a *access) answered(req *http.Request, code int, at time.Time) {
 	if code < http.StatusMultipleChoices || code == http.StatusConflict || code == http.StatusUnprocessableEntity {
 		verb := verbOf(req)
@@ -62,7 +62,7 @@ func (a *access) answered(req *http.Request, code int, at time.Time) {
 	}
 }
 
-// grant notes that a request with that verb was let in.
+// grant notes that a request with that verb was accepted.
 func (a *access) grant(verb string, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -71,7 +71,7 @@ func (a *access) grant(verb string, at time.Time) {
 	delete(a.denied, "")
 }
 
-// Doubts implements retry.Access for who waits for a lock: the same was granted before. A program
+// Doubts implements retry.Access for a client that waits for a lock: the same was granted before. A program
 // that never had a permission shall learn of it at once.
 func (a *access) Doubts(denial error) bool {
 	a.mu.Lock()

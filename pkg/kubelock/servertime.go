@@ -54,7 +54,7 @@ func (c *Client) covers(h *protocol.Holder, from time.Time, own bool) bool {
 // judge is what expiry is judged by now.
 func (c *Client) judge() protocol.Judge { return c.server.Judge(c.now(), c.maxClockSkew) }
 
-// available reports whether the lock is there for the taking by whoever has that place in
+// available reports whether the lock is there for the taking by a client that has that place in
 // the queue, and if not, when to look again. If that is so by a hint of the server's time
 // only, it asks the server.
 func (c *Client) available(ctx context.Context, r protocol.Record, seen protocol.Observation, place int) (available bool, wait time.Duration) {

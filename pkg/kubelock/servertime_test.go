@@ -56,7 +56,7 @@ func behind(t *testing.T, server *kubelocktest.Server, off time.Duration, cfg ku
 	return newClientFor(t, config, cfg)
 }
 
-// TestProxiesWithClocksOfTheirOwn has a holder and somebody who wants its lock each behind
+// TestProxiesWithClocksOfTheirOwn has a holder and a client that wants its lock each behind
 // a proxy that replaces the Date of all answers, as nginx does, by a clock that is wrong. None
 // gets the lock before the holder has lost it, and each does some time after that.
 func TestProxiesWithClocksOfTheirOwn(t *testing.T) {
@@ -126,7 +126,7 @@ func holdOf(t *testing.T, server *kubelocktest.Server, how string, off time.Dura
 }
 
 // TestAnswerOfALoadBalancer has a load balancer answer a request itself, by a clock of its
-// own, before somebody judges a lock that is held.
+// own, before a client judges a lock that is held.
 func TestAnswerOfALoadBalancer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

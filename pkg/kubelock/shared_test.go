@@ -165,7 +165,7 @@ func sharedLease(t *testing.T, resigns, auto bool) {
 	}
 	alive(held, lease-5*time.Second)
 
-	// Handed on, and taken by one that has never seen an elector's name in it.
+	// Handed over, and taken by one that has never seen an elector's name in it.
 	next := startAcquire(ctx, kubelock.NewLock[string](server.NewClient(t, cfg), "k"))
 	synctest.Wait()
 	release(t, held)

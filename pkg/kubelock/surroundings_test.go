@@ -449,7 +449,7 @@ func stripLabels(req *http.Request, next http.RoundTripper) (*http.Response, err
 }
 
 // TestWaitersWithoutLabels checks how late waiters have the lock when labels are removed, and that the
-// program is told, once for each client.
+// program learns of it, once for each client.
 func TestWaitersWithoutLabels(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
