@@ -77,7 +77,7 @@ func TestInvalidKeys(t *testing.T) {
 			expectErrors(t, calls(t, kubelock.NewLock[string](c, tc.key)), kubelock.ErrInvalidKey, tc.says)
 		})
 	}
-	expectErrors(t, calls(t, kubelock.NewLock[string](nil, "key")), nil, "nil")
+	expectErrors(t, calls(t, kubelock.NewLock[string](nil, "key")), nil, "NewClient")
 }
 
 // TestKeys checks that any other key works, and is kept as it is.

@@ -140,7 +140,7 @@ func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 	defer c.own.end(claim.LockID, 0)
 	ctx, cancel := context.WithTimeout(c.writes, max(claim.Duration, protocol.Grace)+requestTimeout)
 	defer cancel()
-	tries := c.attemptsOfHolder()
+	tries := c.attemptsInBackground()
 	gaveUp := func(err error) {
 		c.log.V(1).Info("Could not give a lock back, its lease will end", "key", k.name, "lockID", claim.LockID, "err", err)
 	}
@@ -154,7 +154,7 @@ func (c *Client) takeBack(k key, claim protocol.Claim, until time.Time) {
 		}
 		if outcome != store.Committed {
 			var err error
-			if r, err = c.readBy(ctx, c.attemptsOfHolder(), k, requestTimeout); err != nil {
+			if r, err = c.readBy(ctx, c.attemptsInBackground(), k, requestTimeout); err != nil {
 				gaveUp(tries.Because(err))
 				return
 			}

@@ -360,8 +360,12 @@ func (h *hold) keepRenewing(forever bool) {
 			return
 		}
 		h.mu.Lock()
-		rest := h.untilRenewal(h.deadline.Sub(c.now()), h.lease)
+		left := h.deadline.Sub(c.now())
+		rest := h.untilRenewal(left, h.lease)
 		h.mu.Unlock()
+		if shared && done { // Its owner may ask for more.
+			rest = max(left/4, minDuration)
+		}
 		timer := time.NewTimer(rest)
 		select {
 		case <-timer.C:

@@ -154,6 +154,18 @@ func (c *Client) attemptsOfHolder() *retry.Attempts {
 	return retry.New(c.now, accessOfHolder{c.access}, c.usual())
 }
 
+// attemptsInBackground are those of what no caller waits for: they doubt each denial, whatever
+// was believed before.
+func (c *Client) attemptsInBackground() *retry.Attempts { return retry.New(c.now, doubtful{}, c.usual()) }
+
+type doubtful struct{}
+
+// Doubts implements retry.Access.
+func (doubtful) Doubts(error) bool { return true }
+
+// Believe implements retry.Access.
+func (doubtful) Believe(error) {}
+
 // usual is how long the last write took that was committed.
 func (c *Client) usual() time.Duration { return time.Duration(c.took.Load()) }
 
