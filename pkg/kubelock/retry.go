@@ -156,7 +156,9 @@ func (c *Client) attemptsOfHolder() *retry.Attempts {
 
 // attemptsInBackground are those of what no caller waits for: they doubt each denial, whatever
 // was believed before.
-func (c *Client) attemptsInBackground() *retry.Attempts { return retry.New(c.now, doubtful{}, c.usual()) }
+func (c *Client) attemptsInBackground() *retry.Attempts {
+	return retry.New(c.now, doubtful{}, c.usual())
+}
 
 type doubtful struct{}
 
