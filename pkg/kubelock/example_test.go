@@ -56,7 +56,8 @@ func ExampleLock_Do() {
 		})
 		cancel()
 		if err != nil {
-			log.Fatal(err) // Nothing was written, unless it Is kubelock.ErrUnknownOutcome. //nolint:gocritic // What is deferred does not matter to a program that ends.
+			// Nothing was written, unless it Is kubelock.ErrUnknownOutcome.
+			log.Fatal(err) //nolint:gocritic // What is deferred does not matter to a program that ends.
 		}
 		fmt.Println("run", now.Runs)
 	}
