@@ -79,8 +79,7 @@ var mutants = []mutant{
 	{"ending what was handed on, used or not", "pkg/kubelock/handoff.go",
 		`if !expired || seen.Observe(r, c.now()) != seen {`, `if !expired && r.Holder == nil {`},
 	{"a token from a counter", "internal/protocol/token.go",
-		`return version + 1, nil`, `_ = version
-	return r.Transitions + 1, nil`},
+		`return last + 1, nil`, `return r.Transitions + 1, nil`},
 	{"an unknown outcome of a release taken for success", "pkg/kubelock/release.go",
 		`c.log.V(1).Info("Could not release a lock, will retry", "key", h.key.name, "err", ans.err)`, `return nil, true`},
 	{"an unknown outcome of a save taken for failure", "pkg/kubelock/renew.go",
@@ -92,11 +91,9 @@ var mutants = []mutant{
 	{"a release before the hold's context has ended", "pkg/kubelock/release.go",
 		`h.cancel(context.Canceled)`, ``},
 	{"a hand-off that loses a waiter", "internal/protocol/transitions.go",
-		`r.Holder = head.grant(next, at)
-		r.Transitions++
-		if successor`, `r.Holder = head.grant(next, at)
+		`r = hold(r, head.grant(next, grace, at))
+		if successor`, `r = hold(r, head.grant(next, grace, at))
 		r.Waiters = r.Waiters[min(1, len(r.Waiters)):]
-		r.Transitions++
 		if successor`},
 	{"a release read from another object", "pkg/kubelock/release.go",
 		`sameObject := r.UID == h.record.UID`, `sameObject := true`},

@@ -95,8 +95,8 @@ func (l *Lock[T]) Acquire(ctx context.Context, opts ...Option) (*Held[T], error)
 
 // TryAcquire takes the lock if it is free or its holder's lease is known to have
 // ended, and no client queues for it; it returns ErrNotAcquired if it is held by another
-// caller, another caller of the same client included, or belongs to those who queue. It does not wait for the lock; for the API server it
-// waits 15 seconds at most. Other errors are those of Acquire; if the API server
+// client or another caller of the same client, or belongs to those who queue. It does not
+// wait for the lock; for the API server it waits 15 seconds at most. Other errors are those of Acquire; if the API server
 // cannot be reached the error is not ErrNotAcquired. If it is the caller's own hold, as for
 // ErrDeadlock of Acquire, the error Is ErrDeadlock besides ErrNotAcquired: to try again is vain.
 func (l *Lock[T]) TryAcquire(ctx context.Context, opts ...Option) (*Held[T], error) {

@@ -57,8 +57,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "the node's clock trusted", file: "internal/servertime/clock.go",
-		old: `_, at, ok := c.Bounds(now)`, new: `_, _, ok := c.Bounds(now)
-	at := now`,
+		old: `at = at.Round(0)`, new: `at = now.Round(0)`,
 		faults: "pause-client,pause-client-long,slow-link",
 	},
 	{
@@ -75,7 +74,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a release after the deadline that writes the state", file: "pkg/kubelock/release.go",
-		old: `h.change.Unless(late)`, new: `h.change`,
+		old: `h.change.Unless(late || without != nil)`, new: `h.change.Unless(without != nil)`,
 		faults: "pause-client-long,pause-holder,kill-reaper",
 	},
 	{
@@ -92,14 +91,13 @@ var mutants = []mutant{
 	},
 	{
 		name: "a reaper in a hurry", file: "controllers/reaper.go",
-		old: `expired, wait := r.judge().Expired(lock, seen)`, new: `expired, wait := r.judge().Expired(lock, seen)
+		old: `expired, wait := judge.Expired(lock, seen)`, new: `expired, wait := judge.Expired(lock, seen)
 		expired = expired || wait < lock.Holder.Duration/2`,
 		faults: "pause-client,slow-link",
 	},
 	{
 		name: "a token from a counter", file: "internal/protocol/token.go",
-		old: `return version + 1, nil`, new: `_ = version
-	return r.Transitions + 1, nil`,
+		old: `return last + 1, nil`, new: `return r.Transitions + 1, nil`,
 		faults: "kubectl-delete,renew-crd,renew-namespace",
 	},
 }
