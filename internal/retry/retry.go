@@ -72,6 +72,7 @@ type Attempts struct {
 	slow    int           // how many attempts in a row had no answer in their time
 	raced   bool          // the object has changed under an attempt
 	refused time.Time     // since when all answers have been refusals; zero: the last was none
+	latest  time.Time     // when the last refusal came
 	last    error         // the last answer that was no success
 }
 
@@ -135,9 +136,10 @@ func (a *Attempts) Unchanged() store.Outcome { return a.refuse() }
 
 func (a *Attempts) refuse() store.Outcome {
 	now := a.now()
-	if a.refused.IsZero() {
+	if a.refused.IsZero() || now.Sub(a.latest) > Patience { // What was refused so long ago was not tried again.
 		a.refused = now
 	}
+	a.latest = now
 	if now.Sub(a.refused) < Patience {
 		return store.Busy
 	}

@@ -52,7 +52,7 @@ type refusal struct {
 const (
 	// refusedOften is how often a node may send writes that are refused, in the time of often: some
 	// calls at once, each with pauses that grow.
-	refusedOften = 100
+	refusedOften = 80
 	often        = 10 * time.Second
 	// filtered is for how long a node's writes are refused at most: less than a refusal is doubted.
 	filtered = 12 * time.Second
@@ -67,7 +67,7 @@ type refused struct {
 
 func (w *world) planDenials() denials {
 	r := rand.New(rand.NewPCG(w.seed, 1<<23+1))
-	if r.IntN(4) > 0 {
+	if r.IntN(3) > 0 {
 		return denials{}
 	}
 	return denials{filter: r.IntN(2) == 0, busy: r.IntN(2) == 0, access: r.IntN(2) == 0, large: r.IntN(2) == 0}
@@ -118,14 +118,15 @@ func (n *node) refuse(req *http.Request, body []byte, watch bool, number uint64,
 	}
 }
 
-// isFiltered reports whether the node's writes are refused now: in a part of each minute.
+// isFiltered reports whether the node's writes are refused now: in a part of each half of a minute.
 func (n *node) isFiltered() bool {
 	w := n.world
-	minute := uint64(w.at() / time.Minute) //nolint:gosec // Not negative.
-	r := rand.New(rand.NewPCG(w.seed^1<<23+1, hash(n.name)+minute))
-	from := span(r, 0, time.Minute-filtered)
-	at := w.at() % time.Minute
-	return at >= from && at < from+span(r, time.Second, filtered)
+	const half = 30 * time.Second
+	number := uint64(w.at() / half) //nolint:gosec // Not negative.
+	r := rand.New(rand.NewPCG(w.seed^1<<23+1, hash(n.name)+number))
+	from := span(r, half/2, half-filtered) // Between two such times a write is sent that is let through.
+	at := w.at() % half
+	return at >= from && at < from+span(r, 3*time.Second, filtered)
 }
 
 // wasRefused is the invariant that no client sends again and again, without a pause, what is refused.

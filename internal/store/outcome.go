@@ -63,9 +63,9 @@ func OutcomeOf(err error) Outcome {
 		return Committed
 	case apierrors.IsTooManyRequests(err):
 		return Busy
-	case admissionDenied(err), tooLarge(err):
+	case admissionDenied(err), tooLarge(err), NoSuchNamespace(err):
 		return Rejected
-	case NoSuchResource(err), NoSuchNamespace(err), apierrors.IsUnauthorized(err), DeniedVerb(err) != "", forbiddenByProxy(err):
+	case NoSuchResource(err), apierrors.IsUnauthorized(err), DeniedVerb(err) != "", forbiddenByProxy(err):
 		return Denied
 	case patchDoesNotApply(err), apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err), apierrors.IsGone(err):
 		return Stale

@@ -213,7 +213,7 @@ func TestOutcomes(t *testing.T) {
 		"already there":      {apierrors.NewAlreadyExists(gr, "k"), Stale},
 		"not there":          {apierrors.NewNotFound(gr, "k"), Stale},
 		"no such kind":       {noKind, Denied},
-		"no such namespace":  {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "n"), Denied},
+		"no such namespace":  {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "n"), Rejected},
 		"forbidden":          {apierrors.NewForbidden(gr, "k", errors.New("no")), Rejected},
 		"no permission":      {apierrors.NewForbidden(gr, "k", errors.New(`User "a\"b" cannot update resource "distributedlocks" in API group "kubelock.dev"`)), Denied},
 		"proxy's 403":        {apierrors.NewGenericServerResponse(http.StatusForbidden, "PUT", gr, "k", "no", 0, true), Denied},

@@ -127,13 +127,10 @@ func TestSecondReleaseGivesTheLockToNobody(t *testing.T) {
 	c := newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: time.Hour})
 	l := kubelock.NewLock[string](c, "orders")
 	held := acquire(t, l)
-	rec.on(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
-		if verbOf(req) == "update" {
-			return answerOf(req, http.StatusForbidden, ""), nil
-		}
-		return next.RoundTrip(req)
-	})
-	if err := held.Release(within(t)); err == nil { // When the denial is believed.
+	rec.on(once("update", func(req *http.Request, _ http.RoundTripper) (*http.Response, error) {
+		return answerOf(req, http.StatusBadRequest, ""), nil
+	}))
+	if err := held.Release(within(t)); err == nil {
 		t.Fatal("a refused release gives no error")
 	}
 	proceed, reached := make(chan struct{}), make(chan struct{})
@@ -172,21 +169,27 @@ func TestLateReleaseGivesTheLockToItsClient(t *testing.T) {
 	eventuallyQueued(t, c, "orders", 2)
 
 	var request late
+	reads := 0
 	rec.on(func(req *http.Request, n http.RoundTripper) (*http.Response, error) {
 		switch verb := verbOf(req); {
 		case verb == "update" && request.req == nil:
 			return request.keep(req, n)
-		case verb == "get": // Until the denial is believed.
-			return answerOf(req, http.StatusForbidden, ""), nil
+		case verb == "get":
+			reads++
+			if reads == 1 {
+				return answerOf(req, http.StatusBadRequest, ""), nil
+			}
+			if ctx.Err() == nil { // The next caller's.
+				cancel()
+				return nil, io.ErrUnexpectedEOF
+			}
 		}
 		return n.RoundTrip(req)
 	})
 	if err := held.Release(within(t)); !errors.Is(err, kubelock.ErrUnknownOutcome) {
 		t.Errorf("got %v, want ErrUnknownOutcome", err)
 	}
-	cancel() // The next caller has the turn, and reads in vain.
 	<-next.done
-	rec.on(nil)
 	if !errors.Is(next.err, kubelock.ErrUnknownOutcome) {
 		t.Errorf("the next caller, which may get the lock still, got %v, want ErrUnknownOutcome", next.err)
 	}

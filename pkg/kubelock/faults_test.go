@@ -256,21 +256,21 @@ func TestFailedReleaseDoesNotBlockItsOwnClient(t *testing.T) {
 	ns := env.Namespace(t)
 	var rec recorder
 	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: time.Hour}), "refused")
-	refuse := func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+	refuse := func(req *http.Request, next http.RoundTripper) (*http.Response, error) { // With the state, and without.
 		if verbOf(req) == "update" {
-			return answerOf(req, http.StatusForbidden, ""), nil
+			return answerOf(req, http.StatusBadRequest, ""), nil
 		}
 		return next.RoundTrip(req)
 	}
 	held := acquire(t, l).Update("first")
-	rec.on(refuse) // For so long that the denial is believed.
+	rec.on(refuse)
 	if err := held.Release(within(t)); err == nil || errors.Is(err, kubelock.ErrLost) {
 		t.Errorf("a refused release gives %v", err)
 	}
-	rec.on(nil)
 	if held.Context().Err() == nil {
 		t.Error("after a release, however it ended, the hold's context must be over")
 	}
+	rec.on(nil)
 	if err := held.Release(within(t)); err != nil {
 		t.Errorf("the second try: %v", err)
 	}

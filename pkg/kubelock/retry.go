@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,9 +38,6 @@ type access struct {
 	// denied are the verbs whose denial was believed, and which have not succeeded since; "" stands
 	// for a denial that names none.
 	denied map[string]struct{}
-	// found is set as soon as an object was read or written: its namespace exists. A read that finds no
-	// object, and a list, do not tell.
-	found bool
 }
 
 func newAccess() *access {
@@ -52,13 +48,7 @@ func newAccess() *access {
 // only to a client that has access.
 func (a *access) answered(req *http.Request, code int, at time.Time) {
 	if code < http.StatusMultipleChoices || code == http.StatusConflict || code == http.StatusUnprocessableEntity {
-		verb := verbOf(req)
-		a.grant(verb, at)
-		if verb != verbList && verb != verbWatch && strings.Contains(req.URL.Path, "/namespaces/") {
-			a.mu.Lock()
-			a.found = true
-			a.mu.Unlock()
-		}
+		a.grant(verbOf(req), at)
 	}
 }
 
@@ -79,9 +69,6 @@ func (a *access) Doubts(denial error) bool {
 	if verb := store.DeniedVerb(denial); verb != "" {
 		_, ok := a.granted[verb]
 		return ok
-	}
-	if store.NoSuchNamespace(denial) {
-		return a.found
 	}
 	return len(a.granted) > 0
 }
