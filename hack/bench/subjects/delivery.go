@@ -40,7 +40,7 @@ func Delivery(ctx context.Context, servers Servers, key string, n int) ([]time.D
 	if err != nil {
 		return nil, err
 	}
-	w, err := s.Watcher(key).Watch(metav1.ListOptions{FieldSelector: "metadata.name=" + key}) //nolint:staticcheck // The context ends with the watch.
+	w, err := s.Watcher(key, nil).Watch(metav1.ListOptions{FieldSelector: "metadata.name=" + key}) //nolint:staticcheck // The context ends with the watch.
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ func (c *naiveClient) Lock(ctx context.Context, key string) (Lock, error) {
 	if _, err := c.store.Create(ctx, protocol.Record{Name: key, Key: key, Value: &first}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return nil, err
 	}
-	informer := cache.NewSharedIndexInformer(c.store.Watcher(key), c.store.Kind().New(), 0, cache.Indexers{})
+	informer := cache.NewSharedIndexInformer(c.store.Watcher(key, nil), c.store.Kind().New(), 0, cache.Indexers{})
 	handler := cache.ResourceEventHandlerFuncs{AddFunc: l.saw, UpdateFunc: func(_, obj any) { l.saw(obj) }}
 	if _, err := informer.AddEventHandler(handler); err != nil {
 		return nil, err
