@@ -144,7 +144,7 @@ func (n *node) wasRefused() {
 	}
 }
 
-// wasGranted notes what the API server has answered.
+// wasGranted notes what the API server has answered, when the client has that answer.
 func (n *node) wasGranted(req *http.Request, watch bool, code int) {
 	if n.world.denials == (denials{}) || code >= http.StatusMultipleChoices {
 		return

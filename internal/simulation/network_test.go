@@ -196,6 +196,7 @@ func (n *node) RoundTrip(req *http.Request) (*http.Response, error) {
 		if resp == nil {
 			return nil, errLost
 		}
+		n.wasGranted(req, watch, resp.StatusCode)
 		return resp, nil
 	case <-req.Context().Done():
 		return nil, req.Context().Err()
@@ -435,7 +436,6 @@ func (w *world) arrive(n *node, req *http.Request, body []byte, f fate) *http.Re
 	if w.verbose {
 		w.sayf("%s %s %s: %d", n.name, req.Method, strings.TrimPrefix(req.URL.RequestURI(), strings.TrimSuffix(w.folder(), w.kind.Resource().Resource+"/")), resp.StatusCode)
 	}
-	n.wasGranted(req, req.URL.Query().Get("watch") != "", resp.StatusCode)
 	w.date(n, resp, f.server)
 	return resp
 }
