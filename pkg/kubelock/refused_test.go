@@ -25,6 +25,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -325,11 +326,11 @@ func TestStoredOtherwise(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				server := kubelocktest.NewServer(t)
-				requests := 0
-				alter := false
+				var requests atomic.Int64
+				var alter atomic.Bool
 				server.Intercept(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
-					requests++
-					if req.Body != nil && alter && req.Method != http.MethodDelete {
+					requests.Add(1)
+					if req.Body != nil && alter.Load() && req.Method != http.MethodDelete {
 						body, err := io.ReadAll(req.Body)
 						if err != nil {
 							return nil, err
@@ -354,7 +355,7 @@ func TestStoredOtherwise(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				alter = true
+				alter.Store(true)
 				err = held.Update("state-1").Save(t.Context())
 				says("Save", err)
 				if errors.Is(err, kubelock.ErrLost) != tc.lost || (held.Context().Err() != nil) != tc.lost {
@@ -369,12 +370,12 @@ func TestStoredOtherwise(t *testing.T) {
 				if tc.acquires {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 					defer cancel()
-					requests = 0
+					requests.Store(0)
 					_, err := kubelock.NewLock[string](server.NewClient(t, config), "new").Acquire(ctx)
 					says("Acquire", err)
 					<-time.After(time.Minute)
-					if requests > 10 {
-						t.Errorf("%d requests", requests)
+					if n := requests.Load(); n > 10 {
+						t.Errorf("%d requests", n)
 					}
 				}
 			})
