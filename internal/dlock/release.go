@@ -77,7 +77,7 @@ func (r *release) run(ctx context.Context, key string) error {
 	if !now.HeldBy(r.lockID, 0) || now.Holder.Foreign() {
 		return r.over(now)
 	}
-	expired, _ := l.clock.Judge(time.Now(), maxClockSkew).Expired(now, protocol.Observation{}.Observe(now, time.Now()))
+	expired, _ := l.clock.Guess(time.Now(), maxClockSkew).Expired(now, protocol.Observation{}.Observe(now, time.Now()))
 	claim := protocol.Claim{Client: now.Holder.Client, LockID: r.lockID}
 	e := &endOfHold{
 		lock: l, what: "release", shown: now, ours: protocol.Reason.ByHolder,
