@@ -1,6 +1,6 @@
-# The reaper, and the kubectl plugin: each one static binary, without a shell, as a user
-# without rights. They are built on this machine's platform for that of the image, and are
-# the same to the byte on every machine: hack/image has the test.
+# Images of the reaper and of the kubectl plugin. Each has one static binary, no shell, and a user without
+# rights. The binaries are built on this machine's platform for the platform of the image. They are the same to
+# the byte on every machine: hack/image has the test.
 FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -12,7 +12,7 @@ COPY internal internal
 ARG TARGETOS TARGETARCH
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags="-s -w" -o /reaper ./cmd/reaper
 
-# The kubectl plugin, for Pods to mount: docker build --target dlock.
+# The kubectl plugin, as an image that Pods can mount: docker build --target dlock.
 FROM build AS build-dlock
 COPY pkg pkg
 ARG TARGETOS TARGETARCH

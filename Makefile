@@ -1,5 +1,5 @@
-# Every tool is pinned by a go.mod below hack/ and built through the Go module
-# proxy; what is built is kept in the user's cache, outside of the checkout.
+# Every tool is pinned by a go.mod below hack/ and built through the Go module proxy. The built tools are in the
+# user's cache, outside of the checkout.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -14,6 +14,11 @@ GOLANGCI_LINT  := $(TOOLS)/golangci-lint
 GOVULNCHECK    := $(TOOLS)/govulncheck
 ACTIONLINT     := $(TOOLS)/actionlint
 HELM           := $(TOOLS)/helm
+SBOM_TOOL      := $(TOOLS)/cyclonedx-gomod
+
+# Modules of their own with examples. Those of fenced that need a database are skipped where its server is not
+# installed: apt-get install postgresql redis-server.
+EXAMPLES := examples/fenced examples/tracing
 
 # Arguments for go test, such as GOTESTFLAGS='-run TestDo -v'.
 GOTESTFLAGS ?=
@@ -27,10 +32,12 @@ demo: ## Show the lock at work on a real API server: workers, a crash, expiry, c
 	@bin/demo --assets "$$(bin/controlplane)" $(if $(KEEP),--keep)
 
 .PHONY: test
-test: sim-short chaos-short $(if $(filter ./... ./charts%,$(PACKAGES)),helm) ## Run every test against a real API server, with the race detector; the simulation, short.
+test: sim-short chaos-short skew-short $(if $(filter ./... ./charts%,$(PACKAGES)),helm) ## Run every test against a real API server, with the race detector; the simulation, short.
 	@assets="$$(go run ./hack/controlplane)"; \
 	KUBEBUILDER_ASSETS="$$assets" go test -race -timeout 20m $(GOTESTFLAGS) $(PACKAGES)
 	go -C hack/chaos test ./...
+	go -C adapters/gocron test -race ./...
+	@assets="$$(go run ./hack/controlplane)"; for dir in $(EXAMPLES); do KUBEBUILDER_ASSETS="$$assets" go -C $$dir test -race -v ./... | grep -vE '^ *(=== |--- PASS|PASS$$)'; done # Shows what is skipped.
 
 ##@ Development
 
@@ -38,33 +45,58 @@ test: sim-short chaos-short $(if $(filter ./... ./charts%,$(PACKAGES)),helm) ## 
 help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-zA-Z_-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Packages whose tests need no control plane. With -short, the tests of the library and the plugin use the API
+# server in memory. Tests that take seconds are skipped, and so are those that need a real server.
+UNIT ?= ./pkg/... ./internal/protocol ./internal/session ./internal/engine ./internal/explore ./internal/store ./internal/servertime \
+	./internal/retry ./internal/memapi ./internal/dlock ./examples/... ./hack/prose ./hack/apidocs ./hack/dashboard ./hack/krew ./hack/controlplane/assets
+
+.PHONY: unit
+unit: ## Run the tests that need no control plane, with the race detector: about a minute once the code is compiled.
+	go test -race -short -timeout 5m $(GOTESTFLAGS) $(UNIT)
+
 .PHONY: build
 build: ## Build the programs into bin/.
-	go build -trimpath -ldflags="-s -w" -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o bin/ ./cmd/...
 
 .PHONY: controlplane
-controlplane: ## Find or build kube-apiserver, etcd and kubectl, and print their folder.
-	@go run ./hack/controlplane
+controlplane: ## Find or build kube-apiserver, etcd and kubectl, and print their folder (KUBERNETES=v1.34.4).
+	@go run ./hack/controlplane $(if $(KUBERNETES),--kubernetes $(KUBERNETES))
+
+# The newest patch of each minor version on the Go module proxy.
+VERSIONS ?= v1.33.13 v1.34.4 v1.35.4 v1.36.3 v1.37.2
+
+.PHONY: test-versions
+test-versions: ## Run the tests that depend on the API server on each of VERSIONS, and print a table of docs/compatibility.md (hours).
+	@hack/versions.sh $(VERSIONS)
 
 .PHONY: generate
-generate: controller-gen ## Generate deepcopy functions, the CRD, its reference, and dist/install.yaml.
+generate: controller-gen ## Generate deepcopy functions, the CRD, its reference, dist/crd.yaml and dist/install.yaml.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	cp config/crd/bases/*.yaml $(IN_CHART) charts/kubelock/files/
 	go run ./hack/apidocs > docs/reference.md
 	@$(MAKE) --no-print-directory install-yaml
 
-# What the chart has as it is, besides the CRD.
-IN_CHART := config/policy/policy.yaml config/policy/binding.yaml config/policy/force_role.yaml
+# Files that the chart copies without a change, in addition to the CRD.
+IN_CHART := config/policy/policy.yaml config/policy/binding.yaml config/policy/force_role.yaml \
+	config/monitoring/prometheus_rule.yaml config/monitoring/kubelock.json
 
-# What dist/install.yaml says, on standard output.
+# Prints dist/crd.yaml and dist/install.yaml. They are two files because deleting the first deletes all locks.
+CRD_YAML     = { printf '\# Generated from config/crd by make install-yaml.\n\# Deleting it deletes every lock of the cluster with its state: see docs/guide/uninstall.md.\n'; "$$(go run ./hack/controlplane)/kubectl" kustomize config/crd; }
 INSTALL_YAML = { echo "\# Generated from config/default by make install-yaml."; "$$(go run ./hack/controlplane)/kubectl" kustomize config/default; }
 
 .PHONY: install-yaml
-install-yaml: ## Generate dist/install.yaml, all of config/default in one file.
+install-yaml: ## Generate dist/crd.yaml and dist/install.yaml, config/crd and config/default in one file each.
 	@mkdir -p dist
-	@out="$$(mktemp dist/install.yaml.XXXXXX)"; trap 'rm -f "$$out"' EXIT; \
-	$(INSTALL_YAML) > "$$out"; chmod 644 "$$out"; mv "$$out" dist/install.yaml
+	@out="$$(mktemp -d dist/new.XXXXXX)"; trap 'rm -rf "$$out"' EXIT; \
+	$(CRD_YAML) > "$$out/crd.yaml"; $(INSTALL_YAML) > "$$out/install.yaml"; mv "$$out"/*.yaml dist/
+
+PROMETHEUS ?= prometheus
+
+.PHONY: dashboard-picture
+dashboard-picture: ## Draw docs/operations/dashboard.svg from metrics of a demo workload, in about three minutes (needs Prometheus: PROMETHEUS=path).
+	@go build -o bin/ ./hack/dashboard ./cmd/reaper
+	@bin/dashboard --reaper bin/reaper --prometheus "$(PROMETHEUS)"
 
 .PHONY: fmt
 fmt: ## Format the Go code.
@@ -77,7 +109,7 @@ FIRST      ?= 1
 TRANSCRIPT ?=
 
 .PHONY: sim
-sim: ## Simulate library and reaper from SEEDS=2000 seeds on, FIRST=1; TRANSCRIPT=1 prints what happens.
+sim: ## Simulate library and reaper with SEEDS=2000 seeds from FIRST=1 on (TRANSCRIPT=1 prints all steps).
 	@SEEDS=$(SEEDS) FIRST=$(FIRST) TRANSCRIPT=$(TRANSCRIPT) hack/simulate.sh
 
 .PHONY: sim-short
@@ -85,15 +117,19 @@ sim-short:
 	@SEEDS=2000 FIRST=1 hack/simulate.sh test
 
 .PHONY: sim-mutants
-sim-mutants: ## Plant each fault in the code and let the simulation find it.
+sim-mutants: ## Plant each fault in the code, and check that the simulation finds it.
 	@SEEDS=2000 hack/simulate.sh mutants
+
+.PHONY: explore
+explore: ## Explore all interleavings of a few sessions with faults, plant faults in the code, and write the results to docs (hours; SCOPE=part of a name).
+	go test ./internal/explore -run 'TestExplore|TestWalks|TestMutants' -full -write -scope "$(SCOPE)" -timeout 24h
 
 MINUTES ?= 20
 LENGTH  ?= $(MINUTES)m
 CHAOS = bin/chaos --assets "$$(go run ./hack/controlplane)" --length $(LENGTH) $(if $(SEED),--seed $(SEED)) $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep)
 
 .PHONY: chaos
-chaos: chaos-programs ## Let faults happen to a real control plane for MINUTES=20, and check all histories (SEED=n, ONLY=faults, KEEP=1).
+chaos: chaos-programs ## Inject faults into a real control plane for MINUTES=20, and check all histories (SEED=n, ONLY=faults, KEEP=1).
 	@$(CHAOS)
 
 .PHONY: chaos-short
@@ -101,13 +137,22 @@ chaos-short: LENGTH = 45s
 chaos-short: chaos-programs
 	@$(CHAOS)
 
+.PHONY: test-skew
+test-skew: LENGTH = 5m
+test-skew: chaos-programs ## Run clients, the reaper and the CRD of an earlier version, FROM, beside those of this version (LENGTH=5m each).
+	@FROM=$(FROM) LENGTH=$(LENGTH) SEED=$(SEED) hack/skew.sh
+
+.PHONY: skew-short
+skew-short: chaos-programs
+	@FROM=$(FROM) LENGTH=20s hack/skew.sh short
+
 .PHONY: chaos-mutants
-chaos-mutants: chaos-programs ## Plant each fault that needs a real server, and let the chaos run find it (MUTANT=part of its name).
+chaos-mutants: chaos-programs ## Plant each fault that needs a real server, and check that the chaos run finds it (MUTANT=part of its name).
 	@go build -C hack/chaos -o ../../bin/chaos-mutants ./mutants
 	@bin/chaos-mutants --assets "$$(go run ./hack/controlplane)" --only "$(MUTANT)"
 
 .PHONY: fencing-demo
-fencing-demo: ## Show a paused holder spoil an unfenced store, and the fenced store refuse it.
+fencing-demo: ## Show how a paused holder damages an unfenced store, and how a fenced store refuses its write.
 	@go build -o bin/ ./hack/fencing-demo
 	@bin/fencing-demo --assets "$$(go run ./hack/controlplane)"
 
@@ -118,19 +163,19 @@ chaos-programs:
 	@go build -C hack/chaos -o ../../bin/chaos-client ./client
 
 .PHONY: bench
-bench: ## Measure beside bare updates and other locks, into bench/out (CASE=name, QUICK=1 in under 90 s).
+bench: ## Measure kubelock, bare updates and other locks, into bench/out (CASE=name, QUICK=1 in under 90 s).
 	@go build -C hack/bench -o ../../bin/bench .
 	@go build -o bin/ ./cmd/reaper
 	@go build -o bin/ ./hack/controlplane
 	@bin/bench --assets "$$(bin/controlplane)" --reaper bin/reaper --case "$(CASE)" $(if $(QUICK),--quick)
 
 .PHONY: bench-reaper
-bench-reaper: ## Measure the reaper on LOCKS=10000 locks: start, memory, idle cost, and 1000 holders that expire at once.
+bench-reaper: ## Measure the reaper on LOCKS=10000 locks: start, memory, idle cost, and 1000 holds that expire at once.
 	@go build -o bin/ ./hack/benchreaper ./cmd/reaper ./hack/controlplane
 	@bin/benchreaper --assets "$$(bin/controlplane)" --reaper bin/reaper --locks $(or $(LOCKS),10000)
 
 .PHONY: bench-fairness
-bench-fairness: ## Measure how holds fare while other accounts flood the API server, without and with config/components/flowcontrol.
+bench-fairness: ## Measure renewals while other accounts flood the API server, without and with config/components/flowcontrol.
 	@go build -o bin/ ./hack/benchfairness ./hack/controlplane
 	@bin/benchfairness --assets "$$(bin/controlplane)"
 
@@ -139,16 +184,20 @@ bench-fairness: ## Measure how holds fare while other accounts flood the API ser
 GOFILES = $(shell git ls-files --cached --others --exclude-standard '*.go')
 
 .PHONY: verify
-verify: verify-fmt verify-prose verify-mod verify-actions verify-generate verify-chart verify-monitoring vet lint vulncheck ## Check everything that needs no API server.
+verify: verify-fmt verify-version verify-prose verify-mod verify-actions verify-generate verify-chart verify-monitoring vet lint vulncheck ## Check everything that needs no API server.
 
 .PHONY: verify-fmt
 verify-fmt: ## Check that the Go code is formatted and has its licence header.
 	@out="$$(gofmt -l $(GOFILES))"; [ -z "$$out" ] || { echo "not formatted, run make fmt:"; echo "$$out"; exit 1; }
 	@out="$$(grep -L '^Copyright .* The kubelock Authors' $(GOFILES) || true)"; [ -z "$$out" ] || { echo "without the header of hack/boilerplate.go.txt:"; echo "$$out"; exit 1; }
 
+.PHONY: verify-version
+verify-version: ## Check that every file that names the version names that of internal/version.
+	@hack/version.sh > /dev/null
+
 .PHONY: verify-mod
 verify-mod: ## Check that every go.mod and go.sum is tidy.
-	@for dir in . hack/tools hack/lint hack/helm hack/monitoring hack/bench hack/chaos hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
+	@for dir in . adapters/gocron $(EXAMPLES) hack/tools hack/lint hack/helm hack/monitoring hack/sbom hack/bench hack/chaos hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
 
 .PHONY: verify-actions
 verify-actions: actionlint ## Check the workflows, and that dependabot knows every module.
@@ -159,7 +208,7 @@ verify-actions: actionlint ## Check the workflows, and that dependabot knows eve
 	done
 
 .PHONY: verify-prose
-verify-prose: ## Check the words of documents and comments, and that what documents refer to exists.
+verify-prose: ## Check the words of documents and comments, and their references.
 	@go run ./hack/prose
 
 .PHONY: verify-generate
@@ -169,10 +218,10 @@ verify-generate: controller-gen ## Check that generated files are up to date.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/... output:object:dir="$$out/api"; \
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir="$$out/crd"; \
 	cp "$$out"/crd/*.yaml $(IN_CHART) "$$out/chart/"; \
-	$(INSTALL_YAML) > "$$out/install.yaml"; \
+	$(CRD_YAML) > "$$out/dist-crd.yaml"; $(INSTALL_YAML) > "$$out/install.yaml"; \
 	go run ./hack/apidocs > "$$out/reference.md"; \
 	diff -u api/v1alpha1/zz_generated.deepcopy.go "$$out/api/zz_generated.deepcopy.go" && diff -ur config/crd/bases "$$out/crd" \
-		&& diff -ur charts/kubelock/files "$$out/chart" && diff -u dist/install.yaml "$$out/install.yaml" \
+		&& diff -ur charts/kubelock/files "$$out/chart" && diff -u dist/crd.yaml "$$out/dist-crd.yaml" && diff -u dist/install.yaml "$$out/install.yaml" \
 		&& diff -u docs/reference.md "$$out/reference.md" \
 		|| { echo "run make generate"; exit 1; }
 
@@ -181,8 +230,8 @@ verify-chart: helm ## Lint the Helm chart, and render it.
 	@$(HELM) lint --quiet --strict --namespace kubelock-system charts/kubelock
 	@$(HELM) template kubelock charts/kubelock --namespace kubelock-system > /dev/null
 
-# By Prometheus's packages and not by promtool, which takes twice as long to build.
-# What is tested is outside of that module, where the cache of results does not look.
+# The tests use Prometheus's packages: promtool takes twice as long to build. -count=1 is needed because the
+# tested files are outside of the module, and Go's cache of results does not notice their changes.
 .PHONY: verify-monitoring
 verify-monitoring: ## Check the alerts, and when they fire, and the manifests for the Prometheus Operator.
 	@go test -C hack/monitoring -count=1 ./...
@@ -190,37 +239,42 @@ verify-monitoring: ## Check the alerts, and when they fire, and the manifests fo
 .PHONY: vet
 vet: ## Run go vet.
 	go vet ./...
+	go -C adapters/gocron vet ./...
+	@for dir in $(EXAMPLES); do go -C $$dir vet ./...; done
 	go -C hack/bench vet ./...
 	go -C hack/chaos vet ./...
 
 .PHONY: lint
 lint: golangci-lint ## Run golangci-lint, the Kubernetes API linter included.
 	$(GOLANGCI_LINT) run ./...
+	cd adapters/gocron && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
+	@for dir in $(EXAMPLES); do (cd $$dir && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...); done
 	cd hack/bench && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
 	cd hack/chaos && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
 
 .PHONY: vulncheck
-vulncheck: ## Check for known vulnerabilities, where the database can be reached.
+vulncheck: ## Check for known vulnerabilities, if the database can be reached.
 	@go build -C hack/tools -o $(GOVULNCHECK) golang.org/x/vuln/cmd/govulncheck
 	@hack/vulncheck.sh $(GOVULNCHECK)
 
 ##@ Release
 
-IMAGE     ?= ghcr.io/kubelock/reaper:v0.1.0
+VERSION   := $(shell sed -n 's/^const Version = "\(.*\)"$$/\1/p' internal/version/version.go)
+IMAGE     ?= ghcr.io/kubelock/reaper:$(VERSION)
 PLATFORMS ?= linux/amd64,linux/arm64
 PUSH      ?=
 # With SBOM=1 the pushed image has a software bill of materials and its provenance attached.
 SBOM      ?=
 ATTEST     = $(if $(SBOM),--sbom=true --provenance=mode=max)
 
-# Times in the image are that of the commit, so that the same commit gives the same image.
+# Times in the image are the time of the commit, so that the same commit gives the same image.
 .PHONY: image
 image: ## Build the reaper's image with Docker's buildx into bin/reaper.tar; PUSH=1 pushes it instead (IMAGE=name, PLATFORMS=list).
 	@mkdir -p bin
 	SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" docker buildx build $(ATTEST) --platform "$(PLATFORMS)" --tag "$(IMAGE)" \
 		--output "$(if $(PUSH),type=image$(comma)push=true,type=oci$(comma)dest=bin/reaper.tar),rewrite-timestamp=true" .
 
-DLOCK_IMAGE ?= ghcr.io/kubelock/dlock:v0.1.0
+DLOCK_IMAGE ?= ghcr.io/kubelock/dlock:$(VERSION)
 
 .PHONY: image-dlock
 image-dlock: ## Build the kubectl plugin's image into bin/dlock.tar; PUSH=1 pushes it instead (DLOCK_IMAGE=name, PLATFORMS=list).
@@ -232,11 +286,22 @@ ARCHIVES ?= linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64
 
 .PHONY: archives
 archives: ## Build the kubectl plugin's archives for krew into bin/archives (ARCHIVES=list of platforms).
-	@hack/archives.sh $(ARCHIVES)
+	@hack/archives.sh bin/archives $(ARCHIVES)
+	@cd bin/archives && sha256sum dlock_*.tar.gz
 
-.PHONY: chart
-chart: helm ## Package the Helm chart into bin/chart.
-	@$(HELM) package charts/kubelock --destination bin/chart
+RELEASE = HELM="$(HELM)" SBOM="$(SBOM_TOOL)" ARCHIVES="$(ARCHIVES)" hack/release.sh
+
+.PHONY: release-files
+release-files: helm cyclonedx-gomod ## Build the files of a release into bin/release: archives, chart, SBOMs, krew's manifest, checksums.
+	@rm -rf bin/release
+	@$(RELEASE) bin/release
+
+.PHONY: release-check
+release-check: helm cyclonedx-gomod ## Build the files of a release twice from the last commit, compare and try them, and test the images' programs. Pushes nothing.
+	@hack/version.sh > /dev/null
+	@hack/version.sh --notes $(VERSION) > /dev/null
+	@$(RELEASE) --check bin/release
+	go test -count=1 ./hack/image
 
 comma := ,
 
@@ -258,6 +323,10 @@ actionlint:
 helm:
 	@go build -C hack/helm -o $(HELM) helm.sh/helm/v4/cmd/helm
 
+.PHONY: cyclonedx-gomod
+cyclonedx-gomod:
+	@go build -C hack/sbom -o $(SBOM_TOOL) github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+
 .PHONY: clean
-clean: ## Remove what was built in the checkout (not the cache).
+clean: ## Remove the built files in the checkout (not the cache).
 	rm -rf bin bench

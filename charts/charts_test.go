@@ -45,13 +45,13 @@ func TestMain(m *testing.M) {
 	os.Exit(testenv.Main(m, func(e *testenv.Env) { env = e }))
 }
 
-// patience bounds what must happen but may take long on a loaded machine.
+// patience is how long a test waits for what must happen. A loaded machine may need most of it.
 const patience = time.Minute
 
-// program builds the helm that hack/helm pins, and returns its path. It takes minutes if
-// none of it is in Go's cache.
+// program builds the version of helm that hack/helm pins, and returns its path. Without Go's cache that takes
+// minutes.
 var program = sync.OnceValues(func() (string, error) {
-	cmd := exec.CommandContext(context.Background(), "go", "tool", "-n", "helm") // It is for every test, not for the first.
+	cmd := exec.CommandContext(context.Background(), "go", "tool", "-n", "helm") // All tests use the program, so it does not end with the first one.
 	cmd.Dir = filepath.Join(env.Root, "hack", "helm")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -62,8 +62,7 @@ var program = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 })
 
-// helm runs helm as an administrator, and returns what it prints; failing, also what it
-// says of the error.
+// helm runs helm as an administrator. It returns helm's output, and after a failure also its error messages.
 func helm(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	path, err := program()
@@ -72,7 +71,7 @@ func helm(t *testing.T, args ...string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	home := t.TempDir() // Nothing of the user's helm, such as its plugins.
+	home := t.TempDir() // An empty home, without the user's plugins and settings.
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = env.Root
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+env.Kubeconfig(),
@@ -94,7 +93,7 @@ func kubectl(t *testing.T, input string, args ...string) (string, error) {
 	return env.Kubectl(ctx, input, args...)
 }
 
-// objects are what a manifest describes, by kind, namespace and name.
+// objects has the objects of a manifest, by kind, namespace and name.
 type objects map[string]*unstructured.Unstructured
 
 func parse(t *testing.T, manifest string) objects {
@@ -174,13 +173,13 @@ func kustomized(t *testing.T, folders string, components []string) objects {
 	return parse(t, out)
 }
 
-// ofHelm are the labels and annotations that only objects of a chart have.
+// ofHelm has the labels and annotations that only objects of a chart have.
 var ofHelm = []string{
 	"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart",
 	"helm.sh/resource-policy",
 }
 
-// withoutHelm removes what is Helm's own from an object, in selectors as well.
+// withoutHelm removes Helm's labels and annotations from an object, also from its selectors.
 func withoutHelm(value any) any {
 	switch value := value.(type) {
 	case map[string]any:
@@ -201,21 +200,22 @@ func withoutHelm(value any) any {
 	return value
 }
 
-// TestChartRendersWhatKustomizeRenders checks that the chart and config describe the same
-// objects. The namespace is helm's own affair: it has to be there before the release.
+// TestChartRendersWhatKustomizeRenders checks that the chart and config describe the same objects. The chart
+// has no namespace: it has to exist before the release.
 func TestChartRendersWhatKustomizeRenders(t *testing.T) {
 	for _, tc := range []struct {
 		folder     string
 		components []string
 		values     string
 	}{
-		{folder: "default"},
+		{folder: "crd,default"},
 		{folder: "no-crd", values: "crds.install=false,distributedLocks.enabled=false,leases.enabled=true,configMaps.enabled=true"},
 		{
-			folder: "default", components: []string{"leases", "configmaps", "podwitness", "networkpolicy", "prometheus", "flowcontrol"},
+			folder: "crd,default", components: []string{"leases", "configmaps", "podwitness", "networkpolicy", "prometheus", "flowcontrol"},
 			values: "leases.enabled=true,configMaps.enabled=true,podWitness.enabled=true,networkPolicy.enabled=true,serviceMonitor.enabled=true,flowControl.enabled=true",
 		},
-		{folder: "default,policy", values: "policy.enabled=true"},
+		{folder: "crd,default,policy", values: "policy.enabled=true"},
+		{folder: "crd,default,monitoring", values: "prometheusRule.enabled=true,dashboard.enabled=true"},
 	} {
 		t.Run(tc.folder+" "+strings.Join(tc.components, " "), func(t *testing.T) {
 			want := kustomized(t, tc.folder, tc.components)
@@ -259,8 +259,7 @@ func (o objects) kinds() map[string]int {
 	return count
 }
 
-// TestValues checks that each value changes what it is for, and that the API server
-// accepts the result.
+// TestValues checks that each value has its effect, and that the API server accepts the result.
 func TestValues(t *testing.T) {
 	const reaper = "Deployment.apps kubelock-system/kubelock-reaper"
 	for _, ns := range []string{testenv.ReaperNamespace, "team-a", "team-b"} {
@@ -272,9 +271,9 @@ func TestValues(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		args  []string
-		kinds map[string]int // how many more than usual
+		kinds map[string]int // how many more objects of each kind than with the defaults
 		has   map[string]string
-		lacks []string // what no object says
+		lacks []string // texts that no object contains
 	}{
 		{name: "defaults"},
 		{
@@ -368,6 +367,44 @@ func TestValues(t *testing.T) {
 			lacks: []string{"ghcr.io"},
 		},
 		{
+			name:  "an account of one's own",
+			args:  []string{"--set", "serviceAccount.create=false,serviceAccount.name=mine,metrics.secure=false"},
+			kinds: map[string]int{"ServiceAccount": -1, "ClusterRole": -2, "ClusterRoleBinding": -1},
+			has: map[string]string{
+				reaper: "serviceAccountName: mine\n",
+				"ClusterRoleBinding.rbac.authorization.k8s.io /kubelock-reaper-distributedlocks":        "name: mine\n",
+				"RoleBinding.rbac.authorization.k8s.io kubelock-system/kubelock-reaper-leader-election": "name: mine\n",
+			},
+		},
+		{
+			name: "an account for a cloud, and labels",
+			args: []string{"--set", `serviceAccount.annotations.example\.com/role=reaper,commonLabels.cost=sre`},
+			has: map[string]string{
+				"ServiceAccount kubelock-system/kubelock-reaper":  "annotations:\n    example.com/role: reaper\n",
+				"Service kubelock-system/kubelock-reaper-metrics": "cost: sre\n",
+				reaper: "app.kubernetes.io/name: kubelock\n        cost: sre\n",
+			},
+		},
+		{
+			name: "what the program gets, and how it is replaced",
+			args: []string{
+				"--set", "logLevel=debug,strategy.type=Recreate,podSecurityContext.runAsUser=1000,securityContext.privileged=false",
+				"--set-json", `extraEnv=[{"name":"GOMEMLIMIT","value":"400MiB"}]`,
+				"--set-json", `extraVolumes=[{"name":"ca","emptyDir":{}}]`, "--set-json", `extraVolumeMounts=[{"name":"ca","mountPath":"/ca"}]`,
+			},
+			has: map[string]string{reaper: "- --zap-log-level=debug\n        env:\n        - name: GOMEMLIMIT\n          value: 400MiB\n"},
+		},
+		{
+			name:  "monitoring",
+			args:  []string{"--set", "serviceMonitor.enabled=true,prometheusRule.enabled=true,prometheusRule.labels.release=prometheus,dashboard.enabled=true", "--set-json", `serviceMonitor.relabelings=[{"action":"labeldrop","regex":"pod"}]`},
+			kinds: map[string]int{"ServiceMonitor": 1, "PrometheusRule": 1, "ConfigMap": 1},
+			has: map[string]string{
+				"PrometheusRule.monitoring.coreos.com kubelock-system/kubelock":        "release: prometheus\n",
+				"ServiceMonitor.monitoring.coreos.com kubelock-system/kubelock-reaper": "relabelings:\n    - action: labeldrop\n      regex: pod\n",
+				"ConfigMap kubelock-system/kubelock-dashboard":                         "grafana_dashboard: \"1\"\n",
+			},
+		},
+		{
 			name: "where and how the Pods run",
 			args: []string{
 				"--set", "image.tag=v9,nodeSelector.pool=infra,priorityClassName=system-cluster-critical,podAnnotations.note=x,podLabels.team=sre,extraArgs={--max-clock-skew=2s}",
@@ -404,7 +441,7 @@ func TestValues(t *testing.T) {
 						t.Errorf("%s has %q:\n%s", id, part, text)
 					}
 				}
-				if obj.GetKind() == "ServiceMonitor" {
+				if obj.GroupVersionKind().Group == "monitoring.coreos.com" {
 					delete(got, id) // The server does not know the Prometheus Operator's kinds.
 				}
 			}
@@ -416,8 +453,8 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestNamesFollowTheRelease checks that two releases can be in one cluster: what they
-// have in common are only the roles of programs, and the CustomResourceDefinition.
+// TestNamesFollowTheRelease checks that two releases can share a cluster. They have only the roles of programs
+// and the CustomResourceDefinition in common.
 func TestNamesFollowTheRelease(t *testing.T) {
 	first := render(t)
 	out, err := helm(t, "template", "mine", "charts/kubelock", "--namespace", "elsewhere")
@@ -449,7 +486,7 @@ func TestNamesFollowTheRelease(t *testing.T) {
 	}
 }
 
-// TestWrongValuesAreRefused checks that the schema, or the template, says what is wrong.
+// TestWrongValuesAreRefused checks that the error of the schema or the template says what is wrong.
 func TestWrongValuesAreRefused(t *testing.T) {
 	for values, want := range map[string]string{
 		"replicas=-1":                                       "/replicas",
@@ -466,6 +503,9 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"podDisruptionBudget.maxUnavailable=some":           "/podDisruptionBudget/maxUnavailable",
 		"topologySpread.whenUnsatisfiable=Never":            "/topologySpread/whenUnsatisfiable",
 		"distributedLocks.enabled=false":                    "there is nothing to reap",
+		"serviceAccount.create=false":                       "serviceAccount.create=false needs serviceAccount.name",
+		"serviceAccount.name=My_Account":                    "/serviceAccount/name",
+		"logLevel=loud":                                     "/logLevel",
 		"metrics.enabled=false,serviceMonitor.enabled=true": "serviceMonitor.enabled needs metrics.enabled",
 	} {
 		out, err := helm(t, "template", "kubelock", "charts/kubelock", "--set", values)
@@ -475,10 +515,10 @@ func TestWrongValuesAreRefused(t *testing.T) {
 	}
 }
 
-// TestRelease installs the chart, upgrades it and removes it, with the release's
-// namespace restricted. The CustomResourceDefinition is upgraded, and outlives it.
+// TestRelease installs, upgrades and removes the chart in a namespace with the Pod Security standard
+// "restricted". The CustomResourceDefinition is upgraded, and stays after the removal.
 func TestRelease(t *testing.T) {
-	if out, err := kubectl(t, "", "delete", "-k", "config/crd", "--wait"); err != nil { // That of the other tests is not helm's.
+	if out, err := kubectl(t, "", "delete", "-k", "config/crd", "--wait"); err != nil { // Helm does not replace objects that it has not created.
 		t.Fatal(out)
 	}
 	ns := env.Namespace(t)
@@ -543,7 +583,7 @@ func columns(t *testing.T, crd string) string {
 	return out
 }
 
-// tryPods checks that a Pod of each Deployment is admitted where Pods are restricted.
+// tryPods checks that a Pod of each Deployment is accepted by the Pod Security standard "restricted".
 func tryPods(t *testing.T, ns string) {
 	t.Helper()
 	list := &unstructured.UnstructuredList{}

@@ -32,43 +32,43 @@ import (
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// lockCache is what a reaper knows of the locks of one kind. An informer would keep each
-// object as it is, several hundred bytes of it. Most of many locks are in nobody's use, and
-// what there is to know of one is when it may be deleted; so no more is kept. States are
-// not kept of any.
+// lockCache holds the facts that the reaper needs about the locks of one kind. An informer
+// would hold whole objects, several hundred bytes per lock. Most locks are idle in a cluster
+// that has many, and all that the reaper needs of an idle lock is the time at which it may be
+// deleted. The cache holds no lock's state.
 type lockCache struct {
 	kind  store.Kind
 	judge func() protocol.Judge
 
 	mu    sync.Mutex // protects the fields below
 	locks map[types.NamespacedName]entry
-	// unsynced are the namespaces whose locks have not been listed yet; synced is closed
-	// when there are none left.
+	// unsynced holds the namespaces whose locks have not been listed yet. synced is closed when
+	// it is empty.
 	unsynced      map[string]bool
 	synced        chan struct{}
 	subscriptions []*subscription
 	counts        map[string]int // locks by state
-	counting      bool           // as kubelock_reaper_locks
+	counting      bool           // whether counts are exported as kubelock_reaper_locks
 }
 
-// entry is what is known of one lock: of an idle one, of which the API server's time
-// tells when it may be deleted, the first two fields, else the third.
+// entry is one lock in the cache. If the lock is idle, and the API server's time is enough to
+// decide when it may be deleted, the first two fields are set. Otherwise active is set.
 type entry struct {
 	free   int64         // since when it has been free, in Unix nanoseconds
-	expiry time.Duration // its objectExpiry; 0 if it is kept for ever
+	expiry time.Duration // its objectExpiry; 0 if it is kept without end
 	active *active
 }
 
-// active is a lock that is held, waited for, being deleted, judged by observation, or cannot
-// be read.
+// active is a lock that is held, has waiters, is being deleted, is judged by observation, or
+// cannot be read.
 type active struct {
 	lock protocol.Record // without its state and object
 	seen protocol.Observation
 	err  error // why it cannot be read
 }
 
-// subscription is told of each lock that changes: as it is now, or nil if it is gone. It
-// must not use the cache.
+// subscription is called for each lock that changes, with its new entry, or with nil if the
+// lock was deleted. It must not use the cache.
 type subscription func(name types.NamespacedName, e *entry)
 
 func newLockCache(kind store.Kind, namespaces []string, judge func() protocol.Judge) *lockCache {
@@ -82,9 +82,9 @@ func newLockCache(kind store.Kind, namespaces []string, judge func() protocol.Ju
 	return c
 }
 
-// get returns a lock as it was last seen, without its state and object, and since when it
-// has been seen like that. The error says that it cannot be read; ok is false if there
-// is none.
+// get returns a lock as it was last seen, without its state and object, and since when the
+// reaper has seen it unchanged. ok is false if there is no such lock. The error says why the
+// lock cannot be read.
 func (c *lockCache) get(name types.NamespacedName) (lock protocol.Record, seen protocol.Observation, ok bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +95,7 @@ func (c *lockCache) get(name types.NamespacedName) (lock protocol.Record, seen p
 	return e.record(), protocol.Observation{}, ok, nil
 }
 
-// record is the lock as far as it is known.
+// record returns what the cache knows of the lock.
 func (e entry) record() protocol.Record {
 	if e.active != nil {
 		return e.active.lock
@@ -106,7 +106,7 @@ func (e entry) record() protocol.Record {
 	}
 }
 
-// set notes a lock as it is now.
+// set replaces the entry of a lock, and notifies the subscriptions.
 func (c *lockCache) set(name types.NamespacedName, e entry) {
 	old, known := c.locks[name]
 	if known {
@@ -121,34 +121,34 @@ func (c *lockCache) set(name types.NamespacedName, e entry) {
 	}
 	c.locks[name] = e
 	c.count(e.state(), 1)
-	c.tell(name, &e)
+	c.notify(name, &e)
 }
 
 func (c *lockCache) remove(name types.NamespacedName) {
 	if e, known := c.locks[name]; known {
 		c.count(e.state(), -1)
 		delete(c.locks, name)
-		c.tell(name, nil)
+		c.notify(name, nil)
 	}
 }
 
-func (c *lockCache) tell(name types.NamespacedName, e *entry) {
+func (c *lockCache) notify(name types.NamespacedName, e *entry) {
 	for _, s := range c.subscriptions {
 		(*s)(name, e)
 	}
 }
 
-// look has a lock looked at again, though it has not changed.
-func (c *lockCache) look(name types.NamespacedName) {
+// recheck notifies the subscriptions of a lock that has not changed.
+func (c *lockCache) recheck(name types.NamespacedName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, known := c.locks[name]; known {
-		c.tell(name, &e)
+		c.notify(name, &e)
 	}
 }
 
-// subscribe tells s of all locks that may concern anybody, and of each that changes until
-// ctx ends.
+// subscribe calls s for each lock that the reaper may have to act on, and then for each
+// change until ctx ends.
 func (c *lockCache) subscribe(ctx context.Context, s subscription) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -164,7 +164,7 @@ func (c *lockCache) subscribe(ctx context.Context, s subscription) {
 	})
 }
 
-// names are those of all locks that may concern somebody, in order.
+// names returns the sorted names of the locks that the reaper may have to act on.
 func (c *lockCache) names() []types.NamespacedName {
 	var names []types.NamespacedName
 	for name, e := range c.locks {
@@ -180,11 +180,11 @@ func compare(a, b types.NamespacedName) int {
 	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }
 
-// changes is the source of a controller: the locks that concern it as they are when it
-// begins, and whenever they change.
+// changes is the source of a controller. It enqueues the relevant locks when the controller
+// starts, and then each of them that changes.
 type changes struct {
 	*lockCache
-	concerns func(protocol.Record) bool
+	relevant func(protocol.Record) bool
 }
 
 // String names the source in the controller's messages.
@@ -193,7 +193,7 @@ func (s changes) String() string { return "watch of " + s.kind.Resource().Resour
 // Start implements source.Source.
 func (s changes) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	s.subscribe(ctx, func(name types.NamespacedName, e *entry) {
-		if e != nil && (e.active != nil && e.active.err != nil || s.concerns(e.record())) {
+		if e != nil && (e.active != nil && e.active.err != nil || s.relevant(e.record())) {
 			queue.Add(reconcile.Request{NamespacedName: name})
 		}
 	})

@@ -33,17 +33,17 @@ import (
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// noon is the API server's time, and the reaper's, where a test begins.
+// noon is the API server's time, and the reaper's, when a test begins.
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// watched is a cache whose time is a test's.
-func watched(now *time.Time, namespaces ...string) *lockCache {
+// newTestCache returns a cache that judges by *now.
+func newTestCache(now *time.Time, namespaces ...string) *lockCache {
 	return newLockCache(store.DistributedLocks, namespaces, func() protocol.Judge {
 		return protocol.Judge{Now: *now, ServerTime: *now, MaxClockSkew: time.Second}
 	})
 }
 
-// unused is a lock that was created, and used until since; with an objectExpiry.
+// unused returns a lock that was last released at since.
 func unused(ns, name string, since time.Time, expiry time.Duration) *v1alpha1.DistributedLock {
 	return &v1alpha1.DistributedLock{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, UID: types.UID(name), ResourceVersion: "7"},
@@ -54,7 +54,7 @@ func unused(ns, name string, since time.Time, expiry time.Duration) *v1alpha1.Di
 	}
 }
 
-// held is a lock of the namespace a that was renewed at renewed.
+// held returns a held lock of the namespace a.
 func held(name string, renewed time.Time) *v1alpha1.DistributedLock {
 	lock := unused("a", name, noon, time.Hour)
 	lock.Spec.Holder = &v1alpha1.Holder{
@@ -73,12 +73,12 @@ func must(t *testing.T, err error) {
 
 func at(name string) types.NamespacedName { return types.NamespacedName{Namespace: "a", Name: name} }
 
-// TestCacheKeepsNoState checks what is kept of locks in use and of others.
+// TestCacheKeepsNoState checks what the cache holds of a lock that is in use, and of others.
 func TestCacheKeepsNoState(t *testing.T) {
 	t.Parallel()
 	now := noon
-	c := watched(&now, "a")
-	p := part{c, "a"}
+	c := newTestCache(&now, "a")
+	p := namespaceStore{c, "a"}
 	kept := unused("a", "kept", noon, time.Hour)
 	kept.Annotations = map[string]string{KeepAnnotation: "true"}
 	byNode := unused("a", "by a node", noon, time.Hour)
@@ -107,13 +107,13 @@ func TestCacheKeepsNoState(t *testing.T) {
 	}
 }
 
-// TestObservationOutlivesRelists checks since when a hold counts as seen: while its
-// renewal does not change, from when it was seen first.
+// TestObservationOutlivesRelists checks that an observation begins when a hold, with its last
+// renewal, is seen first, and that events and lists without a change do not begin it again.
 func TestObservationOutlivesRelists(t *testing.T) {
 	t.Parallel()
 	now := noon
-	c := watched(&now, "a")
-	p := part{c, "a"}
+	c := newTestCache(&now, "a")
+	p := namespaceStore{c, "a"}
 	since := func() time.Time { _, seen, _, _ := c.get(at("held")); return seen.Since }
 	must(t, p.Replace([]any{held("held", noon)}, "1"))
 	now = noon.Add(10 * time.Second)
@@ -134,13 +134,13 @@ func TestObservationOutlivesRelists(t *testing.T) {
 	}
 }
 
-// TestEachNamespaceIsReplacedByItself checks that a list of one namespace neither removes
-// the locks of another, nor makes the reaper ready for that.
+// TestEachNamespaceIsReplacedByItself checks that a list of one namespace does not remove the
+// locks of another one, and does not count as a list of that one.
 func TestEachNamespaceIsReplacedByItself(t *testing.T) {
 	t.Parallel()
 	now := noon
-	c := watched(&now, "a", "b")
-	a, b := part{c, "a"}, part{c, "b"}
+	c := newTestCache(&now, "a", "b")
+	a, b := namespaceStore{c, "a"}, namespaceStore{c, "b"}
 	must(t, a.Replace([]any{unused("a", "x", noon, 0), unused("a", "y", noon, 0)}, "1"))
 	select {
 	case <-c.synced:
@@ -156,17 +156,17 @@ func TestEachNamespaceIsReplacedByItself(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatConcernsIsTold checks what gets into the queue of a controller: at its
-// start, when locks change, and at a resync.
-func TestOnlyWhatConcernsIsTold(t *testing.T) {
+// TestOnlyRelevantLocksAreQueued checks which locks enter the work queue of a controller: when
+// it starts, when locks change, and at a resync.
+func TestOnlyRelevantLocksAreQueued(t *testing.T) {
 	t.Parallel()
 	now := noon
-	c := watched(&now, "")
-	p := part{c, ""}
+	c := newTestCache(&now, "")
+	p := namespaceStore{c, ""}
 	must(t, p.Replace([]any{held("z", noon), held("y", noon), unused("a", "idle", noon, time.Hour)}, "1"))
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer queue.ShutDown()
-	told := func() string {
+	queued := func() string {
 		var names string
 		for queue.Len() > 0 {
 			req, _ := queue.Get()
@@ -175,33 +175,33 @@ func TestOnlyWhatConcernsIsTold(t *testing.T) {
 		}
 		return names
 	}
-	must(t, changes{c, concernHolders}.Start(t.Context(), queue))
-	if got := told(); got != "y z " {
-		t.Errorf("told of %q at the start", got)
+	must(t, changes{c, heldOrAwaited}.Start(t.Context(), queue))
+	if got := queued(); got != "y z " {
+		t.Errorf("%q were queued at the start", got)
 	}
 	must(t, p.Update(unused("a", "idle", noon, 2*time.Hour)))
 	must(t, p.Update(unused("a", "y", noon, time.Hour)))
-	if got := told(); got != "" {
-		t.Errorf("told of %q, which nobody holds", got)
+	if got := queued(); got != "" {
+		t.Errorf("%q were queued, which are not held", got)
 	}
 	must(t, p.Resync())
-	if got := told(); got != "z " {
-		t.Errorf("told of %q at a resync", got)
+	if got := queued(); got != "z " {
+		t.Errorf("%q were queued at a resync", got)
 	}
 
 	c.kind = store.ConfigMaps
 	must(t, p.Update(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "other's"}}))
-	if _, _, _, err := c.get(at("other's")); err == nil || told() != "other's " || c.counts[stateUnreadable] != 1 {
+	if _, _, _, err := c.get(at("other's")); err == nil || queued() != "other's " || c.counts[stateUnreadable] != 1 {
 		t.Errorf("a ConfigMap that is no lock is not reported (%v), counts are %v", err, c.counts)
 	}
 }
 
-// TestIdleLockIsSmall measures what a lock costs that nobody uses.
+// TestIdleLockIsSmall measures the memory that the cache needs per idle lock.
 func TestIdleLockIsSmall(t *testing.T) {
 	const locks, bound = 20000, 300
 	now := noon
-	c := watched(&now, "")
-	p := part{c, ""}
+	c := newTestCache(&now, "")
+	p := namespaceStore{c, ""}
 	heap := func() uint64 {
 		var stats runtime.MemStats
 		runtime.GC()

@@ -23,8 +23,9 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// TestNodesClockDoesNotMatter checks reapers on nodes whose clocks are an hour off: a
-// live hold stays, a dead one goes in time, and so it is with unused locks.
+// TestNodesClockDoesNotMatter checks reapers on nodes whose clocks are an hour off. They leave a
+// live hold alone and end a dead one in time, and they delete only the lock that was unused for
+// its objectExpiry.
 func TestNodesClockDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	for _, offset := range []time.Duration{time.Hour, -time.Hour} {

@@ -25,28 +25,27 @@ import (
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// KeepAnnotation is the annotation that keeps an object for ever, if its value is "true":
-// it is not deleted, how long ever it is not used.
+// KeepAnnotation is the annotation that protects an object from collection. While its value
+// is "true", the reaper does not delete the object, however long the lock is unused.
 const KeepAnnotation = "kubelock.dev/keep"
 
-// concernCollection reports whether a lock may have to be deleted before all are looked
-// at again.
-func (r *Reaper) concernCollection(lock protocol.Record) bool {
+// collectableSoon reports whether a lock may have to be deleted before the next resync.
+func (r *Reaper) collectableSoon(lock protocol.Record) bool {
 	judge := r.guess()
 	_, wait, ok := judge.Collectable(lock, protocol.Observation{Since: judge.Now})
-	return ok && (wait <= horizon || !judge.Compares(lock.LastTransition().Source))
+	return ok && (wait <= timerHorizon || !judge.Compares(lock.LastTransition().Source))
 }
 
-// collectionDue says whether a lock has been free for its objectExpiry.
-func (r *Reaper) collectionDue(_ context.Context, _ types.NamespacedName, lock protocol.Record, seen protocol.Observation, judge protocol.Judge) (action, time.Duration) {
-	if seen.Since.IsZero() { // The API server's time is all that there is to judge by.
+// decideCollection returns the deletion of a lock that has been free for its objectExpiry, or
+// how long to wait for that.
+func (r *Reaper) decideCollection(_ context.Context, _ types.NamespacedName, lock protocol.Record, seen protocol.Observation, judge protocol.Judge) (action, time.Duration) {
+	if seen.Since.IsZero() { // The cache does not observe this lock: the API server's time decides alone.
 		seen.Since = judge.Now
 	}
 	due, wait, ok := judge.Collectable(lock, seen)
@@ -56,8 +55,9 @@ func (r *Reaper) collectionDue(_ context.Context, _ types.NamespacedName, lock p
 	return nil, wait
 }
 
-// limited lets what is due wait for its share of the rate.
-func (r *Reaper) limited(limiter *rate.Limiter, inner due) due {
+// rateLimited returns a decider that waits for the limiter before it returns an action of
+// inner for the first time.
+func (r *Reaper) rateLimited(limiter *rate.Limiter, inner decider) decider {
 	waited := false
 	return func(ctx context.Context, name types.NamespacedName, lock protocol.Record, seen protocol.Observation, judge protocol.Judge) (action, time.Duration) {
 		action, wait := inner(ctx, name, lock, seen, judge)
@@ -71,37 +71,35 @@ func (r *Reaper) limited(limiter *rate.Limiter, inner due) due {
 	}
 }
 
-// collect deletes the object of a lock that has been free for its objectExpiry. The
-// preconditions let anybody win who has touched the lock meanwhile.
-func (r *Reaper) collect(ctx context.Context, obj store.Object) error {
-	lock, err := r.Kind.Decode(obj)
-	if err != nil {
-		return err
-	}
+// collect deletes the object of a lock that has been free for its objectExpiry. The deletion
+// carries preconditions: it fails if another writer has changed the lock since the read.
+func (r *Reaper) collect(ctx context.Context, in store.Store, lock protocol.Record) error {
 	logger := log.FromContext(ctx).WithValues("objectExpiry", lock.ObjectExpiry)
 	if r.DryRun {
 		logger.Info("Would delete a lock that was not used for its objectExpiry")
-		r.Events.Eventf(obj, nil, corev1.EventTypeNormal, "ObjectExpired", "DeleteLock",
+		r.Events.Eventf(object(lock), nil, corev1.EventTypeNormal, "ObjectExpired", "DeleteLock",
 			"not used for %s, would be deleted with its state", lock.ObjectExpiry)
 		return nil
 	}
-	if left, ok := r.Kind.Remains(lock); ok { // Others keep something in it.
-		err = r.Client.Update(ctx, left, client.FieldOwner(FieldManager))
-	} else {
-		err = r.Client.Delete(ctx, obj, client.Preconditions{UID: new(obj.GetUID()), ResourceVersion: new(obj.GetResourceVersion())})
-	}
-	if err != nil {
+	if _, err := in.Delete(ctx, lock); err != nil {
 		return fmt.Errorf("deleting an unused lock: %w", err)
 	}
-	if keeps := obj.GetFinalizers(); len(keeps) > 0 { // It is counted by nothing until it has gone, and may never go.
+	if keeps := object(lock).GetFinalizers(); len(keeps) > 0 { // The object may stay without end, so no metric counts it as deleted.
 		logger.Info("Asked for the deletion of a lock that was not used for its objectExpiry, finalizers keep it", "finalizers", keeps)
-		r.Events.Eventf(obj, nil, corev1.EventTypeNormal, "ObjectExpired", "DeleteLock",
+		r.Events.Eventf(object(lock), nil, corev1.EventTypeNormal, "ObjectExpired", "DeleteLock",
 			"not used for %s, will be deleted with its state when these finalizers are removed: %s", lock.ObjectExpiry, strings.Join(keeps, ", "))
 		return nil
 	}
 	objectsDeleted.Inc()
-	logger.Info("Deleted a lock that was not used for its objectExpiry")
-	r.Events.Eventf(obj, nil, corev1.EventTypeNormal, "ObjectExpired", "DeleteLock",
+	r.collected.deleted.Add(1)
+	logger.V(1).Info("Deleted a lock that was not used for its objectExpiry")
+	r.Events.Eventf(object(lock), nil, corev1.EventTypeNormal, "ObjectExpired", "DeleteLock",
 		"not used for %s, deleted with its state", lock.ObjectExpiry)
+	return nil
+}
+
+// logDeletions logs regularly how many locks were deleted, until ctx ends.
+func (r *Reaper) logDeletions(ctx context.Context) error {
+	r.collected.report(ctx, r.Kind.Resource().Resource)
 	return nil
 }

@@ -49,7 +49,7 @@ func TestUnusedLockIsDeleted(t *testing.T) {
 	sent := time.Now()
 	release(t, held.Update("state"))
 	gone := history.Until(patience, "used", "deleted", deleted)
-	// The API server's time alone tells, whose clocks may be a second apart.
+	// The reaper judges by the API server's time, and allows for clocks that are a second apart.
 	between(t, "deleted", gone.Seen, sent.Add(expiry), sent.Add(expiry+time.Second))
 
 	e := env.Event(t, patience, ns, "used", "ObjectExpired")
@@ -63,8 +63,8 @@ func TestUnusedLockIsDeleted(t *testing.T) {
 	release(t, next)
 }
 
-// TestLockThatWasNeverHeldIsDeleted checks the same for a lock whose object somebody
-// has applied, counted from its creation.
+// TestLockThatWasNeverHeldIsDeleted checks that a lock which a user has applied from a manifest
+// is deleted its objectExpiry after its creation.
 func TestLockThatWasNeverHeldIsDeleted(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -94,9 +94,9 @@ func TestLockThatWasNeverHeldIsDeleted(t *testing.T) {
 	env.Event(t, patience, ns, "nightly-report", "ObjectExpired")
 }
 
-// TestWhatIsNotDeleted checks the locks that must stay, by one that is deleted after
-// their time would have come.
-func TestWhatIsNotDeleted(t *testing.T) {
+// TestLocksThatMustStay checks locks that the reaper must not delete. A marker lock, whose
+// objectExpiry is twice as long as theirs, is deleted: so the reaper had the time to delete them.
+func TestLocksThatMustStay(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
@@ -118,16 +118,16 @@ func TestWhatIsNotDeleted(t *testing.T) {
 		}
 	}
 	release(t, held)
-	history.Until(patience, "held", "deleted", deleted) // Now it may.
+	history.Until(patience, "held", "deleted", deleted) // Its holder has released it.
 
-	// People change the expiry of a lock that is there.
+	// A user shortens the expiry of an existing lock.
 	change(t, ns, "expiry-shortened", func(obj *v1alpha1.DistributedLock) { obj.Spec.ObjectExpiry = second })
 	history.Until(patience, "expiry-shortened", "deleted", deleted)
 }
 
-// TestLockThatSomebodyKeeps checks the annotation that protects a lock, and that it
-// protects no longer than it is there.
-func TestLockThatSomebodyKeeps(t *testing.T) {
+// TestKeepAnnotation checks that the annotation protects a lock from deletion, and does so only
+// while the object has it.
+func TestKeepAnnotation(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
@@ -147,8 +147,8 @@ func TestLockThatSomebodyKeeps(t *testing.T) {
 	history.Until(patience, "kept", "deleted", deleted)
 }
 
-// TestDryRun checks that a dry run tells what would be deleted, deletes nothing, and
-// clears holders all the same.
+// TestDryRun checks that a dry run reports the lock that it would delete, deletes nothing, and
+// still ends expired holds.
 func TestDryRun(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -158,7 +158,7 @@ func TestDryRun(t *testing.T) {
 	before := object(t, ns, "unused")
 	e := env.Event(t, patience, ns, "unused", "ObjectExpired")
 	if want := "not used for 1s, would be deleted with its state"; e.Note != want {
-		t.Errorf("the event tells %q, want %q", e.Note, want)
+		t.Errorf("the event says %q, want %q", e.Note, want)
 	}
 	reapAnother(t, ns, "orders", history)
 	if after := object(t, ns, "unused"); after.ResourceVersion != before.ResourceVersion {
@@ -166,9 +166,9 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// TestCollectionDoesNotDelayExpiries checks that a holder is cleared in time while many
-// more locks wait to be deleted than the rate allows, and that those are deleted in the
-// end.
+// TestCollectionDoesNotDelayExpiries checks that the reaper ends an expired hold in time while
+// more locks wait for their deletion than the rate allows, and that all of those are deleted in
+// the end.
 func TestCollectionDoesNotDelayExpiries(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -193,13 +193,14 @@ func TestCollectionDoesNotDelayExpiries(t *testing.T) {
 	}
 }
 
-// TestAcquisitionsRaceWithCollection acquires each of a thousand locks at about the time
-// at which it is deleted. Whoever comes first, nothing is lost: the state is the one
-// before or none, the hold is real, and what it writes stays. It runs alone, since it
-// keeps the API server busy; each client learns when the reaper comes.
+// TestAcquisitionsRaceWithCollection acquires a lock a thousand times at about the time at which
+// the reaper deletes it. Whether the client or the reaper wins, nothing is lost: the client finds
+// either the last state or none, its hold is real, and the state that it writes stays. Each client
+// adapts its pause to the reaper's last deletion. The test runs alone, since it keeps the API
+// server busy.
 func TestAcquisitionsRaceWithCollection(t *testing.T) {
 	ns := env.Namespace(t)
-	reaper{namespaces: []string{ns}, collectionRate: 1000, skew: -1}.start(t) // By observation: that is exact.
+	reaper{namespaces: []string{ns}, collectionRate: 1000, skew: -1}.start(t) // Without the server's time: observation is exact.
 	const clients, rounds, expiry, step = 10, 100, 200 * time.Millisecond, 20 * time.Millisecond
 	var kept, collected atomic.Int64
 	var all sync.WaitGroup
@@ -248,7 +249,7 @@ func TestAcquisitionsRaceWithCollection(t *testing.T) {
 	}
 }
 
-// write acquires a lock, saves a state, and releases it.
+// write acquires a lock, saves a state, and releases the lock.
 func write(t *testing.T, l *kubelock.Lock[string], state string, look func(*kubelock.Held[string])) error {
 	t.Helper()
 	held, err := l.Acquire(soon(t))
@@ -262,4 +263,22 @@ func write(t *testing.T, l *kubelock.Lock[string], state string, look func(*kube
 		return err
 	}
 	return held.Release(soon(t))
+}
+
+// TestShortestExpiryCostsLittle has the reaper delete a lock whose objectExpiry is a nanosecond.
+// The reaper has to wait for MaxClockSkew first, and must not check the lock all that time.
+func TestShortestExpiryCostsLittle(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	history := env.Watch(t, ns)
+	const looks = "controller_runtime_reconcile_total"
+	collecting := map[string]string{"controller": "distributedlocks-collection", "result": "requeue_after"}
+	reaper{namespaces: []string{ns}, skew: 2 * time.Second}.start(t)
+	was := series(t, looks, collecting)
+	release(t, acquire(t, newLock(t, "short", kubelock.Config{Namespace: ns, ObjectExpiry: time.Nanosecond})))
+	history.Until(patience, "short", "deleted", deleted)
+	// The reapers of other tests are counted, too.
+	if n := series(t, looks, collecting) - was; n > 2000 {
+		t.Errorf("reapers have checked locks %v times", n)
+	}
 }

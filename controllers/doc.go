@@ -14,10 +14,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package controllers holds the reaper: the controller that clears holders whose
-// leases have ended, and deletes the objects of locks that nobody has used for
-// their objectExpiry.
+// Package controllers holds the reaper. The reaper is a controller that ends holds whose
+// leases have expired, and deletes the objects of locks that were unused for their
+// objectExpiry.
 //
-// It is hygiene. No lock needs it to be safe: it judges by the same rules as any
-// client, and makes only transitions that any client could make.
+// No lock needs the reaper to be safe. The reaper judges by the same rules as any client, and
+// makes only transitions that any client could make.
 package controllers

@@ -25,17 +25,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-// So many Events are written at once, and then so many a second. Thousands of holders that
-// expire together, as when a node fails, would else cost etcd as many Events, and the API
-// server as many writes as it takes to clear them.
+// At most eventBurst Events are written at once, and eventsPerSecond after that. If a node
+// fails, thousands of holds may expire together. Without a limit each of them would cost one
+// more write, and one more object in etcd.
 const (
-	eventBurst    = 100
-	eventsASecond = 10
+	eventBurst      = 100
+	eventsPerSecond = 10
 )
 
 var eventsDropped = prometheus.NewCounter(prometheus.CounterOpts{
 	Name: "kubelock_reaper_events_dropped_total",
-	Help: "Events that were not written because there were too many at once; what they would have told is counted and done.",
+	Help: "Events that were dropped because there were too many at once. What they would have reported was done and counted.",
 })
 
 func init() { metrics.Registry.MustRegister(eventsDropped) }
@@ -47,14 +47,14 @@ type limitedEvents struct {
 	limiter flowcontrol.PassiveRateLimiter
 }
 
-// LimitEvents returns a recorder that passes 100 Events on at once and then 10 a second, and
-// drops the others. Reapers of several kinds share one.
+// LimitEvents returns a recorder that passes on a burst of 100 Events and then 10 per second,
+// and drops the others. The reapers of all kinds in a process share one recorder.
 func LimitEvents(to events.EventRecorder) events.EventRecorder {
 	return limitEvents(to, clock.RealClock{})
 }
 
 func limitEvents(to events.EventRecorder, now clock.PassiveClock) events.EventRecorder {
-	return limitedEvents{to, flowcontrol.NewTokenBucketPassiveRateLimiterWithClock(eventsASecond, eventBurst, now)}
+	return limitedEvents{to, flowcontrol.NewTokenBucketPassiveRateLimiterWithClock(eventsPerSecond, eventBurst, now)}
 }
 
 // Eventf implements events.EventRecorder.

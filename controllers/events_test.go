@@ -30,7 +30,7 @@ type countedEvents map[string]int
 
 func (c countedEvents) Eventf(_, _ runtime.Object, _, reason, _, _ string, _ ...any) { c[reason]++ }
 
-// TestEventsAreLimited writes more Events at once than are passed on, and later some more.
+// TestEventsAreLimited writes more Events than the limit, at once and again two seconds later.
 func TestEventsAreLimited(t *testing.T) {
 	now := clocktesting.NewFakePassiveClock(time.Now())
 	got := countedEvents{}

@@ -26,8 +26,8 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// TestExpiredHolderIsCleared checks what the reaper makes of a holder that has died,
-// and when.
+// TestExpiredHolderIsCleared checks when the reaper ends the hold of a client that has died, and
+// what it writes.
 func TestExpiredHolderIsCleared(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -64,8 +64,8 @@ func TestExpiredHolderIsCleared(t *testing.T) {
 	release(t, next)
 }
 
-// TestExpiryWithoutTheServersTime checks that watching is enough: a hold ends when it
-// was seen unchanged for its own duration.
+// TestExpiryWithoutTheServersTime checks that the reaper needs no time of the API server: it ends
+// a hold that it has seen unchanged for the lease's duration.
 func TestExpiryWithoutTheServersTime(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -76,9 +76,9 @@ func TestExpiryWithoutTheServersTime(t *testing.T) {
 	notTooEarlyNorLate(t, "freed", freed.Seen, held.Deadline())
 }
 
-// TestHolderThatDiedLongAgo checks that a reaper which has just started frees a lock at
-// once by the server's time, unless the hold was stamped by a node's clock, or its
-// lease has not ended.
+// TestHolderThatDiedLongAgo checks that a reaper which has just started ends an expired hold at
+// once, by the API server's time. It leaves a hold alone that was stamped by a node's clock, and
+// one whose lease has not ended.
 func TestHolderThatDiedLongAgo(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)

@@ -16,5 +16,5 @@ limitations under the License.
 
 package controllers
 
-// LimitEventsAt is LimitEvents by that clock.
+// LimitEventsAt is LimitEvents with a clock for tests.
 var LimitEventsAt = limitEvents

@@ -55,8 +55,8 @@ func release(t *testing.T, held *kubelock.Held[string]) {
 	}
 }
 
-// die acquires a lock, writes a state, and then stops without a release, as a
-// process does that is killed.
+// die acquires a lock, writes a state, and stops without a release, as if the process were
+// killed.
 func die(t *testing.T, ns, key string, lease time.Duration) *kubelock.Held[string] {
 	t.Helper()
 	c, err := kubelock.NewClient(env.Config, kubelock.Config{Namespace: ns, LockDuration: lease, Identity: "the-dead"})
@@ -73,15 +73,15 @@ func die(t *testing.T, ns, key string, lease time.Duration) *kubelock.Held[strin
 	return held
 }
 
-// expired is true of the version that the reaper writes.
+// expired reports whether v is the version that the reaper writes when it frees an expired lock.
 func expired(v testenv.Version) bool {
 	return v.Free() && v.Spec.LastRelease != nil && v.Spec.LastRelease.Reason == v1alpha1.ReasonExpired
 }
 
 func deleted(v testenv.Version) bool { return v.Deleted }
 
-// reapAnother lets the reaper do some work in a namespace, and returns when that is
-// done. Whatever it was going to do before, it has done then.
+// reapAnother makes the reaper end an expired hold in a namespace, and returns when it has. What
+// the reaper had to do before, it has done then.
 func reapAnother(t *testing.T, ns, key string, history *testenv.History) {
 	t.Helper()
 	die(t, ns, key, time.Second)
@@ -118,8 +118,8 @@ func change(t *testing.T, ns, name string, f func(*v1alpha1.DistributedLock)) {
 	}
 }
 
-// slack is what a loaded machine adds to a bound: how much longer than on an idle one
-// a few requests take, here and now.
+// slack returns how much a loaded machine adds to a bound: it measures how long a few requests
+// take at the moment.
 func slack(t *testing.T) time.Duration {
 	t.Helper()
 	var longest time.Duration
@@ -133,16 +133,17 @@ func slack(t *testing.T) time.Duration {
 	return 20 * longest
 }
 
-// notTooEarlyNorLate checks when something was seen that was due at some time.
+// notTooEarlyNorLate checks that something was seen when it was due, or shortly after.
 func notTooEarlyNorLate(t *testing.T, what string, seen, due time.Time) {
 	t.Helper()
 	between(t, what, seen, due, due)
 }
 
-// between checks that something was not seen before the earliest time at which it may
-// be, and that it was at most two seconds after it was due, on a machine that has
-// nothing else to do. A test sees an object before the reaper does, or after it: what
-// is due some time after that may come earlier than this time after the test's seeing.
+// between checks that something was not seen before earliest, and at most two seconds after it
+// was due, plus the slack of a loaded machine.
+//
+// earliest may be before due: the reaper counts from when it sees an object itself, which may be
+// before the test sees it.
 func between(t *testing.T, what string, seen, earliest, due time.Time) {
 	t.Helper()
 	late, bound := seen.Sub(due), 2*time.Second+slack(t)

@@ -27,7 +27,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -52,7 +51,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// patience bounds what must happen but may take long on a loaded machine.
+// patience is how long a test waits for what must happen. A loaded machine may need most of it.
 const patience = 30 * time.Second
 
 // soon returns a context for a call that must come to an end.
@@ -63,24 +62,23 @@ func soon(t testing.TB) context.Context {
 	return ctx
 }
 
-// reaper is how a test wants its reaper. The zero reaper is the one that is
-// deployed: it reaps in every namespace.
+// reaper is a test's configuration of its reaper. The zero reaper is the reaper of the manifests:
+// it works in all namespaces.
 type reaper struct {
-	// namespaces are those to reap in, so that tests may run side by side.
+	// namespaces are the namespaces in which the reaper works. Tests that name their own may run
+	// in parallel.
 	namespaces []string
-	// config is the account to run as; nil for the service account of the manifests.
+	// config has the account that the reaper uses. nil means the service account of the manifests.
 	config *rest.Config
-	// skew is the MaxClockSkew; 0 means that of the command.
+	// skew is the MaxClockSkew. 0 means the default of the command.
 	skew time.Duration
 	// now is the node's clock.
 	now func() time.Time
-	// What follows are the fields of the same name of the Reaper.
+	// These are the fields of the same names of the Reaper.
 	collectionRate float64
 	dryRun         bool
 	podWitness     bool
 	podWatches     int
-	// live may come between the reaper and what it reads before it writes.
-	live func(client.Reader) client.Reader
 	// wrap may come between the reaper and the API server.
 	wrap func(http.RoundTripper) http.RoundTripper
 }
@@ -119,14 +117,8 @@ func (r reaper) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	live := mgr.GetAPIReader()
-	if r.live != nil {
-		live = r.live(live)
-	}
 	reaper := &controllers.Reaper{
 		Namespaces:   r.namespaces,
-		Client:       mgr.GetClient(),
-		Live:         live,
 		Events:       mgr.GetEventRecorder("kubelock-reaper"),
 		ServerTime:   clock,
 		MaxClockSkew: r.skew,
@@ -140,7 +132,7 @@ func (r reaper) start(t *testing.T) {
 	if err := reaper.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // It ends in the clean-up below.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // The clean-up below cancels it.
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
 	t.Cleanup(func() {

@@ -45,19 +45,19 @@ var (
 	})
 	locksGranted = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "kubelock_reaper_locks_granted_total",
-		Help: "Locks that were given to the first of those who queued for them.",
+		Help: "Locks that were granted to their first waiter.",
 	})
 	objectsDeleted = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "kubelock_reaper_objects_deleted_total",
-		Help: "Objects that were deleted because nobody used the lock for its objectExpiry.",
+		Help: "Objects that were deleted because the lock was unused for its objectExpiry.",
 	})
 	locksKnown = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "kubelock_reaper_locks",
-		Help: "Locks that the working reaper watches, by kind of object (resource) and state: free, held, awaited (held, and somebody queues) or unreadable.",
+		Help: "Locks that the working reaper watches, by kind of object (resource) and state: free, held, awaited (with waiters) or unreadable.",
 	}, []string{"resource", "state"})
 	failures = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "kubelock_reaper_errors_total",
-		Help: "What the reaper could not do and tries again, by the API server's reason.",
+		Help: "Failed attempts of the reaper, by the API server's reason. The reaper tries again.",
 	}, []string{"reason"})
 )
 
@@ -65,8 +65,9 @@ func init() {
 	metrics.Registry.MustRegister(holdersExpired, holdersTerminated, expiryLag, locksGranted, objectsDeleted, locksKnown, failures)
 }
 
-// failed counts err, if it is one, and returns it.
-func failed(err error) error {
+// countError counts err in kubelock_reaper_errors_total and returns it. It does not count nil
+// or a cancellation.
+func countError(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -103,7 +104,8 @@ func (e entry) state() string {
 	return stateFree
 }
 
-// observeExpiry measures how late a hold is ended, where the clocks are the same.
+// observeExpiry counts a hold that the reaper has ended at that time. It also measures how late
+// that was, if both times are the API server's.
 func observeExpiry(h *protocol.Holder, at protocol.Stamp) {
 	holdersExpired.Inc()
 	if h.Source == protocol.Server && at.Source == protocol.Server {
@@ -111,31 +113,31 @@ func observeExpiry(h *protocol.Holder, at protocol.Stamp) {
 	}
 }
 
-// countWhile shows the locks of the cache as kubelock_reaper_locks until ctx ends, while
-// the reaper works: of several replicas, one.
-func (c *lockCache) countWhile(ctx context.Context) error {
-	show := func(working bool, sign float64) {
+// exportCounts exports the locks of the cache as kubelock_reaper_locks until ctx ends. Of
+// several replicas only the leader does so.
+func (c *lockCache) exportCounts(ctx context.Context) error {
+	export := func(counting bool, sign float64) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.counting = working
+		c.counting = counting
 		for state, n := range c.counts {
-			c.known(state).Add(sign * float64(n))
+			c.gauge(state).Add(sign * float64(n))
 		}
 	}
-	show(true, 1)
+	export(true, 1)
 	<-ctx.Done()
-	show(false, -1)
+	export(false, -1)
 	return nil
 }
 
-// count counts a lock by its state.
+// count adds n to the number of locks in that state.
 func (c *lockCache) count(state string, n int) {
 	c.counts[state] += n
 	if c.counting {
-		c.known(state).Add(float64(n))
+		c.gauge(state).Add(float64(n))
 	}
 }
 
-func (c *lockCache) known(state string) prometheus.Gauge {
+func (c *lockCache) gauge(state string) prometheus.Gauge {
 	return locksKnown.WithLabelValues(c.kind.Resource().Resource, state)
 }

@@ -21,12 +21,14 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -53,8 +55,8 @@ func counter(t *testing.T, name string) float64 {
 	return 0
 }
 
-// TestMetrics checks that the reaper counts what it has done. It runs alone, since
-// other tests' reapers count, too.
+// TestMetrics checks that the reaper counts its actions. It runs alone, since the reapers of other
+// tests use the same counters.
 func TestMetrics(t *testing.T) {
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
@@ -67,7 +69,7 @@ func TestMetrics(t *testing.T) {
 	die(t, ns, "second", time.Second)
 	history.Until(patience, "second", "freed", expired)
 	history.Until(patience, "unused", "deleted", deleted)
-	// Counted before they are told.
+	// The reaper counts an action before it writes the Event.
 	env.Event(t, patience, ns, "second", "HolderExpired")
 	env.Event(t, patience, ns, "unused", "ObjectExpired")
 	if n := counter(t, holders) - wasHolders; n != 2 {
@@ -78,8 +80,52 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// series reads one series of a metric of the reaper; 0 if there is none. Of a histogram
-// it is the number of observations.
+// TestKeptObjectIsNotReportedAsDeleted has a finalizer keep an unused lock after the reaper has asked for its
+// deletion: neither the metric, nor the log, nor the Event say that it is deleted. It runs alone, too.
+func TestKeptObjectIsNotReportedAsDeleted(t *testing.T) {
+	const (
+		finalizer = "example.com/keeps"
+		objects   = "kubelock_reaper_objects_deleted_total"
+		summary   = "Deleted locks that were not used"
+		asked     = "Asked for the deletion of a lock"
+	)
+	ns := env.Namespace(t)
+	history := env.Watch(t, ns)
+	wasObjects, wasSummaries := counter(t, objects), len(logs.With(summary))
+	obj := &v1alpha1.DistributedLock{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "kept", Finalizers: []string{finalizer}},
+		Spec:       v1alpha1.DistributedLockSpec{ObjectExpiry: &v1alpha1.Duration{Duration: time.Second}},
+	}
+	if err := env.Client(t).Create(soon(t), obj); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("reaper", func(t *testing.T) { // At its end the reaper has ended, and has logged what it has deleted.
+		reaper{namespaces: []string{ns}}.start(t)
+		e := env.Event(t, patience, ns, "kept", "ObjectExpired")
+		if want := "not used for 1s, will be deleted with its state when these finalizers are removed: " + finalizer; e.Note != want {
+			t.Errorf("the event says %q, want %q", e.Note, want)
+		}
+		if object(t, ns, "kept").DeletionTimestamp.IsZero() {
+			t.Error("the object is not being deleted")
+		}
+		reapAnother(t, ns, "orders", history)
+	})
+	if n := counter(t, objects) - wasObjects; n != 0 {
+		t.Errorf("%s has grown by %v while the object is there", objects, n)
+	}
+	if said := logs.With(summary)[wasSummaries:]; len(said) > 0 {
+		t.Errorf("while the object is there, the log says %q", said)
+	}
+	lines := slices.DeleteFunc(logs.With(asked), func(line string) bool { return !strings.Contains(line, ns) })
+	if len(lines) != 1 || !strings.Contains(lines[0], finalizer) {
+		t.Errorf("the log says %q, want one line that names the finalizer", lines)
+	}
+	change(t, ns, "kept", func(obj *v1alpha1.DistributedLock) { obj.Finalizers = nil })
+	history.Until(patience, "kept", "deleted", deleted)
+}
+
+// series returns the value of one series of a metric of the reaper, and 0 if there is none. For a
+// histogram it returns the number of observations.
 func series(t *testing.T, name string, labels map[string]string) float64 {
 	t.Helper()
 	families, err := metrics.Registry.Gather()
@@ -103,8 +149,8 @@ func series(t *testing.T, name string, labels map[string]string) float64 {
 	return 0
 }
 
-// TestMetricsOfLocks checks the metrics that show how the locks are, how late the reaper
-// is, and what goes wrong. It runs alone, too.
+// TestMetricsOfLocks checks the metrics that show the states of locks, how late the reaper ends
+// holds, and which of its attempts fail. It runs alone, too.
 func TestMetricsOfLocks(t *testing.T) {
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
@@ -148,7 +194,7 @@ func TestMetricsOfLocks(t *testing.T) {
 
 		die(t, ns, "dead", time.Second)
 		history.Until(patience, "dead", "freed", expired)
-		env.Event(t, patience, ns, "dead", "HolderExpired") // Counted before it is told.
+		env.Event(t, patience, ns, "dead", "HolderExpired") // The reaper counts before it writes the Event.
 		if n := series(t, lag, nil) - wasLag; n != 1 {
 			t.Errorf("%s has %v more observations, want 1", lag, n)
 		}
@@ -169,7 +215,7 @@ func TestMetricsOfLocks(t *testing.T) {
 	release(t, awaited)
 }
 
-// refusal is a transport that may answer itself.
+// refusal is a transport that may answer a request itself.
 type refusal func(*http.Request) (*http.Response, error)
 
 // RoundTrip implements http.RoundTripper.

@@ -28,8 +28,8 @@ import (
 	"github.com/kubelock/kubelock/internal/testenv"
 )
 
-// TestEveryNamespace checks the reaper as it is deployed. It runs alone, since its
-// reaper would reap the locks of other tests.
+// TestEveryNamespace checks the reaper of the manifests, which works in all namespaces. It runs
+// alone, since its reaper would change the locks of other tests.
 func TestEveryNamespace(t *testing.T) {
 	first, second := env.Namespace(t), env.Namespace(t)
 	histories := map[string]*testenv.History{first: env.Watch(t, first), second: env.Watch(t, second)}
@@ -42,8 +42,8 @@ func TestEveryNamespace(t *testing.T) {
 	}
 }
 
-// TestOtherNamespacesAreLeftAlone checks that a reaper for some namespaces reaps in all
-// of these, and nowhere else.
+// TestOtherNamespacesAreLeftAlone checks that a reaper for some namespaces works in all of these,
+// and in no other.
 func TestOtherNamespacesAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	first, second, other := env.Namespace(t), env.Namespace(t), env.Namespace(t)
@@ -63,8 +63,8 @@ func TestOtherNamespacesAreLeftAlone(t *testing.T) {
 	object(t, other, "unused")
 }
 
-// TestRoleBindingSuffices checks that a reaper for one namespace needs no permission in
-// the whole cluster: the ClusterRole bound in that namespace is enough for all it does.
+// TestRoleBindingSuffices checks that a reaper for one namespace needs no permission in the whole
+// cluster: a RoleBinding of the ClusterRole in that namespace is enough.
 func TestRoleBindingSuffices(t *testing.T) {
 	t.Parallel()
 	if deployed != nil {

@@ -26,26 +26,27 @@ import (
 )
 
 const (
-	// A hold is overdue that is still there so many of its durations after its lease has
-	// ended, and so long at least: short leases are over for that many before anybody can
-	// have noticed.
+	// A hold is overdue if it still exists overdueDurations times its duration after its lease
+	// has ended, and at least overdueAtLeast after it. The minimum is for short leases: several
+	// of them may pass before any observer can notice the first.
 	overdueDurations = 5
 	overdueAtLeast   = time.Minute
-	// overdueInterval is how often they are counted, which takes two milliseconds with
-	// 100,000 locks.
+	// overdueInterval is how often overdue holds are counted. With 100,000 locks a count takes
+	// two milliseconds.
 	overdueInterval = 15 * time.Second
 )
 
-// holdsOverdue tells what expiryLag does not: that measures holds when they end.
+// holdsOverdue shows the holds that expiryLag cannot show, for that measures a hold only when
+// it ends.
 var holdsOverdue = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 	Name: "kubelock_reaper_holds_overdue",
-	Help: "Holds that nobody has ended although their leases ended five of their durations ago, and a minute at least, by kind of object (resource).",
+	Help: "Holds that still exist although their leases ended five lease durations ago, and at least a minute ago, by kind of object (resource).",
 }, []string{"resource"})
 
 func init() { metrics.Registry.MustRegister(holdsOverdue) }
 
-// overdue counts the overdue holds. They are judged as all others, as if their leases were
-// so much longer.
+// overdue returns the number of overdue holds. It judges expiry as the reaper does, as if each
+// lease were longer by the allowance above.
 func (c *lockCache) overdue() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,7 +57,7 @@ func (c *lockCache) overdue() int {
 		}
 		lock, holder := e.active.lock, *e.active.lock.Holder
 		if holder.Duration > math.MaxInt64/(overdueDurations+1) {
-			continue // Of leases of fifty years and more this is not to be told.
+			continue // The sum would overflow: the lease takes more than 48 years.
 		}
 		holder.Duration += max(overdueDurations*holder.Duration, overdueAtLeast)
 		lock.Holder = &holder
@@ -67,9 +68,9 @@ func (c *lockCache) overdue() int {
 	return n
 }
 
-// showOverdue shows the overdue holds as kubelock_reaper_holds_overdue until ctx ends, while
-// the reaper works.
-func (c *lockCache) showOverdue(ctx context.Context) error {
+// exportOverdue exports the number of overdue holds as kubelock_reaper_holds_overdue until ctx
+// ends.
+func (c *lockCache) exportOverdue(ctx context.Context) error {
 	gauge, shown := holdsOverdue.WithLabelValues(c.kind.Resource().Resource), 0
 	show := func(n int) {
 		gauge.Add(float64(n - shown)) // A process may have several reapers.

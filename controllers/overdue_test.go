@@ -30,7 +30,7 @@ import (
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// shownOverdue is what the gauge shows.
+// shownOverdue returns the value of the gauge.
 func shownOverdue(t *testing.T) float64 {
 	t.Helper()
 	families, err := metrics.Registry.Gather()
@@ -44,8 +44,8 @@ func shownOverdue(t *testing.T) float64 {
 	return 0
 }
 
-// TestOverdueHolds checks which holds count as overdue, and that they are shown while the
-// reaper works.
+// TestOverdueHolds checks which holds count as overdue, and that the gauge shows them only while
+// the reaper works.
 func TestOverdueHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -60,27 +60,27 @@ func TestOverdueHolds(t *testing.T) {
 		}
 		long := lasting("long", time.Minute)
 		long.Spec.Holder.RenewTime = metav1.NewMicroTime(start.Add(-time.Minute))
-		observed := lasting("observed", time.Minute) // By a node's clock, which is not believed.
+		observed := lasting("observed", time.Minute) // Stamped by a node's clock: the reaper judges it by observation.
 		observed.Spec.Holder.RenewTime = metav1.NewMicroTime(start.Add(-time.Hour))
 		observed.Spec.Holder.RenewTimeSource = v1alpha1.TimeSourceNode
-		p := part{c, ""}
+		p := namespaceStore{c, ""}
 		must(t, p.Replace([]any{lasting("short", time.Second), long, observed, unused("a", "idle", start, time.Hour)}, "1"))
 
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		ended := make(chan error)
-		go func() { ended <- c.showOverdue(ctx) }()
+		go func() { ended <- c.exportOverdue(ctx) }()
 		for _, step := range []struct {
 			after time.Duration
 			want  float64
 		}{
 			{0, 0},
-			{61 * time.Second, 0}, // The short lease ended a minute ago, as far as one can know.
+			{61 * time.Second, 0}, // The short lease ended a minute ago, but clocks may be a second apart.
 			{77 * time.Second, 1},
 			{5 * time.Minute, 1},
-			{5*time.Minute + 17*time.Second, 2}, // By the server's time.
+			{5*time.Minute + 17*time.Second, 2}, // The long hold is overdue by the server's time.
 			{6*time.Minute - time.Second, 2},
-			{6*time.Minute + time.Second, 3}, // The observer has seen it for six minutes itself.
+			{6*time.Minute + time.Second, 3}, // The reaper has seen the hold unchanged for six minutes.
 		} {
 			<-time.After(time.Until(start.Add(step.after)))
 			synctest.Wait()
@@ -88,7 +88,7 @@ func TestOverdueHolds(t *testing.T) {
 				t.Errorf("after %v %v holds are shown as overdue, want %v", step.after, got, step.want)
 			}
 		}
-		must(t, p.Update(lasting("short", time.Hour))) // Somebody else has it.
+		must(t, p.Update(lasting("short", time.Hour))) // Another hold, with a longer lease.
 		must(t, p.Delete(observed))
 		<-time.After(overdueInterval)
 		synctest.Wait()

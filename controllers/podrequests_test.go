@@ -29,7 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// podRequests notes the requests about Pods.
+// podRequests is a transport that records the requests for Pods.
 type podRequests struct {
 	next http.RoundTripper
 
@@ -50,7 +50,7 @@ func (r *podRequests) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.next.RoundTrip(req)
 }
 
-// watch counts a watch until it is closed.
+// watch sends a watch request, and counts the watch until it is closed.
 func (r *podRequests) watch(req *http.Request) (*http.Response, error) {
 	r.count(1)
 	resp, err := r.next.RoundTrip(req)
@@ -69,7 +69,7 @@ func (r *podRequests) count(n int) {
 	r.most = max(r.most, r.open)
 }
 
-// closing tells when it is closed.
+// closing is a body that calls closed when it is closed.
 type closing struct {
 	io.ReadCloser
 
@@ -83,7 +83,7 @@ func (r *podRequests) wrap(next http.RoundTripper) http.RoundTripper {
 	return r
 }
 
-// await returns when a Pod is watched.
+// await returns when the reaper has asked for a Pod.
 func (r *podRequests) await(t *testing.T, ns, name string) {
 	t.Helper()
 	err := wait.PollUntilContextCancel(soon(t), 5*time.Millisecond, true, func(context.Context) (bool, error) {

@@ -17,40 +17,58 @@ limitations under the License.
 package controllers_test
 
 import (
-	"context"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// slowReader is a reader whose answers about one lock arrive late: something happens
-// meanwhile, once.
+// slowReader is a transport that delivers the answer to a read of one lock only after it has
+// called meanwhile. It calls it once.
 type slowReader struct {
-	client.Reader
+	next http.RoundTripper
 
 	name      string
 	once      sync.Once
 	meanwhile func(seen *v1alpha1.DistributedLock)
 }
 
-func (r *slowReader) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
-	err := r.Reader.Get(ctx, key, obj, opts...)
-	if lock, ok := obj.(*v1alpha1.DistributedLock); ok && err == nil && key.Name == r.name {
-		r.once.Do(func() { r.meanwhile(lock.DeepCopy()) })
-	}
-	return err
+func (r *slowReader) wrap(next http.RoundTripper) http.RoundTripper {
+	r.next = next
+	return r
 }
 
-// TestRenewalBeforeTheReapersWrite checks that a renewal wins which is committed after
-// the reaper has read the hold and before it writes. The reaper is in a hurry for it:
-// its monotonic clock jumps, after which it takes a hold for expired whose holder does
-// not.
+// RoundTrip implements http.RoundTripper.
+func (r *slowReader) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.next.RoundTrip(req)
+	if err != nil || resp.StatusCode != http.StatusOK || req.Method != http.MethodGet || !strings.HasSuffix(req.URL.Path, "/distributedlocks/"+r.name) {
+		return resp, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		return nil, err
+	}
+	seen := &v1alpha1.DistributedLock{}
+	if err := json.Unmarshal(body, seen); err != nil {
+		return nil, err
+	}
+	r.once.Do(func() { r.meanwhile(seen) })
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}
+
+// TestRenewalBeforeTheReapersWrite checks that a renewal wins if it is committed after the
+// reaper has read the hold and before the reaper writes. To make the reaper write too early, its
+// monotonic clock jumps: the reaper then judges a hold expired that its holder still uses.
 func TestRenewalBeforeTheReapersWrite(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -67,9 +85,9 @@ func TestRenewalBeforeTheReapersWrite(t *testing.T) {
 	reaper{
 		namespaces: []string{ns},
 		now:        func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
-		live:       func(live client.Reader) client.Reader { reader.Reader = live; return reader },
+		wrap:       reader.wrap,
 	}.start(t)
-	reapAnother(t, ns, "before", history) // It has seen the hold, too.
+	reapAnother(t, ns, "before", history) // The reaper has seen the hold then, too.
 
 	ahead.Store(int64(time.Hour))
 	change(t, ns, "renewed", func(obj *v1alpha1.DistributedLock) { obj.Annotations = map[string]string{"look": "here"} })
@@ -77,7 +95,7 @@ func TestRenewalBeforeTheReapersWrite(t *testing.T) {
 	select {
 	case seen = <-read:
 	case <-time.After(patience):
-		t.Fatal("the reaper did not take the hold for expired")
+		t.Fatal("the reaper did not judge the hold expired")
 	}
 	reapAnother(t, ns, "after", history)
 
@@ -93,8 +111,8 @@ func TestRenewalBeforeTheReapersWrite(t *testing.T) {
 	}
 }
 
-// TestTakeOverBeforeTheReapersWrite checks the same for another client that takes the
-// expired hold over meanwhile.
+// TestTakeOverBeforeTheReapersWrite checks the same for another client that takes over the
+// expired lock meanwhile.
 func TestTakeOverBeforeTheReapersWrite(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -110,7 +128,7 @@ func TestTakeOverBeforeTheReapersWrite(t *testing.T) {
 	}}
 	reaper{
 		namespaces: []string{ns},
-		live:       func(live client.Reader) client.Reader { reader.Reader = live; return reader },
+		wrap:       reader.wrap,
 	}.start(t)
 	die(t, ns, "contended", time.Second)
 	held := <-taken
@@ -127,8 +145,8 @@ func TestTakeOverBeforeTheReapersWrite(t *testing.T) {
 	release(t, held)
 }
 
-// TestAcquisitionBeforeTheReapersDeletion checks that an acquisition wins which is
-// committed after the reaper has read the unused lock and before it deletes it.
+// TestAcquisitionBeforeTheReapersDeletion checks that an acquisition wins if it is committed
+// after the reaper has read the unused lock and before the reaper deletes it.
 func TestAcquisitionBeforeTheReapersDeletion(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -146,7 +164,7 @@ func TestAcquisitionBeforeTheReapersDeletion(t *testing.T) {
 	}}
 	reaper{
 		namespaces: []string{ns},
-		live:       func(live client.Reader) client.Reader { reader.Reader = live; return reader },
+		wrap:       reader.wrap,
 	}.start(t)
 	held := <-taken
 	if held == nil {

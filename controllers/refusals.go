@@ -23,23 +23,25 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Between two attempts at the same lock the reaper pauses for so long, at first and at most. The
-// first pause is longer than an event of a lock that has changed takes to come.
+// The reaper pauses between two attempts at the same lock: for firstPause at first, and for
+// maxPause at most. firstPause is longer than the watch event of a changed lock usually takes to
+// arrive.
 const (
 	firstPause = 200 * time.Millisecond
 	maxPause   = time.Minute
 )
 
-// refusals knows the locks whose last write was refused in the words for an object that has changed,
-// and the version that it was to change. If it is refused at the same version again, those words
-// mean something else: no event will come.
+// refusals records, per lock, the version at which the reaper's last write was answered by a
+// conflict. If a second write at the same version gets the same answer, the object has not
+// changed: a webhook or a proxy uses that answer for something else, and no watch event will
+// come.
 type refusals struct {
 	mu       sync.Mutex // protects versions
 	versions map[types.NamespacedName]string
 }
 
-// again notes a refusal, and reports whether the one before was at the same version.
-func (r *refusals) again(name types.NamespacedName, version string) bool {
+// repeats records a refusal, and reports whether the refusal before it was at the same version.
+func (r *refusals) repeats(name types.NamespacedName, version string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.versions == nil {
@@ -50,7 +52,7 @@ func (r *refusals) again(name types.NamespacedName, version string) bool {
 	return ok && last == version
 }
 
-// forget takes in that there is nothing to write, or that it was written.
+// forget removes the record of a lock. The caller has written the lock, or has nothing to write.
 func (r *refusals) forget(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

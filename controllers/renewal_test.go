@@ -24,8 +24,8 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// TestRenewedHoldIsLeftAlone checks that the reaper clears neither a hold that is
-// renewed nor one that is released in time.
+// TestRenewedHoldIsLeftAlone checks that the reaper does not touch a lock whose holder renews it,
+// nor one whose holder has released it in time.
 func TestRenewedHoldIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)

@@ -27,12 +27,12 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// requests notes what passes through it, save lists and watches.
+// requests is a transport that records all requests but lists and watches.
 type requests struct {
 	next http.RoundTripper
 
 	mu   sync.Mutex // protects seen
-	seen []string   // method and what is behind the namespace
+	seen []string   // method, and the path behind the namespace
 }
 
 func (r *requests) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -57,8 +57,8 @@ func (r *requests) taken() []string {
 	return seen
 }
 
-// TestIdleLocksCostNothing checks that the reaper sends requests only for what is due:
-// one to read, one to write, and one to tell.
+// TestIdleLocksCostNothing checks that the reaper sends requests only for locks on which an action
+// is due: one request reads the lock, one writes it, and one writes the Event.
 func TestIdleLocksCostNothing(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)

@@ -25,8 +25,8 @@ import (
 	"github.com/kubelock/kubelock/controllers"
 )
 
-// TestStateOutlivesTheCache checks that the reaper writes what it has read from the API
-// server, and not what its cache left over.
+// TestStateOutlivesTheCache checks that the reaper writes the object that it has read from the API
+// server, and not the part of it that its cache has.
 func TestStateOutlivesTheCache(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)

@@ -32,18 +32,19 @@ import (
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// watching keeps a cache up to date, also in a replica that does not lead: it is ready
-// then, and has seen for how long holders have not renewed.
-type watching struct {
+// lockWatch keeps a cache up to date. It also runs in replicas that do not lead. If such a
+// replica becomes the leader, it has all locks, and knows for how long it has seen each hold
+// unchanged.
+type lockWatch struct {
 	*lockCache
 	mgr manager.Manager
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (watching) NeedLeaderElection() bool { return false }
+func (lockWatch) NeedLeaderElection() bool { return false }
 
 // Start implements manager.Runnable.
-func (w watching) Start(ctx context.Context) error {
+func (w lockWatch) Start(ctx context.Context) error {
 	resource := w.kind.Resource().Resource
 	var reflectors []*toolscache.Reflector
 	for _, ns := range w.namespaces() {
@@ -51,7 +52,7 @@ func (w watching) Start(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("watching %s: %w", resource, err)
 		}
-		reflectors = append(reflectors, toolscache.NewReflectorWithOptions(locks.All(), w.kind.New(), part{w.lockCache, ns},
+		reflectors = append(reflectors, toolscache.NewReflectorWithOptions(locks.All(), w.kind.New(), namespaceStore{w.lockCache, ns},
 			toolscache.ReflectorOptions{Name: resource, ResyncPeriod: resyncPeriod}))
 	}
 	var running sync.WaitGroup
@@ -62,7 +63,7 @@ func (w watching) Start(ctx context.Context) error {
 	return nil
 }
 
-// namespaces are those to watch; before anything was listed.
+// namespaces returns the namespaces to watch. It is called before anything was listed.
 func (c *lockCache) namespaces() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,24 +75,24 @@ func (c *lockCache) namespaces() []string {
 	return namespaces
 }
 
-// part is the part of a cache that one reflector fills: all locks of one namespace, or of
-// all if its name is empty. It implements toolscache.TransformingStore.
-type part struct {
+// namespaceStore is the part of a cache that one reflector fills: the locks of one namespace,
+// or of all namespaces if its name is empty. It implements toolscache.TransformingStore.
+type namespaceStore struct {
 	*lockCache
 	namespace string
 }
 
-// Transformer implements toolscache.TransformingStore: a reflector that lists keeps the
-// locks for itself until it has them all.
-func (p part) Transformer() toolscache.TransformFunc {
+// Transformer implements toolscache.TransformingStore. A reflector holds all objects of a list
+// until the list is complete, so they are reduced to entries at once.
+func (p namespaceStore) Transformer() toolscache.TransformFunc {
 	return func(obj any) (any, error) { return p.read(obj) }
 }
 
 // Add implements toolscache.ReflectorStore.
-func (p part) Add(obj any) error { return p.Update(obj) }
+func (p namespaceStore) Add(obj any) error { return p.Update(obj) }
 
 // Update implements toolscache.ReflectorStore.
-func (p part) Update(obj any) error {
+func (p namespaceStore) Update(obj any) error {
 	n, err := p.read(obj)
 	if err != nil {
 		return err
@@ -103,7 +104,7 @@ func (p part) Update(obj any) error {
 }
 
 // Delete implements toolscache.ReflectorStore.
-func (p part) Delete(obj any) error {
+func (p namespaceStore) Delete(obj any) error {
 	n, err := p.read(obj)
 	if err != nil {
 		return err
@@ -115,8 +116,8 @@ func (p part) Delete(obj any) error {
 }
 
 // Replace implements toolscache.ReflectorStore.
-func (p part) Replace(objs []any, _ string) error {
-	list := make([]named, len(objs))
+func (p namespaceStore) Replace(objs []any, _ string) error {
+	list := make([]namedEntry, len(objs))
 	for i, obj := range objs {
 		var err error
 		if list[i], err = p.read(obj); err != nil {
@@ -124,12 +125,12 @@ func (p part) Replace(objs []any, _ string) error {
 		}
 		objs[i] = nil
 	}
-	// Reflectors list in any order; the same locks are worked on in the same one.
-	slices.SortFunc(list, func(a, b named) int { return compare(a.name, b.name) })
+	// Reflectors list in any order. Sorted, the same locks are always processed in the same order.
+	slices.SortFunc(list, func(a, b namedEntry) int { return compare(a.name, b.name) })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for name := range p.locks {
-		_, found := slices.BinarySearchFunc(list, name, func(n named, name types.NamespacedName) int { return compare(n.name, name) })
+		_, found := slices.BinarySearchFunc(list, name, func(n namedEntry, name types.NamespacedName) int { return compare(n.name, name) })
 		if !found && p.has(name) {
 			p.remove(name)
 		}
@@ -146,27 +147,27 @@ func (p part) Replace(objs []any, _ string) error {
 	return nil
 }
 
-// Resync implements toolscache.ReflectorStore: no timer is set for what is due later than
-// at the next time.
-func (p part) Resync() error {
+// Resync implements toolscache.ReflectorStore. The reaper sets no timer beyond timerHorizon, and
+// relies on the resync for what is due later.
+func (p namespaceStore) Resync() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, name := range p.names() {
 		if p.has(name) {
 			e := p.locks[name]
-			p.tell(name, &e)
+			p.notify(name, &e)
 		}
 	}
 	return nil
 }
 
-func (p part) has(name types.NamespacedName) bool {
+func (p namespaceStore) has(name types.NamespacedName) bool {
 	return p.namespace == metav1.NamespaceAll || p.namespace == name.Namespace
 }
 
-// read returns what is kept of an object. Nothing of the object is kept with it.
-func (c *lockCache) read(obj any) (named, error) {
-	if n, ok := obj.(named); ok { // It was read when it was listed.
+// read returns the entry for an object. The entry does not refer to the object's memory.
+func (c *lockCache) read(obj any) (namedEntry, error) {
+	if n, ok := obj.(namedEntry); ok { // The Transformer has read the object already.
 		return n, nil
 	}
 	if unknown, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
@@ -174,14 +175,15 @@ func (c *lockCache) read(obj any) (named, error) {
 	}
 	typed, ok := obj.(store.Object)
 	if !ok {
-		return named{}, fmt.Errorf("got a %T, want a %T", obj, c.kind.New())
+		return namedEntry{}, fmt.Errorf("got a %T, want a %T", obj, c.kind.New())
 	}
-	n := named{name: types.NamespacedName{Namespace: unique.Make(typed.GetNamespace()).Value(), Name: typed.GetName()}}
-	lock, err := decode(c.kind, typed)
+	n := namedEntry{name: types.NamespacedName{Namespace: unique.Make(typed.GetNamespace()).Value(), Name: typed.GetName()}}
+	lock, err := c.kind.Decode(typed)
+	lock = applyKeepAnnotation(lock)
 	last := lock.LastTransition()
 	n.free, n.expiry = last.Time.UnixNano(), lock.ObjectExpiry
-	told := c.judge().Compares(last.Source) && time.Unix(0, n.free).Equal(last.Time) // Nanoseconds reach from 1678 to 2262.
-	if err == nil && lock.Holder == nil && len(lock.Waiters) == 0 && !lock.Terminating && (lock.ObjectExpiry <= 0 || told) {
+	timed := c.judge().Compares(last.Source) && time.Unix(0, n.free).Equal(last.Time) // Nanoseconds reach from 1678 to 2262.
+	if err == nil && lock.Holder == nil && len(lock.Waiters) == 0 && !lock.Terminating && (lock.ObjectExpiry <= 0 || timed) {
 		return n, nil
 	}
 	lock.Key, lock.Value, lock.Stored = "", nil, nil
@@ -189,13 +191,13 @@ func (c *lockCache) read(obj any) (named, error) {
 	return n, nil
 }
 
-// named is a lock as a reflector hands it over.
-type named struct {
+// namedEntry is an entry with the name of its lock, as a reflector passes it to a namespaceStore.
+type namedEntry struct {
 	name types.NamespacedName
 	entry
 }
 
-// GetObjectMeta implements metav1.ObjectMetaAccessor, for the key of the lock.
-func (n named) GetObjectMeta() metav1.Object {
+// GetObjectMeta implements metav1.ObjectMetaAccessor. Reflectors take the lock's key from it.
+func (n namedEntry) GetObjectMeta() metav1.Object {
 	return &metav1.ObjectMeta{Namespace: n.name.Namespace, Name: n.name.Name}
 }

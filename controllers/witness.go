@@ -32,7 +32,6 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/kubelock/kubelock/internal/protocol"
@@ -42,13 +41,13 @@ import (
 // DefaultPodWatches is how many Pods a reaper watches at once at most.
 const DefaultPodWatches = 64
 
-// witness watches the Pods of those who hold a lock that others wait for, each by itself,
-// for as long as that is so. A Pod that has terminated says that its holder will never run
-// again, long before its lease is over.
+// witness watches the Pods of holders. It watches a Pod, with a watch of its own, only while
+// clients wait for the lock. A Pod that has terminated proves that the holder will never run
+// again, long before its lease ends.
 type witness struct {
 	cache *lockCache
 	pods  corev1client.PodsGetter
-	slots chan struct{} // one for each watch
+	slots chan struct{} // one element per watch
 
 	running sync.WaitGroup
 	mu      sync.Mutex // protects the fields below
@@ -56,11 +55,12 @@ type witness struct {
 	ended   bool // No watch begins any more.
 }
 
-// podWatch is about the Pod of one lock's holder.
+// podWatch is the watch of the Pod of one lock's holder.
 type podWatch struct {
 	pod    protocol.Pod
 	cancel context.CancelFunc
-	// Protected by witness.mu: the watch has ended, and whether by the Pod's termination.
+	// over is set when the watch has ended, and terminated if the Pod had terminated then.
+	// Both are protected by witness.mu.
 	over, terminated bool
 }
 
@@ -68,9 +68,9 @@ func newWitness(cache *lockCache, pods corev1client.PodsGetter, most int) *witne
 	return &witness{cache: cache, pods: pods, slots: make(chan struct{}, most), watches: map[types.NamespacedName]*podWatch{}}
 }
 
-// Start implements manager.Runnable. Pods are watched by the replica that leads.
+// Start implements manager.Runnable. Only the replica that leads watches Pods.
 func (w *witness) Start(ctx context.Context) error {
-	w.cache.subscribe(ctx, func(name types.NamespacedName, e *entry) { w.follow(ctx, name, testifies(e)) })
+	w.cache.subscribe(ctx, func(name types.NamespacedName, e *entry) { w.follow(ctx, name, podToWatch(e)) })
 	<-ctx.Done()
 	w.mu.Lock()
 	w.ended = true
@@ -79,9 +79,9 @@ func (w *witness) Start(ctx context.Context) error {
 	return nil
 }
 
-// testifies returns the Pod that may tell of a lock's holder before its lease does; the
-// zero Pod if nobody waits for that, or there is none.
-func testifies(e *entry) protocol.Pod {
+// podToWatch returns the Pod of the lock's holder. It returns the zero Pod if the lock has no
+// waiters, no holder, or a holder that names no Pod.
+func podToWatch(e *entry) protocol.Pod {
 	if e == nil || e.active == nil {
 		return protocol.Pod{}
 	}
@@ -92,14 +92,14 @@ func testifies(e *entry) protocol.Pod {
 	return h.Pod
 }
 
-// follow watches the Pod of a lock's holder, and no other for this lock; the zero Pod:
-// none.
+// follow watches a Pod for a lock, and ends the watch of another Pod for the same lock. With
+// the zero Pod it only ends that watch.
 func (w *witness) follow(ctx context.Context, name types.NamespacedName, pod protocol.Pod) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if old := w.watches[name]; old != nil {
 		if old.pod == pod && (!old.over || old.terminated) {
-			return // Else the Pod was not to be found, maybe by an API server that was behind.
+			return // A watch that did not find its Pod is repeated: the API server may have been behind.
 		}
 		old.cancel()
 		delete(w.watches, name)
@@ -117,13 +117,13 @@ func (w *witness) follow(ctx context.Context, name types.NamespacedName, pod pro
 		p.over, p.terminated = true, terminated
 		w.mu.Unlock()
 		if terminated {
-			w.cache.look(name)
+			w.cache.recheck(name)
 		}
 	})
 }
 
-// saw reports whether the holder's Pod has been seen to have terminated.
-func (w *witness) saw(name types.NamespacedName, h *protocol.Holder) bool {
+// sawTermination reports whether the witness has seen that the holder's Pod has terminated.
+func (w *witness) sawTermination(name types.NamespacedName, h *protocol.Holder) bool {
 	if w == nil {
 		return false
 	}
@@ -133,11 +133,11 @@ func (w *witness) saw(name types.NamespacedName, h *protocol.Holder) bool {
 	return p != nil && p.terminated && p.pod == h.Pod
 }
 
-// errNoWitness ends a watch that will never tell anything.
-var errNoWitness = errors.New("the Pod is gone")
+// errPodGone ends a watch of a Pod that does not exist any more.
+var errPodGone = errors.New("the Pod is gone")
 
-// watch returns whether the Pod has terminated, as soon as it has, or when it never will:
-// because it is not there any more, or ctx ended.
+// watch waits until the Pod has terminated, and returns true then. It returns false when the
+// Pod does not exist any more, or ctx ends.
 func (w *witness) watch(ctx context.Context, namespace string, pod protocol.Pod) bool {
 	select {
 	case w.slots <- struct{}{}:
@@ -157,33 +157,36 @@ func (w *witness) watch(ctx context.Context, namespace string, pod protocol.Pod)
 			return pods.Watch(ctx, options)
 		},
 	}
-	there := func(store toolscache.Store) (bool, error) {
+	exists := func(store toolscache.Store) (bool, error) {
 		if len(store.ListKeys()) == 0 {
-			return false, errNoWitness
+			return false, errPodGone
 		}
 		return false, nil
 	}
-	tells := func(event watch.Event) (bool, error) {
+	hasTerminated := func(event watch.Event) (bool, error) {
 		seen, ok := event.Object.(*corev1.Pod)
 		switch {
 		case !ok || string(seen.UID) != pod.UID:
-			return false, errNoWitness // Another one has the name.
+			return false, errPodGone // Another Pod has the name.
 		case terminated(seen):
 			return true, nil
 		case event.Type == watch.Deleted:
-			return false, errNoWitness
+			return false, errPodGone
 		}
 		return false, nil
 	}
-	_, err := watchtools.UntilWithSync(ctx, list, &corev1.Pod{}, there, tells)
+	_, err := watchtools.UntilWithSync(ctx, list, &corev1.Pod{}, exists, hasTerminated)
 	return err == nil
 }
 
-// terminated reports whether all containers of a Pod have stopped for good, as its kubelet
-// has seen it. Only the kubelet knows. The garbage collector calls a Pod failed, too, whose
-// node is lost while its containers may go on; and what the kubelet said before may have been
-// of containers that it was going to restart. So the kubelet must have called the Pod
-// terminal itself: it then says so of the containers' readiness, which nobody else writes.
+// terminated reports whether the Pod's kubelet has seen that all containers have stopped and
+// will not restart.
+//
+// Only the kubelet knows that. The Pod's phase does not prove it: the garbage collector sets
+// the phase Failed, too, for a Pod whose node is lost, while its containers may still run.
+// Terminated containers do not prove it either: the kubelet may be about to restart them. When
+// the kubelet itself ends a Pod, it writes a reason into the condition ContainersReady, and no
+// other component writes that reason.
 func terminated(pod *corev1.Pod) bool {
 	status := &pod.Status
 	if status.Phase != corev1.PodSucceeded && status.Phase != corev1.PodFailed {
@@ -202,28 +205,24 @@ func terminated(pod *corev1.Pod) bool {
 	return byKubelet && len(status.ContainerStatuses) >= len(pod.Spec.Containers) && len(status.InitContainerStatuses) >= len(pod.Spec.InitContainers)
 }
 
-// The reasons for which the kubelet calls the containers of a terminal Pod not ready
+// The kubelet writes these reasons into the condition ContainersReady of a Pod that has ended
 // (pkg/kubelet/status of Kubernetes).
 const (
 	podCompleted = "PodCompleted"
 	podFailed    = "PodFailed"
 )
 
-// terminate ends the hold of a Pod that has terminated, and gives the lock to the first
-// waiter.
-func (r *Reaper) terminate(ctx context.Context, obj store.Object) error {
-	lock, err := r.Kind.Decode(obj)
+// terminate ends the hold of a client whose Pod has terminated, and grants the lock to the
+// first waiter.
+func (r *Reaper) terminate(ctx context.Context, in store.Store, lock protocol.Record) error {
+	next, err := protocol.Terminate(lock, r.ServerTime.Reading().Stamp(r.Now()))
 	if err != nil {
 		return err
 	}
-	next, err := protocol.Terminate(lock, r.ServerTime.Stamp(r.Now()))
-	if err != nil {
-		return err
-	}
-	if err := r.Client.Update(ctx, r.Kind.Encode(next), client.FieldOwner(FieldManager)); err != nil {
+	if _, err := in.Update(ctx, next); err != nil {
 		return fmt.Errorf("ending the hold of a terminated Pod: %w", err)
 	}
-	h, successor := lock.Holder, "nobody"
+	h, successor := lock.Holder, "no client"
 	if next.Holder != nil {
 		successor = next.Holder.Identity
 		locksGranted.Inc()
@@ -231,7 +230,7 @@ func (r *Reaper) terminate(ctx context.Context, obj store.Object) error {
 	holdersTerminated.Inc()
 	log.FromContext(ctx).Info("Ended the hold of a Pod that had terminated",
 		"holder", h.Identity, "lockID", h.LockID, "pod", h.Pod.Name, "podUID", h.Pod.UID, "successor", successor)
-	r.Events.Eventf(obj, nil, corev1.EventTypeWarning, "HolderTerminated", "GrantLock",
+	r.Events.Eventf(object(lock), nil, corev1.EventTypeWarning, "HolderTerminated", "GrantLock",
 		"the Pod %s of %s has terminated, %s has the lock now", h.Pod.Name, h.Identity, successor)
 	return nil
 }

@@ -35,7 +35,7 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// witnessRole installs what the manifests of the Pod witness give the reaper's account.
+// witnessRole gives the reaper's account the rights that --pod-witness needs, from the manifests.
 var witnessRole = sync.OnceValue(func() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -46,8 +46,8 @@ var witnessRole = sync.OnceValue(func() error {
 		authorizationv1.ResourceAttributes{Verb: "watch", Resource: "pods"})
 })
 
-// letWitness gives the reaper's account that role.
-func letWitness(t *testing.T) {
+// grantWitnessRole gives the reaper's account that role, once for all tests.
+func grantWitnessRole(t *testing.T) {
 	t.Helper()
 	account(t) // The account's other rights are there.
 	if err := witnessRole(); err != nil {
@@ -55,7 +55,7 @@ func letWitness(t *testing.T) {
 	}
 }
 
-// run creates a Pod that runs.
+// run creates a running Pod.
 func run(t *testing.T, ns, name string) *corev1.Pod {
 	t.Helper()
 	pod := &corev1.Pod{
@@ -69,7 +69,7 @@ func run(t *testing.T, ns, name string) *corev1.Pod {
 	return report(t, pod, corev1.PodRunning, corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})
 }
 
-// report sets a Pod's status, as its kubelet does.
+// report sets a Pod's status as the Pod's kubelet would.
 func report(t *testing.T, pod *corev1.Pod, phase corev1.PodPhase, state corev1.ContainerState) *corev1.Pod {
 	t.Helper()
 	return status(t, pod, phase, state, kubeletSays(map[corev1.PodPhase]string{
@@ -77,12 +77,12 @@ func report(t *testing.T, pod *corev1.Pod, phase corev1.PodPhase, state corev1.C
 	}[phase]))
 }
 
-// kubeletSays is why a Pod's containers are not ready.
+// kubeletSays returns the condition by which a kubelet says why containers are not ready.
 func kubeletSays(reason string) corev1.PodCondition {
 	return corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionFalse, Reason: reason, LastTransitionTime: metav1.Now()}
 }
 
-// status sets a Pod's status, as whoever may does.
+// status sets a Pod's status as any component with the right to do so might.
 func status(t *testing.T, pod *corev1.Pod, phase corev1.PodPhase, state corev1.ContainerState, conditions ...corev1.PodCondition) *corev1.Pod {
 	t.Helper()
 	pod = pod.DeepCopy()
@@ -97,7 +97,7 @@ func status(t *testing.T, pod *corev1.Pod, phase corev1.PodPhase, state corev1.C
 // stopped is the state of a container that has ended.
 var stopped = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137}}
 
-// holdFrom creates a lock that a Pod holds for an hour.
+// holdFrom creates a lock that a client in a Pod holds with a lease of an hour.
 func holdFrom(t *testing.T, ns, name, pod string, uid types.UID) {
 	t.Helper()
 	now := metav1.NowMicro()
@@ -107,8 +107,8 @@ func holdFrom(t *testing.T, ns, name, pod string, uid types.UID) {
 	}})
 }
 
-// queue has a client wait for a lock, and returns when it is in the queue; what it gets
-// comes through the channel.
+// queue has a client wait for a lock, and returns when the client is in the queue. Its hold comes
+// through the channel.
 func queue(t *testing.T, ns, name string, history *testenv.History) <-chan *kubelock.Held[string] {
 	t.Helper()
 	lock := newLock(t, name, kubelock.Config{Namespace: ns, Identity: "the-next"})
@@ -125,11 +125,11 @@ func queue(t *testing.T, ns, name string, history *testenv.History) <-chan *kube
 	return got
 }
 
-// TestPodThatTerminatedEndsItsHold checks that a lock whose holder's Pod has terminated is
-// given to the first waiter, an hour before its lease is over.
+// TestPodThatTerminatedEndsItsHold checks that the reaper grants a lock to its first waiter when
+// the holder's Pod has terminated, an hour before the lease ends.
 func TestPodThatTerminatedEndsItsHold(t *testing.T) {
 	t.Parallel()
-	letWitness(t)
+	grantWitnessRole(t)
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
 	reaper{namespaces: []string{ns}, podWitness: true}.start(t)
@@ -138,7 +138,7 @@ func TestPodThatTerminatedEndsItsHold(t *testing.T) {
 	next := queue(t, ns, "orders", history)
 	report(t, pod, corev1.PodFailed, stopped)
 
-	granted := history.Until(patience, "orders", "handed on", func(v testenv.Version) bool { return v.Spec.LastRelease != nil })
+	granted := history.Until(patience, "orders", "granted", func(v testenv.Version) bool { return v.Spec.LastRelease != nil })
 	last := granted.Spec.LastRelease
 	if last.Reason != v1alpha1.ReasonHolderTerminated || last.LockID != "gone-1" || last.Identity != "the-holder" {
 		t.Errorf("the end of the hold is noted as %+v, want that its holder terminated", last)
@@ -154,12 +154,12 @@ func TestPodThatTerminatedEndsItsHold(t *testing.T) {
 	}
 }
 
-// TestWhatProvesNothing checks what does not end a hold before its lease: Pods that run,
-// have gone, or were called failed without their kubelet's word; and other Pods of the
-// same name.
+// TestWhatProvesNothing checks Pods that must not end a hold before its lease does: Pods that run,
+// Pods that were deleted, Pods that another component than their kubelet has set to failed, and
+// other Pods of the same name.
 func TestWhatProvesNothing(t *testing.T) {
 	t.Parallel()
-	letWitness(t)
+	grantWitnessRole(t)
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
 	noted := &podRequests{}
@@ -201,7 +201,7 @@ func TestWhatProvesNothing(t *testing.T) {
 	queue(t, ns, "namesake", history)
 	noted.await(t, ns, "namesake")
 
-	// When this one has been seen, the others have been.
+	// When the reaper has seen this Pod terminate, it has seen the Pods above.
 	proof := run(t, ns, "proof")
 	holdFrom(t, ns, "proof", "proof", proof.UID)
 	next := queue(t, ns, "proof", history)
@@ -214,11 +214,11 @@ func TestWhatProvesNothing(t *testing.T) {
 	}
 }
 
-// TestPodsAreWatchedOneByOne checks that no Pods are looked at but those of holders that
-// somebody waits for.
+// TestPodsAreWatchedOneByOne checks that the reaper reads only the Pods of holders whose locks have
+// waiters.
 func TestPodsAreWatchedOneByOne(t *testing.T) {
 	t.Parallel()
-	letWitness(t)
+	grantWitnessRole(t)
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
 	noted := &podRequests{}
@@ -238,16 +238,16 @@ func TestPodsAreWatchedOneByOne(t *testing.T) {
 		}
 	}
 	if len(noted.seen) == 0 || object(t, ns, "alone").Spec.Holder == nil {
-		t.Errorf("the reaper asked %d times for Pods; of the lock that nobody waits for, the holder is %+v", len(noted.seen), object(t, ns, "alone").Spec.Holder)
+		t.Errorf("the reaper asked %d times for Pods; the holder of the lock without waiters is %+v", len(noted.seen), object(t, ns, "alone").Spec.Holder)
 	}
 }
 
-// TestPodWatchesAreBounded checks that no more Pods are watched at once than permitted,
-// that each has its turn, and that no watch is left when none is needed.
+// TestPodWatchesAreBounded checks that the reaper watches no more Pods at once than permitted, that
+// it watches each of them in the end, and that it leaves no watch open that it does not need.
 func TestPodWatchesAreBounded(t *testing.T) {
 	t.Parallel()
 	const locks, bound = 6, 2
-	letWitness(t)
+	grantWitnessRole(t)
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
 	noted := &podRequests{}

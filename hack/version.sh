@@ -1,10 +1,56 @@
 #!/usr/bin/env bash
 #
-# version.sh TAG checks that each file that names kubelock's version names that of TAG, and that
-# CHANGELOG.md has a section for it. version.sh --notes TAG prints that section.
+# The version of the project stands in internal/version/version.go. Files that Go does not compile
+# repeat it, and this script keeps them equal:
+#
+#   version.sh              prints the version, and fails if a file names another one
+#   version.sh --set TAG    writes TAG into all of them, and dates the section of CHANGELOG.md
+#   version.sh --release TAG  checks in addition that TAG is the version, and has such a section
+#   version.sh --notes TAG  prints that section, or the section of unreleased changes if it is not dated yet
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+source=internal/version/version.go
+version="$(sed -n 's/^const Version = "\(.*\)"$/\1/p' "$source")"
+
+# Each line is a file and a text in it. @ stands for the version with a v, and % for the version without.
+copies() {
+	cat <<-'LIST'
+		charts/kubelock/Chart.yaml ^version: %$
+		charts/kubelock/Chart.yaml ^appVersion: @$
+		config/manager/kustomization.yaml newTag: @$
+		dist/install.yaml image: ghcr.io/kubelock/reaper:@$
+		docs/operations/reaper.md kubelock-reaper:@ 
+		examples/cronjob-singleton/cronjob.yaml reference: ghcr.io/kubelock/dlock:@$
+		examples/cronjob-singleton/cronjob.yaml --from=ghcr.io/kubelock/dlock:@ 
+		examples/schema-migration/deployment.yaml reference: ghcr.io/kubelock/dlock:@$
+		examples/schema-migration/deployment.yaml --from=ghcr.io/kubelock/dlock:@ 
+		adapters/gocron/go.mod github.com/kubelock/kubelock @$
+		examples/fenced/go.mod github.com/kubelock/kubelock @$
+		examples/tracing/go.mod github.com/kubelock/kubelock @$
+		README.md ^| kubelock | @;
+	LIST
+}
+
+semver='[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?'
+
+# pattern TEXT VERSION prints TEXT as an extended regular expression for that version (without a v).
+pattern() {
+	local text="${1//./\\.}"
+	text="${text//|/\\|}"
+	text="${text//@/v$2}"
+	printf '%s' "${text//%/$2}"
+}
+
+check() {
+	local file text status=0
+	while IFS= read -r line; do
+		file="${line%% *}" text="${line#* }"
+		grep -qE -- "$(pattern "$text" "${version#v}")" "$file" || { echo "$file does not say: ${text//@/$version}: run hack/version.sh --set $version" >&2; status=1; }
+	done < <(copies)
+	return "$status"
+}
 
 notes() { # The lines below the heading of version $1, up to the next heading.
 	awk -v heading="## [$1]" '
@@ -13,28 +59,39 @@ notes() { # The lines below the heading of version $1, up to the next heading.
 		inside { print }' CHANGELOG.md
 }
 
-if [[ $# -eq 2 && $1 == --notes ]]; then
-	notes "${2#v}"
-	exit
-fi
-if [[ $# -ne 1 || ! $1 =~ ^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ ]]; then
-	echo "usage: $0 [--notes] vX.Y.Z" >&2
+tag="${2-}"
+if [[ $# -gt 0 && ! ( $# -eq 2 && $1 =~ ^--(set|release|notes)$ && $tag =~ ^v${semver}$ ) ]]; then
+	echo "usage: $0 [--set|--release|--notes vX.Y.Z]" >&2
 	exit 2
 fi
-tag=$1 status=0
-
-expect() { # expect FILE TEXT: FILE has a line that is or contains TEXT.
-	grep -qF -- "$2" "$1" || { echo "$1 does not say: $2" >&2; status=1; }
-}
-expect charts/kubelock/Chart.yaml "version: ${tag#v}"
-expect charts/kubelock/Chart.yaml "appVersion: $tag"
-expect config/manager/kustomization.yaml "newTag: $tag"
-expect dist/install.yaml "ghcr.io/kubelock/reaper:$tag"
-expect pkg/kubelock/transport.go "version = \"$tag\""
-expect Makefile "ghcr.io/kubelock/reaper:$tag"
-expect Makefile "ghcr.io/kubelock/dlock:$tag"
-expect examples/cronjob-singleton/cronjob.yaml "reference: ghcr.io/kubelock/dlock:$tag"
-expect examples/schema-migration/deployment.yaml "reference: ghcr.io/kubelock/dlock:$tag"
-expect README.md "| kubelock | $tag;"
-[[ -n $(notes "${tag#v}") ]] || { echo "CHANGELOG.md has no section [${tag#v}]" >&2; status=1; }
-exit $status
+case "${1-}" in
+--notes)
+	text="$(notes "${tag#v}")"
+	[[ -n ${text//[[:space:]]/} ]] || text="$(notes Unreleased)"
+	[[ -n ${text//[[:space:]]/} ]] || { echo "CHANGELOG.md says nothing of $tag" >&2; exit 1; }
+	printf '%s\n' "$text"
+	;;
+--set)
+	sed -i "s/^const Version = \".*\"$/const Version = \"$tag\"/" "$source"
+	while IFS= read -r line; do
+		file="${line%% *}" text="${line#* }"
+		old="$(grep -oE -m1 -- "$(pattern "$text" "$semver")" "$file" | head -n1)" || { echo "$file names no version where it should: $text" >&2; exit 1; }
+		new="$(sed -E "s/v?$semver/$( [[ $text == *@* ]] && echo "$tag" || echo "${tag#v}" )/" <<<"$old")"
+		OLD="$old" NEW="$new" perl -0pi -e 's/\Q$ENV{OLD}\E/$ENV{NEW}/' "$file"
+	done < <(copies)
+	if ! grep -qF "## [${tag#v}]" CHANGELOG.md; then
+		sed -i "s/^## \[Unreleased\]$/## [Unreleased]\n\n## [${tag#v}] - $(date -u +%F)/" CHANGELOG.md
+	fi
+	exec "$0" --release "$tag"
+	;;
+--release)
+	check
+	[[ $version == "$tag" ]] || { echo "$source says $version, and not $tag: run hack/version.sh --set $tag" >&2; exit 1; }
+	text="$(notes "${tag#v}")"
+	[[ -n ${text//[[:space:]]/} ]] || { echo "CHANGELOG.md has no section [${tag#v}], or an empty one" >&2; exit 1; }
+	;;
+*)
+	check
+	echo "$version"
+	;;
+esac

@@ -2,12 +2,12 @@
 #
 # vulncheck.sh GOVULNCHECK checks this module for known vulnerabilities.
 #
-# It fails if there are any, and if the check itself fails. Where the vulnerability
-# database cannot be reached it says so and succeeds: that is no property of the code.
+# It fails if there are any, and if the check itself fails. If the vulnerability database cannot be reached, it
+# prints that and succeeds, because the code is not the cause.
 
 set -euo pipefail
 
-# How long the database may take to say how new it is, in tenths of a second.
+# How long the database may take to answer the first request, in tenths of a second.
 readonly patience=200
 
 if [[ $# -ne 1 ]]; then
@@ -24,9 +24,8 @@ skip() {
 	exit 0
 }
 
-# govulncheck -version also says when the database was updated if it can be
-# reached, and says nothing of that if it cannot. It does not load any package
-# before, so this is known at once; but it has no time limit of its own.
+# govulncheck -version also prints when the database was updated, if it can reach the database. It loads no
+# packages, so it answers at once. It has no timeout of its own.
 "$govulncheck" -version >"$tmp/version" 2>&1 &
 probe=$!
 for ((i = 0; i < patience; i++)); do
@@ -44,8 +43,8 @@ if ! wait "$probe"; then
 fi
 grep -q '^DB updated: ' "$tmp/version" || skip "$(sed -n 's/^DB: //p' "$tmp/version") gives no answer"
 
-# Exit status 3 means vulnerabilities. Others are failures, of which only that to
-# fetch from the database is forgiven: the network may go while the check runs.
+# Exit status 3 means vulnerabilities. Other ones are failures. Only a failure to fetch from the database is
+# accepted, because the network may fail during the check.
 status=0
 "$govulncheck" ./... 2>"$tmp/errors" || status=$?
 cat "$tmp/errors" >&2

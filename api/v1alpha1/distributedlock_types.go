@@ -51,7 +51,7 @@ const MaxValueBytes = 1 << 20
 // +kubebuilder:printcolumn:name="Transitions",type=integer,JSONPath=`.spec.transitions`,description="How often the lock has been acquired"
 // +kubebuilder:printcolumn:name="Deleted",type=date,JSONPath=`.metadata.deletionTimestamp`,description="How long ago the object's deletion was asked for, where a finalizer still keeps it; nobody can take the lock meanwhile"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="How long ago the object was created"
-// +kubebuilder:printcolumn:name="Lock ID",type=string,priority=1,JSONPath=`.spec.holder.lockID`,description="The ID of the current hold"
+// +kubebuilder:printcolumn:name="Lock ID",type=string,priority=1,JSONPath=`.spec.holder.lockID`,description="The ID of the current hold; it begins with rest- while the lock rests after a hold"
 type DistributedLock struct {
 	metav1.TypeMeta `json:",inline"`
 

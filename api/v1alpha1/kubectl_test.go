@@ -28,6 +28,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
 // kubectl runs kubectl. Its cache is the test's own, because that in the home folder
@@ -182,5 +184,39 @@ func TestKubectlExplainDescribesTheFields(t *testing.T) {
 		if out := strings.Join(strings.Fields(kubectl(t, "", "explain", path)), " "); !strings.Contains(out, want) {
 			t.Errorf("kubectl explain %s prints %q, want %q in it", path, out, want)
 		}
+	}
+}
+
+// TestKubectlGetShowsALockThatRests has a client release a lock before its minimal hold is over.
+func TestKubectlGetShowsALockThatRests(t *testing.T) {
+	t.Parallel()
+	namespace := env.Namespace(t)
+	c, err := kubelock.NewClient(env.Config, kubelock.Config{Namespace: namespace, Identity: "worker-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }() // Always nil.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	held, err := kubelock.NewLock[int](c, "tick").TryAcquire(ctx, kubelock.WithMinHold(time.Hour), kubelock.WithAutoRenew())
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := func() string {
+		t.Helper()
+		headers, rows := table(t, kubectl(t, "", "get", "dlock", "-n", namespace, "-o", "wide"))
+		if !slices.Equal(headers, wide) || len(rows) != 1 || rows[0][0] != "tick" {
+			t.Fatalf("got the headers %q and the rows %q, want one lock, tick", headers, rows)
+		}
+		return rows[0][slices.Index(wide, "LOCK ID")]
+	}
+	if id := shown(); id != held.ID() {
+		t.Errorf("while it is held, the lock ID is %q, want %q", id, held.ID())
+	}
+	if err := held.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if id := shown(); id != "rest-"+held.ID() {
+		t.Errorf("while it rests, the lock ID is %q, want %q", id, "rest-"+held.ID())
 	}
 }

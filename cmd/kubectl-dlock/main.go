@@ -14,13 +14,13 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command kubectl-dlock is a kubectl plugin: locks from the command line.
+// Command kubectl-dlock is a kubectl plugin that shows and changes locks.
 package main
 
 import (
 	"os"
 
-	_ "k8s.io/client-go/plugin/pkg/client/auth" // What a kubeconfig may ask for.
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // The authentication plugins that a kubeconfig may name.
 
 	"github.com/kubelock/kubelock/internal/dlock"
 )

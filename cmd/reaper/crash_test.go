@@ -31,7 +31,7 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// spawn starts the reaper as a process that takes part in an election of its own
+// spawn starts the reaper as a process of its own, which takes part in the election in that
 // namespace, and returns when it is ready.
 func spawn(t *testing.T, config, election, namespace string) *exec.Cmd {
 	t.Helper()
@@ -51,7 +51,7 @@ func spawn(t *testing.T, config, election, namespace string) *exec.Cmd {
 			return
 		}
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // It was killed.
+		_ = cmd.Wait() // The error says that the process was killed.
 	})
 	eventually(t, "the process is ready", func() bool {
 		code, _ := get(t, "http://"+probes+"/readyz", "")
@@ -60,21 +60,21 @@ func spawn(t *testing.T, config, election, namespace string) *exec.Cmd {
 	return cmd
 }
 
-// TestKilledLeaderIsReplaced kills the replica that works, and checks that the other one
-// clears holders no later than the election's lease after that.
+// TestKilledLeaderIsReplaced kills the replica that leads, and checks that the other one ends an
+// expired hold as soon as the election's lease is over.
 func TestKilledLeaderIsReplaced(t *testing.T) {
 	t.Parallel()
 	if deployed != nil {
 		t.Fatal(deployed)
 	}
-	// How long controller-runtime's leaders are believed in, and how often others try.
+	// controller-runtime's defaults: the lease of a leader, and the pause between attempts.
 	const lease, retry = 15 * time.Second, 2 * time.Second
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
 	config := env.Kubeconfig()
 	first := spawn(t, config, ns, ns)
 	die(t, ns, "before")
-	history.Until(patience, "before", "freed", expired) // It works.
+	history.Until(patience, "before", "freed", expired) // The first replica leads.
 	spawn(t, config, ns, ns)
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -89,15 +89,15 @@ func TestKilledLeaderIsReplaced(t *testing.T) {
 	if early := held.Deadline().Sub(freed.Seen); early > 0 {
 		t.Errorf("freed %v too early", early)
 	}
-	// Electors add a fifth to their retries; starting to work takes some time, too.
+	// Electors lengthen their pauses by up to a fifth, and a new leader needs some time to start.
 	if took, bound := freed.Seen.Sub(killed), lease+2*retry+3*time.Second; took > bound {
 		t.Errorf("freed %v after the leader was killed, want at most %v", took, bound)
 	}
 }
 
-// TestReapersWithoutElectionDoNoHarm lets two reapers work on the same locks: each holder
-// is cleared once, each lock that somebody waits for goes to the first of them, and
-// nobody loses a hold that is alive.
+// TestReapersWithoutElectionDoNoHarm lets two reapers work on the same locks. Each expired hold is
+// ended once, each lock with waiters is granted to the first of them, and no holder that renews
+// loses its lock.
 func TestReapersWithoutElectionDoNoHarm(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)

@@ -26,22 +26,21 @@ import (
 	"github.com/kubelock/kubelock/api/v1alpha1"
 )
 
-// TestWithoutTheCRD checks that a reaper on a cluster without the
-// CustomResourceDefinition ends at once, and says what to do; and that doing it helps.
-// The test runs alone, since nobody else finds the CRD meanwhile.
+// TestWithoutTheCRD checks that a reaper ends at once on a cluster without the
+// CustomResourceDefinition, and that its error names the command that installs it. The test then
+// runs that command, and a reaper works. It runs alone, since other tests need the CRD.
 func TestWithoutTheCRD(t *testing.T) {
 	config := account(t)
-	// The API server removes a CRD in the end only if its first try works: after one
-	// that fails, because nobody has read a lock yet and so they are still being loaded,
-	// it tries again with the CRD that its own note of the failure has made an old one,
-	// and then no more for minutes.
+	// The API server must have loaded the locks before the CRD is deleted. Otherwise its first
+	// attempt to remove the CRD fails, and it records that in the CRD's status. Its second attempt
+	// then fails with a conflict, because of that write, and the next one follows minutes later.
 	if err := env.Client(t).List(t.Context(), &v1alpha1.DistributedLockList{}); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := env.Kubectl(within(t, patience), "", "delete", "-k", "config/crd", "--wait"); err != nil {
 		t.Fatal(out)
 	}
-	defer func() { // For the tests that follow, whatever happens.
+	defer func() { // The tests that follow need the CRD, even if this one fails.
 		admin := env.Client(t)
 		eventually(t, "locks are known again", func() bool {
 			return admin.List(t.Context(), &v1alpha1.DistributedLockList{}, client.Limit(1)) == nil

@@ -25,7 +25,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// writes counts the writes to locks that pass through it, and may hold them up.
+// writes is a transport that counts writes to locks, and may delay them.
 type writes struct {
 	next  http.RoundTripper
 	count atomic.Int64
@@ -49,8 +49,8 @@ func (w *writes) RoundTrip(req *http.Request) (*http.Response, error) {
 // WrappedRoundTripper lets client-go find the transport below.
 func (w *writes) WrappedRoundTripper() http.RoundTripper { return w.next }
 
-// TestOneReplicaWorks checks that of two replicas the second does nothing, though it is
-// ready and the first is slow, until the first has ended; and that it then takes over.
+// TestOneReplicaWorks checks that the second of two replicas is ready but writes nothing, even while
+// the leader is slow, and that it works as soon as the leader has ended.
 func TestOneReplicaWorks(t *testing.T) {
 	ns, another := env.Namespace(t), env.Namespace(t)
 	history := env.Watch(t, ns)
@@ -68,12 +68,12 @@ func TestOneReplicaWorks(t *testing.T) {
 		eventually(t, "the replica is ready", func() bool { return replicas[i].probe(t, "/readyz") == http.StatusOK })
 		if i == 0 {
 			die(t, ns, "first")
-			history.Until(patience, "first", "freed", expired) // It leads.
+			history.Until(patience, "first", "freed", expired) // The first replica leads.
 		}
 	}
 
-	// While the first replica is held up, a reaper without an election reaps a lock
-	// that has died later: so the second would have had the time.
+	// While the first replica is delayed, a reaper without an election ends a hold that has expired
+	// later. So the second replica would have had the time to end the first hold.
 	until := make(chan struct{})
 	sent[0].until.Store(&until)
 	die(t, ns, "second")

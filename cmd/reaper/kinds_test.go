@@ -39,11 +39,11 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// backends are the kinds for clusters where no CRD may be installed.
+// backends are the kinds of objects for clusters where the user may not install a CRD.
 var backends = map[kubelock.Backend]store.Kind{kubelock.Leases: store.Leases, kubelock.ConfigMaps: store.ConfigMaps}
 
-// accountFor returns the configuration of a service account to which the reaper's roles
-// for a kind are bound in one namespace only.
+// accountFor returns the configuration of a service account that has the reaper's role for a kind,
+// in one namespace only.
 func accountFor(t *testing.T, ns, resource, group string) *rest.Config {
 	t.Helper()
 	manifest, err := os.ReadFile(filepath.Join(env.Root, "config", "components", resource, "reaper_role.yaml"))
@@ -58,7 +58,7 @@ func accountFor(t *testing.T, ns, resource, group string) *rest.Config {
 	return env.AccountIn(t, ns, name, authorizationv1.ResourceAttributes{Verb: "update", Group: group, Resource: resource})
 }
 
-// asked notes the queries by which a reaper lists and watches.
+// asked is a transport that records the queries by which a reaper lists and watches.
 type asked struct {
 	next http.RoundTripper
 
@@ -78,7 +78,7 @@ func (a *asked) RoundTrip(req *http.Request) (*http.Response, error) {
 // WrappedRoundTripper lets client-go see what is behind it.
 func (a *asked) WrappedRoundTripper() http.RoundTripper { return a.next }
 
-// cutOff loses all requests, once that is said.
+// cutOff is a transport that fails all requests once off is set.
 type cutOff struct {
 	next http.RoundTripper
 	off  atomic.Bool
@@ -94,9 +94,9 @@ func (c *cutOff) RoundTrip(req *http.Request) (*http.Response, error) {
 // WrappedRoundTripper lets client-go see what is behind it.
 func (c *cutOff) WrappedRoundTripper() http.RoundTripper { return c.next }
 
-// TestEveryKindIsReaped checks that the reaper does for Leases and ConfigMaps what it
-// does for DistributedLocks, with the roles of their components, and that it asks for no
-// other object than locks.
+// TestEveryKindIsReaped checks that the reaper works on Leases and ConfigMaps as on
+// DistributedLocks, with the rights of their components, and that it reads no other objects than
+// locks.
 func TestEveryKindIsReaped(t *testing.T) {
 	t.Parallel()
 	if deployed != nil {
@@ -118,9 +118,9 @@ func TestEveryKindIsReaped(t *testing.T) {
 				leases: backend == kubelock.Leases, configMaps: backend == kubelock.ConfigMaps,
 			})
 
-			handsOn(t, ns, backend, kind)
-			frees(t, ns, backend)
-			collects(t, ns, backend, kind)
+			checkGrant(t, ns, backend, kind)
+			checkExpiry(t, ns, backend)
+			checkCollection(t, ns, backend, kind)
 
 			seen.mu.Lock()
 			defer seen.mu.Unlock()
@@ -166,11 +166,12 @@ func lockOf(t *testing.T, key string, cfg kubelock.Config) *kubelock.Lock[string
 	return kubelock.NewLock[string](c, key)
 }
 
-// handsOn checks that a dead holder's lock goes to the first waiter, who is dead, too, so
-// that only the reaper can have given it; and then, after the grace, to one that lives.
-func handsOn(t *testing.T, ns string, backend kubelock.Backend, kind store.Kind) {
+// checkGrant checks that the reaper grants the lock of a dead holder to the first waiter. That
+// waiter is dead, too, so that only the reaper can have written the grant. After the grace a live
+// client gets the lock.
+func checkGrant(t *testing.T, ns string, backend kubelock.Backend, kind store.Kind) {
 	t.Helper()
-	dead := dies(t, "handed-on", kubelock.Config{Namespace: ns, Backend: backend, LockDuration: 4 * time.Second})
+	dead := dies(t, "granted", kubelock.Config{Namespace: ns, Backend: backend, LockDuration: 4 * time.Second})
 	config, cut := rest.CopyConfig(env.Config), &cutOff{}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		cut.next = next
@@ -183,48 +184,48 @@ func handsOn(t *testing.T, ns string, backend kubelock.Backend, kind store.Kind)
 	ctx, cancel := context.WithCancel(within(t, patience))
 	ended := make(chan error, 1)
 	go func() {
-		_, err := kubelock.NewLock[string](waiter, "handed-on").Acquire(ctx)
+		_, err := kubelock.NewLock[string](waiter, "granted").Acquire(ctx)
 		ended <- err
 	}()
 	obj := kind.New()
-	eventually(t, "somebody waits", func() bool {
-		if err := env.Client(t).Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "handed-on"}, obj); err != nil {
+	eventually(t, "a client waits", func() bool {
+		if err := env.Client(t).Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "granted"}, obj); err != nil {
 			t.Fatal(err)
 		}
 		lock, err := kind.Decode(obj)
 		return err == nil && len(lock.Waiters) == 1
 	})
-	cut.off.Store(true) // So that it cannot leave the queue, as if it had died.
+	cut.off.Store(true) // As if the waiter had died: it cannot leave the queue.
 	cancel()
 	if err := <-ended; !errors.Is(err, kubelock.ErrNotAcquired) {
 		t.Fatalf("the waiter ended with %v", err)
 	}
 	t.Cleanup(func() { _ = waiter.Close() }) // Always nil.
-	if e := env.Event(t, patience, ns, "handed-on", "HolderExpired"); !strings.Contains(e.Note, "the-waiter has the lock now") {
-		t.Errorf("the event tells %q", e.Note)
+	if e := env.Event(t, patience, ns, "granted", "HolderExpired"); !strings.Contains(e.Note, "the-waiter has the lock now") {
+		t.Errorf("the event says %q", e.Note)
 	}
-	held, err := lockOf(t, "handed-on", kubelock.Config{Namespace: ns, Backend: backend}).Acquire(within(t, patience))
+	held, err := lockOf(t, "granted", kubelock.Config{Namespace: ns, Backend: backend}).Acquire(within(t, patience))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if early := time.Until(dead.Deadline()); early > 0 {
-		t.Errorf("handed on %v before the deadline", early)
+		t.Errorf("granted %v before the deadline", early)
 	}
 	if held.Value() != "state" || held.Token() <= dead.Token() {
-		t.Errorf("handed on with the state %q and token %d after %d", held.Value(), held.Token(), dead.Token())
+		t.Errorf("granted with the state %q and token %d after %d", held.Value(), held.Token(), dead.Token())
 	}
 	if err := held.Release(within(t, patience)); err != nil {
 		t.Error(err)
 	}
 }
 
-// frees checks that a dead holder is cleared if nobody waits.
-func frees(t *testing.T, ns string, backend kubelock.Backend) {
+// checkExpiry checks that the reaper frees the lock of a dead holder if it has no waiters.
+func checkExpiry(t *testing.T, ns string, backend kubelock.Backend) {
 	t.Helper()
 	dies(t, "freed", kubelock.Config{Namespace: ns, Backend: backend, LockDuration: time.Second, Identity: "the-dead"})
 	e := env.Event(t, patience, ns, "freed", "HolderExpired")
 	if !strings.Contains(e.Note, "the-dead") {
-		t.Errorf("the event tells %q", e.Note)
+		t.Errorf("the event says %q", e.Note)
 	}
 	got, err := lockOf(t, "freed", kubelock.Config{Namespace: ns, Backend: backend}).Get(within(t, patience))
 	if err != nil || got.Held || got.Holder != "" || got.Value != "state" {
@@ -232,9 +233,9 @@ func frees(t *testing.T, ns string, backend kubelock.Backend) {
 	}
 }
 
-// collects checks that objects go which were not used for their objectExpiry, save what
-// others keep in them.
-func collects(t *testing.T, ns string, backend kubelock.Backend, kind store.Kind) {
+// checkCollection checks that the reaper deletes the objects of locks that were unused for their
+// objectExpiry, except those that also have data of other programs.
+func checkCollection(t *testing.T, ns string, backend kubelock.Backend, kind store.Kind) {
 	t.Helper()
 	cfg := kubelock.Config{Namespace: ns, Backend: backend, LockDuration: time.Second, ObjectExpiry: time.Second}
 	admin := env.Client(t)

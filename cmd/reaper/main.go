@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command reaper is the controller that clears expired holders of locks and deletes
-// locks that are no longer used.
+// Command reaper is the controller that ends expired holds of locks and deletes locks that are no
+// longer used.
 package main
 
 import (
@@ -27,6 +27,7 @@ import (
 	"os"
 	"time"
 
+	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -51,6 +52,10 @@ func main() {
 		return
 	}
 
+	if o.logging.StacktraceLevel == nil {
+		// Errors come from the API server or the network. A stack trace would not explain them.
+		o.logging.StacktraceLevel = zapcore.DPanicLevel
+	}
 	logger := zap.New(zap.UseFlagOptions(&o.logging))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger) // client-go's messages in the same form.
@@ -60,7 +65,7 @@ func main() {
 	}
 }
 
-// start reaps until the process is told to end.
+// start runs the reaper until the process gets SIGTERM or SIGINT.
 func start(o options, arguments []string) error {
 	if len(arguments) > 0 {
 		return fmt.Errorf("unknown arguments %q: a flag's value follows it after =", arguments)
@@ -72,7 +77,7 @@ func start(o options, arguments []string) error {
 	return run(ctrl.SetupSignalHandler(), config, o)
 }
 
-// run reaps until ctx ends.
+// run runs the reaper until ctx ends.
 func run(ctx context.Context, config *rest.Config, o options) error {
 	if err := o.check(); err != nil {
 		return err
@@ -84,12 +89,14 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	config = rest.CopyConfig(config)
 	clock := &servertime.Clock{}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return clock.Transport(next, time.Now) })
-	config.QPS = -1 // The API server's priority and fairness is the limit.
+	authenticateByFile(config)
+	config.QPS = -1 // No limit in the client: the API server's priority and fairness sets one.
 
-	if o.distributedLocks {
-		if err := installed(config); err != nil {
-			return err
-		}
+	if err := reachable(config, o.distributedLocks); err != nil {
+		return err
+	}
+	if missing := lacking(ctx, config, &o); len(missing) > 0 {
+		ctrl.Log.Info("The reaper lacks rights, and is not ready or cannot work before it has them. Bind the roles to its account", "missing", missing)
 	}
 	mgr, err := ctrl.NewManager(config, o.manager(scheme))
 	if err != nil {
@@ -101,8 +108,6 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 		reaper := &controllers.Reaper{
 			Kind:         kind,
 			Namespaces:   o.reaped(),
-			Client:       mgr.GetClient(),
-			Live:         mgr.GetAPIReader(),
 			Events:       recorder,
 			ServerTime:   clock,
 			MaxClockSkew: o.maxClockSkew,
@@ -120,8 +125,11 @@ func run(ctx context.Context, config *rest.Config, o options) error {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}
-	if err := mgr.AddReadyzCheck("cache", synced(reapers)); err != nil {
-		return err
+	for _, reaper := range reapers {
+		// /readyz answers with the names of the failed checks, and not with their errors.
+		if err := mgr.AddReadyzCheck(reaper.Kind.Resource().Resource+"-watched", synced(reaper)); err != nil {
+			return err
+		}
 	}
 	return mgr.Start(ctx)
 }

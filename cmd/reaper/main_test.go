@@ -37,7 +37,7 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// runAsReaper in the environment makes the test's program the reaper.
+// runAsReaper is the environment variable that makes the test binary run as the reaper.
 const runAsReaper = "KUBELOCK_TEST_RUN_AS_REAPER"
 
 var (
@@ -60,7 +60,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// patience bounds what must happen but may take long on a loaded machine.
+// patience is how long a test waits for what must happen. A loaded machine may need most of it.
 const patience = 30 * time.Second
 
 // within returns a context for a call that must come to an end.
@@ -71,8 +71,8 @@ func within(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-// eventually waits for what cannot be watched.
-func eventually(t *testing.T, what string, condition func() bool) {
+// eventually polls until a condition holds that cannot be watched.
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	err := wait.PollUntilContextCancel(within(t, patience), 20*time.Millisecond, true,
 		func(context.Context) (bool, error) { return condition(), nil })
@@ -98,7 +98,7 @@ type replica struct {
 	ended  chan error
 }
 
-// elected are the options of one of several replicas, on ports of its own.
+// elected returns the options of one of several replicas, with ports of its own.
 func elected(t *testing.T) options {
 	t.Helper()
 	return options{
@@ -108,8 +108,8 @@ func elected(t *testing.T) options {
 	}
 }
 
-// freeAddress returns an address on which nobody listens.
-func freeAddress(t *testing.T) string {
+// freeAddress returns a local address with a free port.
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -122,17 +122,17 @@ func freeAddress(t *testing.T) string {
 	return address
 }
 
-// startReplica runs a reaper until stop, or the end of the test.
+// startReplica runs a reaper until stop is called or the test ends.
 func startReplica(t *testing.T, config *rest.Config, o options) *replica {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // It ends when stop says so.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // stop cancels it.
 	r := &replica{options: o, cancel: cancel, ended: make(chan error, 1)}
 	go func() { r.ended <- run(ctx, config, o) }()
 	t.Cleanup(func() { r.stop(t) })
 	return r
 }
 
-// stop ends the reaper. Nothing that it does may have been denied to it.
+// stop ends the reaper, and checks that the API server has denied it nothing.
 func (r *replica) stop(t *testing.T) {
 	t.Helper()
 	if r.cancel == nil {
@@ -153,15 +153,15 @@ func (r *replica) stop(t *testing.T) {
 	}
 }
 
-// probe asks one of the health probes.
+// probe returns the status of one of the health probes.
 func (r *replica) probe(t *testing.T, path string) int {
 	t.Helper()
 	code, _ := get(t, "http://"+r.probeAddress+path, "")
 	return code
 }
 
-// get returns the status and the body of an answer, or 0 if there is none.
-func get(t *testing.T, url, token string) (status int, body string) {
+// get returns the status and the body of an answer, or 0 if there is no answer.
+func get(t testing.TB, url, token string) (status int, body string) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -186,8 +186,7 @@ func get(t *testing.T, url, token string) (status int, body string) {
 	return resp.StatusCode, string(text)
 }
 
-// die acquires a lock for a second and then stops without a release, as a process
-// does that is killed.
+// die acquires a lock for a second and stops without a release, as if the process were killed.
 func die(t *testing.T, ns, key string) {
 	t.Helper()
 	c, err := kubelock.NewClient(env.Config, kubelock.Config{Namespace: ns, LockDuration: time.Second})
@@ -202,7 +201,7 @@ func die(t *testing.T, ns, key string) {
 	}
 }
 
-// expired is true of the version that the reaper writes.
+// expired reports whether v is the version that the reaper writes when it frees an expired lock.
 func expired(v testenv.Version) bool {
 	return v.Free() && v.Spec.LastRelease != nil && v.Spec.LastRelease.Reason == v1alpha1.ReasonExpired
 }

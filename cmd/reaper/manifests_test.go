@@ -44,7 +44,7 @@ import (
 	"github.com/kubelock/kubelock/internal/testenv"
 )
 
-// TestManifestsAreApplied checks that the API server has every object as the manifests
+// TestManifestsAreApplied checks that the API server has stored every object as the manifests
 // describe it: applying them again changes nothing.
 func TestManifestsAreApplied(t *testing.T) {
 	if deployed != nil {
@@ -64,7 +64,7 @@ func TestManifestsAreApplied(t *testing.T) {
 		t.Errorf("%d objects, but kubectl tells of %d:\n%s", objects, len(lines), out)
 	}
 	for _, line := range lines {
-		// The selector of a budget is replaced as a whole, so that kubectl sends it each time.
+		// kubectl sends the selector of a budget each time, since it is replaced as a whole.
 		if !strings.HasSuffix(line, " unchanged") && line != "poddisruptionbudget.policy/kubelock-reaper configured" {
 			t.Errorf("applied again: %s", line)
 		}
@@ -74,8 +74,8 @@ func TestManifestsAreApplied(t *testing.T) {
 	}
 }
 
-// TestSamplesWork checks that the API server accepts the samples, and that they give
-// their program what it needs.
+// TestSamplesWork checks that the API server accepts the samples, and that they give the program
+// in them the rights that it needs.
 func TestSamplesWork(t *testing.T) {
 	ns := env.Namespace(t)
 	out, err := env.Kubectl(within(t, patience), "", "apply", "-k", "config/samples", "-n", ns)
@@ -90,8 +90,8 @@ func TestSamplesWork(t *testing.T) {
 	}
 }
 
-// tryPod creates a Pod from a Deployment's template where Pods are restricted, as a
-// dry run, and returns what the API server warns of.
+// tryPod creates a Pod from a Deployment's template, as a dry run, in a namespace with the Pod
+// Security standard "restricted". It returns the API server's warnings.
 func tryPod(t *testing.T, d *appsv1.Deployment) (warnings string, err error) {
 	t.Helper()
 	var text bytes.Buffer
@@ -109,8 +109,8 @@ func tryPod(t *testing.T, d *appsv1.Deployment) (warnings string, err error) {
 	return text.String(), err
 }
 
-// TestPodsAreRestricted checks that the Pods of the manifests keep to the Pod Security
-// standard "restricted", which the reaper's namespace enforces.
+// TestPodsAreRestricted checks that the Pods of the manifests comply with the Pod Security standard
+// "restricted", which the reaper's namespace enforces.
 func TestPodsAreRestricted(t *testing.T) {
 	reaper := deployment(t)
 	sample := &appsv1.Deployment{}
@@ -135,8 +135,8 @@ func TestPodsAreRestricted(t *testing.T) {
 	}
 }
 
-// TestDeploymentFitsTheProgram checks that the ports and the image are those of the
-// program, and that nothing is missing which only shows in a cluster.
+// TestDeploymentFitsTheProgram checks that the Deployment's arguments, ports, probes, image, account
+// and grace period match the program.
 func TestDeploymentFitsTheProgram(t *testing.T) {
 	spec := deployment(t).Spec.Template.Spec
 	container := spec.Containers[0]
@@ -167,15 +167,15 @@ func TestDeploymentFitsTheProgram(t *testing.T) {
 	if spec.ServiceAccountName != testenv.ReaperAccount {
 		t.Errorf("the Pods run as %s", spec.ServiceAccountName)
 	}
-	// What controller-runtime's manager waits for those whom it has told to end.
+	// How long controller-runtime's manager waits for its runnables to end.
 	const graceful = 30 * time.Second
 	if grace := time.Duration(*spec.TerminationGracePeriodSeconds) * time.Second; grace <= graceful {
 		t.Errorf("the Pods are killed after %v, while the program may end within %v", grace, graceful)
 	}
 }
 
-// TestSelectorsFindTheReaper checks that what is said about the reaper's Pods is about
-// them: the API server accepts a selector of nothing.
+// TestSelectorsFindTheReaper checks that each selector of the manifests selects the reaper's Pods.
+// The API server also accepts a selector that selects no Pod.
 func TestSelectorsFindTheReaper(t *testing.T) {
 	template := deployment(t).Spec.Template
 	ctx := within(t, patience)
@@ -233,7 +233,7 @@ func TestSelectorsFindTheReaper(t *testing.T) {
 	}
 }
 
-// component reads a manifest of config/components.
+// component decodes a manifest of config/components.
 func component(t *testing.T, name, file string, into any) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(env.Root, "config", "components", name, file))

@@ -30,9 +30,9 @@ import (
 	"github.com/kubelock/kubelock/internal/testenv"
 )
 
-// TestMetricsAreServedToThoseWhoMay checks who gets the metrics: whoever the
-// ClusterRole kubelock-reaper-metrics-reader is bound to, and nobody else.
-func TestMetricsAreServedToThoseWhoMay(t *testing.T) {
+// TestMetricsNeedTheirRole checks that an account gets the metrics only if it has the ClusterRole
+// kubelock-reaper-metrics-reader.
+func TestMetricsNeedTheirRole(t *testing.T) {
 	r := startReplica(t, account(t), elected(t))
 	ns := env.Namespace(t)
 	admin := env.Client(t)
@@ -67,7 +67,7 @@ func TestMetricsAreServedToThoseWhoMay(t *testing.T) {
 		name, token string
 		want        int
 	}{
-		{"nobody", "", http.StatusUnauthorized},
+		{"a client without credentials", "", http.StatusUnauthorized},
 		{"a stranger", env.ServiceAccount(t, ns, "stranger").BearerToken, http.StatusForbidden},
 		{"the reaper itself", account(t).BearerToken, http.StatusForbidden},
 		{"prometheus", prometheus, http.StatusOK},

@@ -31,11 +31,11 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// metricName finds what an expression reads.
+// metricName matches the metrics that an expression reads.
 var metricName = regexp.MustCompile(`\b(?:kubelock|leader_election)_[a-z_]+`)
 
-// registered lists the metrics of the reaper and of the library, those of histograms by
-// all their series.
+// registered returns the metrics of the reaper and of the library. For a histogram it has the names
+// of all its series.
 func registered(t *testing.T) map[string]bool {
 	t.Helper()
 	library := prometheus.NewRegistry()
@@ -46,7 +46,7 @@ func registered(t *testing.T) map[string]bool {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]bool{"leader_election_master_status": true} // Of client-go, once there is an election.
+	names := map[string]bool{"leader_election_master_status": true} // client-go registers it with the first election.
 	described := func(r prometheus.Collector) {
 		descriptions := make(chan *prometheus.Desc, 1000)
 		r.Describe(descriptions)
@@ -68,8 +68,8 @@ func registered(t *testing.T) map[string]bool {
 	return names
 }
 
-// TestMonitoringKnowsTheMetrics checks that the alerts and the dashboard ask for metrics
-// that there are, and that none of kubelock's is left out of the dashboard.
+// TestMonitoringKnowsTheMetrics checks that the alerts and the dashboard use only metrics that
+// exist, and that the dashboard shows each of kubelock's metrics.
 func TestMonitoringKnowsTheMetrics(t *testing.T) {
 	t.Parallel()
 	names := registered(t)

@@ -27,7 +27,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
@@ -35,7 +34,7 @@ import (
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// options are the command line's.
+// options are the flags of the command line.
 type options struct {
 	metricsAddress    string
 	metricsSecure     bool
@@ -43,6 +42,7 @@ type options struct {
 	pprofAddress      string
 	leaderElect       bool
 	electionNamespace string
+	election          election
 	namespaces        string
 	distributedLocks  bool
 	leases            bool
@@ -55,24 +55,25 @@ type options struct {
 	logging           zap.Options
 }
 
-// bind makes o what the command line says when flags are parsed, and until then the
-// defaults.
+// bind registers the flags. o has the defaults until flags are parsed, and then the values of the
+// command line.
 func (o *options) bind(flags *flag.FlagSet) {
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "The address that metrics are served on; 0 serves none.")
-	flags.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics by HTTPS, and only to those whom the cluster permits to get /metrics.")
+	flags.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics by HTTPS, and only to accounts that may get /metrics.")
 	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "The address that /healthz and /readyz are served on; 0 serves none.")
-	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "The address that profiles are served on, to whoever can reach it; 0 serves none.")
+	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "The address that profiles are served on, to every client that can reach it; 0 serves none.")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "Let only one of several replicas work at a time.")
+	o.election.bind(flags)
 	flags.StringVar(&o.electionNamespace, "leader-election-namespace", "", "The namespace of the election's Lease; the default is the pod's own.")
-	flags.StringVar(&o.namespaces, "namespaces", "", "The namespaces to reap in, with commas between them; empty means all.")
+	flags.StringVar(&o.namespaces, "namespaces", "", "The namespaces to work in, separated by commas; empty means all.")
 	flags.BoolVar(&o.distributedLocks, "distributedlocks", true, "Reap DistributedLocks.")
 	flags.BoolVar(&o.leases, "leases", false, "Reap Leases with the label "+lockLabel+".")
 	flags.BoolVar(&o.configMaps, "configmaps", false, "Reap ConfigMaps with the label "+lockLabel+".")
-	flags.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Second, "How far the clocks of the API servers may be apart; below 0, leases are judged only by watching them.")
+	flags.DurationVar(&o.maxClockSkew, "max-clock-skew", time.Second, "How far the clocks of the API servers may be apart; below 0, the reaper judges leases only by watching them.")
 	flags.IntVar(&o.concurrency, "concurrency", 16, "How many locks are worked on at once.")
-	flags.Float64Var(&o.collectionRate, "collection-rate", controllers.DefaultCollectionRate, "How many unused locks are deleted in a second at most.")
-	flags.BoolVar(&o.dryRun, "dry-run", false, "Tell which unused locks would be deleted, and delete none. Holders are cleared all the same.")
-	flags.BoolVar(&o.podWitness, "pod-witness", false, "End the hold of a Pod that has terminated before its lease does, if others wait for the lock. Takes the right to watch Pods.")
+	flags.Float64Var(&o.collectionRate, "collection-rate", controllers.DefaultCollectionRate, "How many unused locks are deleted per second at most.")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "Report which unused locks would be deleted, and delete none. Expired holds are still ended.")
+	flags.BoolVar(&o.podWitness, "pod-witness", false, "End the hold of a client whose Pod has terminated before its lease ends, if other clients wait for the lock. Needs the right to watch Pods.")
 	o.logging.BindFlags(flags)
 }
 
@@ -84,6 +85,9 @@ func (o *options) check() error {
 	}
 	if o.collectionRate < 0 {
 		wrong = append(wrong, fmt.Errorf("--collection-rate must not be negative, is %v", o.collectionRate))
+	}
+	if o.leaderElect {
+		wrong = append(wrong, o.election.check()...)
 	}
 	if len(o.kinds()) == 0 {
 		wrong = append(wrong, errors.New("there is nothing to reap: set --distributedlocks, --leases or --configmaps"))
@@ -97,10 +101,10 @@ func (o *options) check() error {
 	return errors.Join(wrong...)
 }
 
-// lockLabel selects the objects of other kinds than kubelock's own that are locks.
+// lockLabel selects the locks among Leases and ConfigMaps.
 const lockLabel = v1alpha1.LockLabel + "=true"
 
-// kinds are the kinds of objects to reap.
+// kinds returns the kinds of objects that the reaper works on.
 func (o *options) kinds() []store.Kind {
 	var kinds []store.Kind
 	for kind, reaped := range map[store.Kind]bool{store.DistributedLocks: o.distributedLocks, store.Leases: o.leases, store.ConfigMaps: o.configMaps} {
@@ -111,7 +115,7 @@ func (o *options) kinds() []store.Kind {
 	return kinds
 }
 
-// reaped are the namespaces to reap in; none means all.
+// reaped returns the namespaces that the reaper works in. None means all.
 func (o *options) reaped() []string {
 	if o.namespaces == "" {
 		return nil
@@ -123,20 +127,24 @@ func (o *options) reaped() []string {
 	return namespaces
 }
 
-// manager turns the command line into the manager's options.
+// manager returns the options of the manager.
 func (o *options) manager(scheme *runtime.Scheme) ctrl.Options {
 	metrics := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure}
 	if o.metricsSecure {
-		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+		metrics.FilterProvider = authorized
 	}
+	election := o.election.orDefaults()
 	return ctrl.Options{
 		Scheme:                        scheme,
 		Metrics:                       metrics,
 		HealthProbeBindAddress:        o.probeAddress,
 		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              "reaper.kubelock.dev",
+		LeaderElectionID:              electionID,
 		LeaderElectionNamespace:       o.electionNamespace,
-		LeaderElectionReleaseOnCancel: true, // Nothing runs after the manager has ended.
+		LeaderElectionReleaseOnCancel: true, // Safe, for the process ends with the manager.
+		LeaseDuration:                 &election.lease,
+		RenewDeadline:                 &election.renewDeadline,
+		RetryPeriod:                   &election.retryPeriod,
 	}
 }

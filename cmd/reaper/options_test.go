@@ -39,12 +39,13 @@ func parse(t *testing.T, args ...string) options {
 
 func TestWrongOptionsAreAllNamed(t *testing.T) {
 	t.Parallel()
-	o := parse(t, "--concurrency=0", "--namespaces=orders,,Invoices")
+	o := parse(t, "--concurrency=0", "--namespaces=orders,,Invoices",
+		"--leader-elect", "--leader-elect-lease-duration=2s", "--leader-elect-renew-deadline=2s", "--leader-elect-retry-period=1700ms")
 	err := o.check()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, part := range []string{"--concurrency", `""`, `"Invoices"`} {
+	for _, part := range []string{"--concurrency", `""`, `"Invoices"`, "--leader-elect-renew-deadline must be less", "--leader-elect-retry-period must be positive"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the error does not name %s: %v", part, err)
 		}
@@ -60,7 +61,7 @@ func TestWrongOptionsAreAllNamed(t *testing.T) {
 	}
 }
 
-// TestOptions checks what flags do to the manager.
+// TestOptions checks which options of the manager the flags set.
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

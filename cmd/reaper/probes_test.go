@@ -32,7 +32,7 @@ import (
 	"github.com/kubelock/kubelock/internal/servertime"
 )
 
-// gate holds back requests for locks until it is opened.
+// gate is a transport that delays requests for locks until it is opened.
 type gate struct {
 	next http.RoundTripper
 	open chan struct{}
@@ -52,8 +52,8 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 // WrappedRoundTripper lets client-go find the transport below.
 func (g *gate) WrappedRoundTripper() http.RoundTripper { return g.next }
 
-// TestReadyWhenLocksAreWatched checks that the reaper is healthy before it is ready, and
-// ready not before it has listed the locks; and that it then reaps.
+// TestReadyWhenLocksAreWatched checks that the reaper is healthy before it has listed the locks, and
+// ready only afterwards, and that it then ends an expired hold.
 func TestReadyWhenLocksAreWatched(t *testing.T) {
 	logs.Reset()
 	config := rest.CopyConfig(account(t))
@@ -83,14 +83,14 @@ func TestReadyWhenLocksAreWatched(t *testing.T) {
 	}
 }
 
-// TestNotReadyBeforeTheStart checks the moment between the start of the probes and that of
-// the watch.
+// TestNotReadyBeforeTheStart checks that the reaper is not ready while it serves probes but does
+// not watch locks yet.
 func TestNotReadyBeforeTheStart(t *testing.T) {
 	mgr, err := ctrl.NewManager(account(t), ctrl.Options{Scheme: env.Client(t).Scheme(), Metrics: metricsserver.Options{BindAddress: "0"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	unstarted := &controllers.Reaper{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), ServerTime: &servertime.Clock{}}
+	unstarted := &controllers.Reaper{ServerTime: &servertime.Clock{}}
 	if err := unstarted.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
@@ -98,23 +98,27 @@ func TestNotReadyBeforeTheStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := synced([]*controllers.Reaper{unstarted})(req); err == nil {
+	if err := synced(unstarted)(req); err == nil {
 		t.Error("ready, though nothing is watched")
 	}
 }
 
-// TestDeniedReaperIsNotReady checks that a reaper which may not watch locks does not
-// pretend to work, and that its log says why.
+// TestDeniedReaperIsNotReady checks that a reaper without the right to watch locks is not ready, and
+// that its log says why.
 func TestDeniedReaperIsNotReady(t *testing.T) {
 	ns := env.Namespace(t)
-	nobody := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "nobody"}}
-	if _, err := env.Clientset(t).CoreV1().ServiceAccounts(ns).Create(t.Context(), nobody, metav1.CreateOptions{}); err != nil {
+	stranger := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "stranger"}}
+	if _, err := env.Clientset(t).CoreV1().ServiceAccounts(ns).Create(t.Context(), stranger, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	r := startReplica(t, env.ServiceAccount(t, ns, "nobody"), options{metricsAddress: "0", probeAddress: freeAddress(t), distributedLocks: true, concurrency: 1})
+	r := startReplica(t, env.ServiceAccount(t, ns, "stranger"), options{metricsAddress: "0", probeAddress: freeAddress(t), distributedLocks: true, concurrency: 1})
 	eventually(t, "the log tells", func() bool { return len(logs.With("forbidden")) > 0 })
-	if code := r.probe(t, "/readyz"); code != http.StatusInternalServerError {
-		t.Errorf("/readyz answers %d, want 500", code)
+	if code, body := get(t, "http://"+r.probeAddress+"/readyz", ""); code != http.StatusInternalServerError || !strings.Contains(body, "distributedlocks-watched") {
+		t.Errorf("/readyz answers %d: %s; want 500, and what is missing", code, body)
+	}
+	const lacks = "to get, list, watch, update, delete distributedlocks in every namespace (the role kubelock-reaper-distributedlocks)"
+	if advice := logs.With("The reaper lacks rights"); len(advice) != 1 || !strings.Contains(advice[0], lacks) {
+		t.Errorf("the log says of the rights %q, want %q", advice, lacks)
 	}
 	if code := r.probe(t, "/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz answers %d: a restart would not help", code)
@@ -125,4 +129,28 @@ func TestDeniedReaperIsNotReady(t *testing.T) {
 	}
 	r.cancel = nil
 	logs.Reset()
+}
+
+// TestUnreachableAPIServer checks that the error of a reaper which does not reach the API server
+// says what to check.
+func TestUnreachableAPIServer(t *testing.T) {
+	t.Parallel()
+	nowhere := rest.CopyConfig(account(t))
+	nowhere.Host = "https://" + freeAddress(t)
+	stranger := rest.CopyConfig(account(t))
+	stranger.BearerToken = "not-a-token"
+	for what, tc := range map[string]struct {
+		config  *rest.Config
+		options options
+		want    string
+	}{
+		"no server":                  {nowhere, options{distributedLocks: true}, "the API server at " + nowhere.Host + " does not answer: check the network"},
+		"no server, and only Leases": {nowhere, options{leases: true}, "the API server at " + nowhere.Host + " does not answer: check the network"},
+		"a wrong token":              {stranger, options{distributedLocks: true}, "does not accept the credentials: check the token"},
+	} {
+		tc.options.metricsAddress, tc.options.probeAddress, tc.options.concurrency = "0", "0", 1
+		if err := run(within(t, patience), tc.config, tc.options); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("with %s the reaper ends with %v, want %q", what, err, tc.want)
+		}
+	}
 }

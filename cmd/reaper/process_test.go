@@ -37,8 +37,8 @@ import (
 	"github.com/kubelock/kubelock/internal/version"
 )
 
-// deployment is the reaper's, as the API server has it.
-func deployment(t *testing.T) *appsv1.Deployment {
+// deployment returns the reaper's Deployment as the API server has stored it.
+func deployment(t testing.TB) *appsv1.Deployment {
 	t.Helper()
 	if deployed != nil {
 		t.Fatal(deployed)
@@ -51,7 +51,7 @@ func deployment(t *testing.T) *appsv1.Deployment {
 }
 
 // kubeconfig writes a configuration to a file.
-func kubeconfig(t *testing.T, config *rest.Config) string {
+func kubeconfig(t testing.TB, config *rest.Config) string {
 	t.Helper()
 	out := clientcmdapi.NewConfig()
 	out.Clusters["test"] = &clientcmdapi.Cluster{Server: config.Host, CertificateAuthorityData: config.CAData}
@@ -65,39 +65,52 @@ func kubeconfig(t *testing.T, config *rest.Config) string {
 	return path
 }
 
-// TestProcess runs the reaper as the program that it is, with the arguments of the
-// manifest, until it is told to end.
-func TestProcess(t *testing.T) {
-	ns := env.Namespace(t)
-	probes := freeAddress(t)
+// process is a reaper that runs as a process of its own.
+type process struct {
+	*exec.Cmd
+	output testenv.Logs
+}
+
+// startProcess starts the reaper with the arguments of the manifest, and returns when it is
+// ready.
+func startProcess(t testing.TB) *process {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	probes := freeAddress(t)
 	args := append(slices.Clone(deployment(t).Spec.Template.Spec.Containers[0].Args),
-		// What a Pod has of its own.
+		// In a cluster each Pod has a network and a namespace of its own.
 		"--leader-election-namespace="+testenv.ReaperNamespace, "--metrics-bind-address="+freeAddress(t), "--health-probe-bind-address="+probes)
-	cmd := exec.CommandContext(within(t, 2*patience), self, args...)
-	cmd.Env = append(os.Environ(), runAsReaper+"=1", "KUBECONFIG="+kubeconfig(t, account(t)))
-	var output testenv.Logs
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
+	p := &process{Cmd: exec.CommandContext(t.Context(), self, args...)}
+	p.Env = append(os.Environ(), runAsReaper+"=1", "KUBECONFIG="+kubeconfig(t, account(t)))
+	p.Stdout, p.Stderr = &p.output, &p.output
+	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the process is ready", func() bool {
 		code, _ := get(t, "http://"+probes+"/readyz", "")
 		return code == http.StatusOK
 	})
+	return p
+}
+
+// TestProcess runs the reaper as a process, with the arguments of the manifest, and ends it by
+// SIGTERM.
+func TestProcess(t *testing.T) {
+	ns := env.Namespace(t)
+	cmd := startProcess(t)
 	die(t, ns, "orders")
-	env.Event(t, patience, ns, "orders", "HolderExpired") // The last thing that it does for the lock.
+	env.Event(t, patience, ns, "orders", "HolderExpired") // The reaper's last write for this lock.
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("told to end, the process ended with %v", err)
+		t.Errorf("after SIGTERM the process ended with %v", err)
 	}
 
-	lines := output.With("")
+	lines := cmd.output.With("")
 	freed := false
 	for _, line := range lines {
 		var entry map[string]any
@@ -106,8 +119,8 @@ func TestProcess(t *testing.T) {
 		}
 		freed = freed || entry["msg"] == "Freed a lock whose holder did not renew it" && entry["name"] == "orders" && entry["namespace"] == ns
 	}
-	if !freed || len(output.With("forbidden")) > 0 {
-		t.Errorf("the log does not tell of the lock, or that something was denied:\n%s", strings.Join(lines, ""))
+	if !freed || len(cmd.output.With("forbidden")) > 0 {
+		t.Errorf("the log does not have the freed lock, or says that a request was denied:\n%s", strings.Join(lines, ""))
 	}
 	lease, err := env.Clientset(t).CoordinationV1().Leases(testenv.ReaperNamespace).Get(t.Context(), "reaper.kubelock.dev", metav1.GetOptions{})
 	if err != nil {
@@ -118,7 +131,7 @@ func TestProcess(t *testing.T) {
 	}
 }
 
-// TestVersion asks the program for its version.
+// TestVersion checks that the program prints its version.
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()

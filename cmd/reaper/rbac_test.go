@@ -27,8 +27,8 @@ import (
 	"github.com/kubelock/kubelock/internal/testenv"
 )
 
-// TestRolesGrantNoMoreThanNeeded asks the API server for each verb, on what is used and
-// on what a thief would like.
+// TestRolesGrantNoMoreThanNeeded asks the API server which verbs the roles allow: on the resources
+// that the reaper uses, and on others that would help an attacker.
 func TestRolesGrantNoMoreThanNeeded(t *testing.T) {
 	if deployed != nil {
 		t.Fatal(deployed)
@@ -53,7 +53,7 @@ func TestRolesGrantNoMoreThanNeeded(t *testing.T) {
 		{reaper, other, locks + "/finalizers", "", ""},
 		{reaper, other, events, "", "create patch"},
 		{reaper, other, "/events", "", ""},
-		// The election's client still tells of it by the older kind of event.
+		// client-go's elector still writes Events of the core group.
 		{reaper, testenv.ReaperNamespace, "/events", "", "create patch"},
 		{reaper, testenv.ReaperNamespace, leases, "reaper.kubelock.dev", "get create update"},
 		{reaper, testenv.ReaperNamespace, leases, "another", "create"},

@@ -29,27 +29,39 @@ import (
 	"github.com/kubelock/kubelock/controllers"
 )
 
-// installed returns an error if the API server does not know DistributedLocks.
-func installed(config *rest.Config) error {
+// reachable returns an error if the API server does not answer or does not accept the reaper's
+// credentials. With distributedLocks it also returns one if the server does not know that kind.
+func reachable(config *rest.Config, distributedLocks bool) error {
 	client, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return err
+		return fmt.Errorf("the configuration for the API server at %s cannot be used: %w", config.Host, err)
 	}
-	if _, err = client.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String()); apierrors.IsNotFound(err) {
+	if distributedLocks {
+		_, err = client.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
+	} else {
+		_, err = client.ServerVersion()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsNotFound(err):
 		return fmt.Errorf("the API server does not know %s, install the CustomResourceDefinition with \"kubectl apply -k config/crd\": %w",
 			v1alpha1.Resource("distributedlocks"), err)
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("the API server at %s does not accept the credentials: check the token of the reaper's service account, or outside of a Pod the user in KUBECONFIG: %w",
+			config.Host, err)
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("the reaper may not ask the API server at %s what it serves: bind the ClusterRole system:discovery to its account: %w", config.Host, err)
 	}
-	return err
+	return fmt.Errorf("the API server at %s does not answer: check the network and NetworkPolicies, or outside of a Pod the server in KUBECONFIG: %w", config.Host, err)
 }
 
-// synced is ready when the locks are watched: a reaper that cannot list them reaps
-// nothing.
-func synced(reapers []*controllers.Reaper) healthz.Checker {
+// synced returns a check that fails until the reaper has listed all locks. A reaper that cannot list
+// them does nothing.
+func synced(r *controllers.Reaper) healthz.Checker {
 	return func(*http.Request) error {
-		for _, r := range reapers {
-			if !r.HasSynced() {
-				return fmt.Errorf("%s are not watched yet", r.Kind.Resource().Resource)
-			}
+		if !r.HasSynced() {
+			return fmt.Errorf("%s are not watched yet", r.Kind.Resource().Resource)
 		}
 		return nil
 	}

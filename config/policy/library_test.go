@@ -209,8 +209,7 @@ func reap(t *testing.T, ns string) {
 		t.Fatal(err)
 	}
 	reaper := &controllers.Reaper{
-		Namespaces: []string{ns}, Client: mgr.GetClient(), Live: mgr.GetAPIReader(),
-		Events: mgr.GetEventRecorder("kubelock-reaper"), ServerTime: clock, MaxClockSkew: time.Second,
+		Namespaces: []string{ns}, Events: mgr.GetEventRecorder("kubelock-reaper"), ServerTime: clock, MaxClockSkew: time.Second,
 	}
 	if err := reaper.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)

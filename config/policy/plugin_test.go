@@ -40,7 +40,9 @@ func plugin(t *testing.T, config *rest.Config, ns string) func(args ...string) (
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	written := clientcmdapi.NewConfig()
 	written.Clusters["c"] = &clientcmdapi.Cluster{Server: config.Host, CertificateAuthorityData: config.CAData}
-	written.AuthInfos["u"] = &clientcmdapi.AuthInfo{Token: config.BearerToken}
+	written.AuthInfos["u"] = &clientcmdapi.AuthInfo{
+		Token: config.BearerToken, ClientCertificateData: config.CertData, ClientKeyData: config.KeyData,
+	}
 	written.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u", Namespace: ns}
 	written.CurrentContext = "c"
 	if err := clientcmd.WriteToFile(*written, file); err != nil {
@@ -56,43 +58,39 @@ func plugin(t *testing.T, config *rest.Config, ns string) func(args ...string) (
 }
 
 // TestPlugin runs kubectl dlock where the policies are in force: who has acquired a lock
-// can release it in another process, and only who may force can break it.
+// can renew and release it in another process, and only who may force can break it.
 func TestPlugin(t *testing.T) {
 	t.Parallel()
 	ns := namespace(t, "holders", "others", "tellers")
 	bind(t, ns, ns, "repairers", "kubelock-force", "force")
 	tells(t, ns, "tellers")
-	as := func(account string) (func(args ...string) (int, string, string), []string) {
-		return plugin(t, env.ServiceAccount(t, ns, account), ns), []string{"--identity", testenv.AccountUser(ns, account)}
+	as := func(account string) func(args ...string) (int, string, string) {
+		return plugin(t, env.ServiceAccount(t, ns, account), ns)
 	}
-	holder, holderName := as("holders")
-	other, _ := as("others")
-	teller, _ := as("tellers")
-	repairer, _ := as("repairers")
+	holder, other, teller, repairer := as("holders"), as("others"), as("tellers"), as("repairers")
 
 	acquire := func() string {
 		t.Helper()
-		code, out, stderr := holder(append([]string{"acquire", "orders", "--duration", "1h", "-o", "json"}, holderName...)...)
-		var got struct {
-			LockID string `json:"lockID"`
-		}
-		if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil || got.LockID == "" {
-			t.Fatalf("acquiring: exit code %d, %q, %s", code, out, stderr)
-		}
-		return got.LockID
+		return heldBy(t, ns, holder)
 	}
 	id := acquire()
+	if code, _, stderr := other("renew", "orders", "--lock-id", id); code != 69 || !strings.Contains(stderr, "nothing was changed: the admission policy refuses it") {
+		t.Errorf("a renewal by another user: exit code %d, %s", code, stderr)
+	}
+	if code, _, stderr := holder("renew", "orders", "--lock-id", id, "--duration", "2h"); code != 0 {
+		t.Errorf("the holder's own renewal: exit code %d, %s", code, stderr)
+	}
 	if code, _, stderr := other("release", "orders", "--lock-id", id); code != 69 || !strings.Contains(stderr, "nothing was changed: the admission policy refuses it") {
 		t.Errorf("somebody else's release: exit code %d, %s", code, stderr)
 	}
 	if code, _, stderr := holder("release", "orders", "--lock-id", id); code != 0 {
 		t.Errorf("the holder's own release: exit code %d, %s", code, stderr)
 	}
-	if code, _, stderr := holder(append([]string{"set", "orders", `{"n":1}`}, holderName...)...); code != 0 {
+	if code, _, stderr := holder("set", "orders", `{"n":1}`); code != 0 {
 		t.Errorf("setting the state: exit code %d, %s", code, stderr)
 	}
 
-	if code, _, stderr := holder("run", "orders", "--", "true"); code != 69 || !strings.Contains(stderr, "set --identity") {
+	if code, _, stderr := holder("--identity", "another", "run", "orders", "--", "true"); code != 69 || !strings.Contains(stderr, "set --identity") {
 		t.Errorf("an identity that is not the user's: exit code %d, %s", code, stderr)
 	}
 
@@ -160,4 +158,69 @@ func tells(t *testing.T, ns, account string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestPluginIdentity leaves it to kubectl dlock who the holder is.
+func TestPluginIdentity(t *testing.T) {
+	t.Parallel()
+	ns := namespace(t, "holders")
+	holder := plugin(t, env.ServiceAccount(t, ns, "holders"), ns)
+	for _, args := range [][]string{
+		{"set", "k", "1"},
+		{"check"},
+		{"delete", "k"},
+	} {
+		if code, out, stderr := holder(args...); code != 0 {
+			t.Errorf("%q: exit code %d, %s, %s", args, code, out, stderr)
+		}
+	}
+	// One who queues is refused for another part of the object.
+	id := heldBy(t, ns, holder)
+	waits := plugin(t, env.ServiceAccount(t, ns, "holders"), ns)
+	if code, _, stderr := waits("set", "orders", "1", "--timeout", "3s"); code != 75 || !strings.Contains(stderr, "place 1 of 1 in the queue") {
+		t.Errorf("waiting: exit code %d, %s", code, stderr)
+	}
+	if code, _, stderr := holder("release", "orders", "--lock-id", id); code != 0 {
+		t.Errorf("releasing: exit code %d, %s", code, stderr)
+	}
+}
+
+// TestPluginUserLikeAPod has a user whose name a Pod could have.
+func TestPluginUserLikeAPod(t *testing.T) {
+	t.Parallel()
+	ns := namespace(t)
+	admin := env.Client(t)
+	if err := admin.Create(within(t), &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "alice"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "kubelock-user"},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "alice"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.AwaitAccess(within(t), "alice", authorizationv1.ResourceAttributes{Namespace: ns, Verb: "create", Group: "kubelock.dev", Resource: "distributedlocks"}); err != nil {
+		t.Fatal(err)
+	}
+	alice := plugin(t, env.User(t, "alice"), ns)
+	want := `the user name "alice" could be that of a Pod`
+	if code, _, stderr := alice("set", "k", "1"); code != 69 || !strings.Contains(stderr, want) {
+		t.Errorf("setting: exit code %d, %s", code, stderr)
+	}
+	if code, out, stderr := alice("check"); code != 78 || !strings.Contains(out, want) {
+		t.Errorf("checking: exit code %d, %s, %s", code, out, stderr)
+	}
+}
+
+// heldBy has a lock held, and returns the lock ID.
+func heldBy(t *testing.T, ns string, holder func(args ...string) (int, string, string)) string {
+	t.Helper()
+	code, out, stderr := holder("acquire", "orders", "--duration", "1h", "-o", "json")
+	var got struct {
+		LockID string `json:"lockID"`
+	}
+	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil || got.LockID == "" {
+		t.Fatalf("acquiring: exit code %d, %q, %s", code, out, stderr)
+	}
+	if h := orders(t, ns).Spec.Holder; h == nil || h.Identity != testenv.AccountUser(ns, "holders") {
+		t.Errorf("the holder is %+v, want the user's name", h)
+	}
+	return got.LockID
 }

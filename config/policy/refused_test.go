@@ -23,166 +23,14 @@ import (
 	"testing"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/testenv"
-)
-
-// cast are those who write in these tests. The lock is held by the Pod holder-0, and
-// waiter-0 and thief-0 queue.
-type cast struct {
-	ns  string
-	who map[string]client.Client
-	pod *v1alpha1.PodReference // of the holder
-}
-
-func newCast(t *testing.T) *cast {
-	t.Helper()
-	ns := namespace(t, "owners", "thieves")
-	elsewhere := env.Namespace(t)
-	admit(t, ns, elsewhere, "owners")
-	holderConfig, holderPod := pod(t, ns, "owners", "holder-0")
-	sibling, _ := pod(t, ns, "owners", "sibling-0")
-	waiter, _ := pod(t, ns, "owners", "waiter-0")
-	thief, _ := pod(t, ns, "thieves", "thief-0")
-	namesake, _ := pod(t, elsewhere, "owners", "holder-0")
-	c := &cast{ns: ns, who: map[string]client.Client{}, pod: &v1alpha1.PodReference{Name: holderPod.Name, UID: holderPod.UID}}
-	for who, config := range map[string]*rest.Config{
-		"admin": env.Config, "holder": holderConfig, "sibling": sibling, "waiter": waiter, "thief": thief,
-		"namesake": namesake, // A Pod of the holder's name and account, in another namespace.
-		"unbound":  env.ServiceAccount(t, ns, "owners"),
-		"reaper":   env.ServiceAccount(t, testenv.ReaperNamespace, testenv.ReaperAccount),
-	} {
-		c.who[who] = clientOf(t, config)
-	}
-	user := rest.CopyConfig(env.Config) // Of a client certificate, say, with the name of a Pod.
-	user.Impersonate = rest.ImpersonationConfig{UserName: "holder-0"}
-	c.who["user"] = clientOf(t, user)
-	if err := env.Client(t).Create(within(t), &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "user"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "kubelock-user"},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "holder-0"}},
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-const (
-	waitersEntry = "waiter-1 30s waiter-0"
-	thiefsEntry  = "thief-1 30s thief-0"
-)
-
-// lock creates a lock as an administrator, held since renewed if that is not zero.
-func (c *cast) lock(t *testing.T, name string, renewed time.Time) *v1alpha1.DistributedLock {
-	t.Helper()
-	past := metav1.NewMicroTime(time.Now().Add(-time.Hour))
-	obj := &v1alpha1.DistributedLock{
-		ObjectMeta: metav1.ObjectMeta{Namespace: c.ns, Name: name},
-		Spec: v1alpha1.DistributedLockSpec{
-			Value:       new(`{"n":1}`),
-			Waiters:     []string{waitersEntry, thiefsEntry},
-			Transitions: 7,
-			LastRelease: &v1alpha1.LastRelease{
-				LockID: "former-1", Identity: "former-0", Token: 3, Time: past,
-				TimeSource: v1alpha1.TimeSourceServer, Reason: v1alpha1.ReasonReleased,
-			},
-		},
-	}
-	if !renewed.IsZero() {
-		h := holder("holder-0", "holder-1", 30*time.Second)
-		h.Pod, h.Token = c.pod, 5
-		h.AcquireTime, h.RenewTime = past, metav1.NewMicroTime(renewed)
-		obj.Spec.Holder = h
-		obj.Labels = map[string]string{v1alpha1.HolderLabel: h.Client}
-	}
-	if err := c.who["admin"].Create(within(t), obj); err != nil {
-		t.Fatal(err)
-	}
-	return obj
-}
-
-// end ends the hold as a release, or as an expiry, does.
-func end(reason v1alpha1.ReleaseReason) func(*v1alpha1.DistributedLock) {
-	return func(obj *v1alpha1.DistributedLock) {
-		h := obj.Spec.Holder
-		obj.Spec.LastRelease = &v1alpha1.LastRelease{
-			LockID: h.LockID, Identity: h.Identity, Token: h.Token, Time: metav1.NowMicro(),
-			TimeSource: v1alpha1.TimeSourceServer, Reason: reason,
-		}
-		obj.Spec.Holder = nil
-		delete(obj.Labels, v1alpha1.HolderLabel)
-	}
-}
-
-// begin begins a hold in a lock that is free, with the next token.
-func begin(identity, lockID string, d time.Duration) func(*v1alpha1.DistributedLock) {
-	return func(obj *v1alpha1.DistributedLock) {
-		h := holder(identity, lockID, d)
-		if version, err := strconv.ParseInt(obj.ResourceVersion, 10, 64); err == nil {
-			h.Token = version + 1
-		}
-		obj.Spec.Holder = h
-		obj.Spec.Transitions++
-		obj.Labels = map[string]string{v1alpha1.HolderLabel: h.Client}
-	}
-}
-
-// grant gives a lock that is free to the first waiter.
-func grant(obj *v1alpha1.DistributedLock) {
-	begin("waiter-0", "waiter-1", 5*time.Second)(obj)
-	obj.Spec.Waiters = obj.Spec.Waiters[1:]
-}
-
-func renew(obj *v1alpha1.DistributedLock) {
-	obj.Spec.Holder.RenewTime = metav1.NewMicroTime(obj.Spec.Holder.RenewTime.Add(time.Second))
-}
-
-func save(obj *v1alpha1.DistributedLock) { obj.Spec.Value = new(`{"n":2}`) }
-
-func queue(entries ...string) func(*v1alpha1.DistributedLock) {
-	return func(obj *v1alpha1.DistributedLock) { obj.Spec.Waiters = entries }
-}
-
-type change = func(*v1alpha1.DistributedLock)
-
-// forge claims that somebody wrote the holder and how the last hold ended a year from
-// now, under as many names as given.
-func forge(names ...string) change {
-	return func(obj *v1alpha1.DistributedLock) {
-		obj.ManagedFields = nil
-		for _, name := range names {
-			obj.ManagedFields = append(obj.ManagedFields, metav1.ManagedFieldsEntry{
-				Manager: name, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: v1alpha1.GroupVersion.String(),
-				Time: new(metav1.NewTime(time.Now().AddDate(1, 0, 0))), FieldsType: "FieldsV1",
-				FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:holder":{},"f:lastRelease":{},"f:value":{}}}`),
-			})
-		}
-	}
-}
-
-// many are more names than the API server keeps apart, and the one that it merges them
-// under.
-func many() []string {
-	names := make([]string, 13)
-	for i := range names {
-		names[i] = fmt.Sprintf("zz-%d", i)
-	}
-	names[0] = "ancient-changes"
-	return names
-}
-
-const (
-	live = iota
-	dead // Its lease is over.
-	free
-	absent // There is no object yet.
 )
 
 // TestWhatIsRefused writes what somebody may not write, and wants to be told what to do.
@@ -203,6 +51,10 @@ func TestWhatIsRefused(t *testing.T) {
 		managed = "metadata.managedFields must not be emptied"
 		kept    = "metadata.finalizers and metadata.ownerReferences must stay as they are while another client holds the lock"
 		sources = "spec.holder.renewTimeSource must be Server"
+		crowds  = "spec.waiters must have at most 32 entries of one identity, and has as many of thief-0"
+		named   = "spec.key must be absent unless the key is no valid name of an object"
+		large   = "metadata must have at most 64 labels, annotations, finalizers and owner references altogether"
+		long    = "metadata.ownerReferences must not have a kind of more than 63 characters"
 	)
 	for i, tc := range []struct {
 		what    string
@@ -299,7 +151,8 @@ func TestWhatIsRefused(t *testing.T) {
 		{"says that a dead holder released", "thief", dead, []change{end(v1alpha1.ReasonReleased)}, tells},
 		{"says that it forced it", "holder", live, []change{end(v1alpha1.ReasonForced)}, tells},
 		{"says that another hold ended", "holder", live, []change{end(v1alpha1.ReasonReleased), func(obj *v1alpha1.DistributedLock) { obj.Spec.LastRelease.LockID = "other-1" }}, tells},
-		{"creates a lock that was held before", "thief", absent, []change{func(obj *v1alpha1.DistributedLock) {
+		{"creates a lock that another held before", "thief", absent, []change{func(obj *v1alpha1.DistributedLock) {
+			obj.Spec.Transitions = 1 // One write may begin a hold and end it, of the requester.
 			obj.Spec.LastRelease = &v1alpha1.LastRelease{LockID: "a-1", Identity: "a", Time: metav1.NowMicro(), Reason: v1alpha1.ReasonReleased}
 		}}, tells},
 
@@ -314,6 +167,12 @@ func TestWhatIsRefused(t *testing.T) {
 		{"queues with a client that no label can be", "thief", live, []change{queue(waitersEntry, thiefsEntry, "$-1 30s thief-0")}, queues},
 		{"queues with a lock ID that no hold can have", "thief", live, []change{queue(waitersEntry, thiefsEntry, strings.Repeat("x", 63)+"-1 30s thief-0")}, queues},
 		{"queues for no time", "thief", live, []change{queue(waitersEntry, thiefsEntry, "thief-2 0s thief-0")}, queues},
+		{"queues more often than one may", "thief", full, []change{queueAgain}, crowds},
+		{"queues more often than one may as it takes the lock", "thief", full, []change{func(obj *v1alpha1.DistributedLock) {
+			end(v1alpha1.ReasonExpired)(obj)
+			queueAgain(obj)
+			begin("thief-0", "thief-2", time.Minute)(obj)
+		}}, crowds},
 		{"takes those behind it out as it takes the lock", "thief", free, []change{begin("thief-0", "thief-2", time.Minute), queue(waitersEntry)}, queues},
 
 		// What holds need to be seen and to be judged.
@@ -329,22 +188,28 @@ func TestWhatIsRefused(t *testing.T) {
 		{"has another's lock collected with an owner", "thief", live, []change{func(obj *v1alpha1.DistributedLock) {
 			obj.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "mine", UID: "1"}}
 		}}, kept},
+		{"has a free lock collected with an owner of a megabyte", "thief", free, []change{func(obj *v1alpha1.DistributedLock) {
+			obj.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: strings.Repeat("x", 1<<20), UID: "1"}}
+		}}, long},
+		{"adds finalizers to a free lock until it is too large", "thief", free, []change{func(obj *v1alpha1.DistributedLock) {
+			for i := range 65 {
+				obj.Finalizers = append(obj.Finalizers, fmt.Sprintf("example.com/%d", i))
+			}
+		}}, large},
+		{"adds labels to a held lock until it is too large", "thief", live, []change{addLabels(64)}, large},
+		{"creates a large lock", "thief", absent, []change{addLabels(65)}, large},
+
+		// Whose object it is.
+		{"squats a key that is a name", "thief", absent, []change{func(obj *v1alpha1.DistributedLock) { obj.Spec.Key = "a/b" }}, named},
+		{"squats the name of another key's object", "thief", absent, []change{func(obj *v1alpha1.DistributedLock) {
+			obj.Name, obj.Spec.Key = protocol.ObjectName("a/b"), "orders"
+		}}, named},
 		{"stops the clock", "thief", free, []change{func(obj *v1alpha1.DistributedLock) { obj.ManagedFields = []metav1.ManagedFieldsEntry{{}} }}, managed},
 	} {
 		t.Run(tc.who+" "+tc.what, func(t *testing.T) {
 			t.Parallel()
 			name := "lock-" + strconv.Itoa(i)
-			var obj *v1alpha1.DistributedLock
-			switch tc.lock {
-			case live:
-				obj = c.lock(t, name, time.Now())
-			case dead:
-				obj = c.lock(t, name, time.Now().Add(-time.Minute))
-			case free:
-				obj = c.lock(t, name, time.Time{})
-			case absent:
-				obj = &v1alpha1.DistributedLock{ObjectMeta: metav1.ObjectMeta{Namespace: c.ns, Name: name}}
-			}
+			obj := c.state(t, name, tc.lock)
 			for _, change := range tc.changes {
 				change(obj)
 			}
@@ -411,25 +276,30 @@ func TestWhatIsNotRefused(t *testing.T) {
 		{"creates", "thief", absent, []change{begin("thief-0", "thief-2", time.Minute)}},
 		{"creates a free lock", "thief", absent, nil},
 		{"queues", "thief", live, []change{queue(waitersEntry, thiefsEntry, "thief-2 30s thief-0")}},
+		{"queues again beside many", "waiter", full, []change{func(obj *v1alpha1.DistributedLock) {
+			obj.Spec.Waiters = append(obj.Spec.Waiters, "waiter-2 30s waiter-0")
+		}}},
+		{"leaves a place where it has many", "thief", full, []change{func(obj *v1alpha1.DistributedLock) { obj.Spec.Waiters = obj.Spec.Waiters[1:] }}},
+		{"renews beside many", "holder", full, []change{renew}},
 		{"leaves the queue", "waiter", live, []change{queue(thiefsEntry)}},
 		{"leaves the queue", "thief", free, []change{queue(waitersEntry)}},
 		{"gives it another lifetime", "thief", live, []change{func(obj *v1alpha1.DistributedLock) { obj.Spec.ObjectExpiry = &v1alpha1.Duration{Duration: time.Hour} }}},
 		{"has its own lock kept", "holder", live, []change{func(obj *v1alpha1.DistributedLock) { obj.Finalizers = []string{"example.com/mine"} }}},
 		{"has a free lock kept", "thief", free, []change{func(obj *v1alpha1.DistributedLock) { obj.Finalizers = []string{"example.com/mine"} }}},
+		{"creates the object of a key that is no name", "thief", absent, []change{func(obj *v1alpha1.DistributedLock) {
+			obj.Name, obj.Spec.Key = protocol.ObjectName("Orders/2026"), "Orders/2026"
+		}}},
+		{"creates the object of a key without letters", "thief", absent, []change{func(obj *v1alpha1.DistributedLock) {
+			obj.Name, obj.Spec.Key = protocol.ObjectName("/"), "/"
+		}}},
+		{"creates the object of a key that looks like a hash", "thief", absent, []change{func(obj *v1alpha1.DistributedLock) { obj.Name = "a-0123456789abcdef" }}},
+		{"labels it often", "thief", live, []change{addLabels(63)}},
 		{"labels it", "thief", live, []change{func(obj *v1alpha1.DistributedLock) { obj.Labels["team"] = "reports" }}},
 	} {
 		t.Run(tc.who+" "+tc.what, func(t *testing.T) {
 			t.Parallel()
 			name := "lock-" + strconv.Itoa(i)
-			obj := &v1alpha1.DistributedLock{ObjectMeta: metav1.ObjectMeta{Namespace: c.ns, Name: name}}
-			switch tc.lock {
-			case live:
-				obj = c.lock(t, name, time.Now())
-			case dead:
-				obj = c.lock(t, name, time.Now().Add(-time.Minute))
-			case free:
-				obj = c.lock(t, name, time.Time{})
-			}
+			obj := c.state(t, name, tc.lock)
 			for _, change := range tc.changes {
 				change(obj)
 			}

@@ -36,10 +36,10 @@ const wanted = 7
 
 func backup(context.Context) error                         { return nil }
 func migrate(context.Context, int) error                   { return nil }
-func lead(context.Context)                                 {}
+func lead(context.Context, int64) error                    { return nil }
 func work(_ context.Context, p progress) (progress, error) { return p, nil }
 
-// What the pages show is not called here, but compiled.
+// The code of the pages is compiled here, and not called.
 var _ = []any{cronSingleton, migrations, leader, sharedState}
 
 func cronSingleton(ctx context.Context, client *kubelock.Client) error {
@@ -76,25 +76,14 @@ func migrations(ctx context.Context, client *kubelock.Client) error {
 
 func leader(ctx context.Context, lock *kubelock.Lock[state]) error {
 	// leader.md begins.
-	for ctx.Err() == nil {
-		held, err := lock.Acquire(ctx, kubelock.WithAutoRenew())
-		if err != nil {
-			return err
-		}
-		leading, stop := context.WithCancel(held.Context()) // Ends when the lock is lost,
-		unlink := context.AfterFunc(ctx, stop)              // or when the program stops.
-		lead(leading)
-		unlink()
-		stop()
-		release, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		err = held.Release(release)
-		cancel()
-		if err != nil && !errors.Is(err, kubelock.ErrLost) {
-			return err
-		}
+	err := lock.Lead(ctx, func(ctx context.Context, held *kubelock.Held[state]) error {
+		return lead(ctx, held.Token()) // ctx ends if the lock is lost, or when the program stops.
+	}, kubelock.WithDuration(15*time.Second))
+	if ctx.Err() != nil {
+		err = nil // The program stops. The next replica leads already.
 	}
+	return err
 	// leader.md ends.
-	return nil
 }
 
 type progress struct {
@@ -134,7 +123,7 @@ func TestWorkStopsWhenTheLockIsLost(t *testing.T) {
 		defer reconnect()
 		<-held.Context().Done() // An hour of virtual time later.
 		if !errors.Is(context.Cause(held.Context()), kubelock.ErrLost) {
-			t.Error("the work was not told why it has to stop")
+			t.Error("the context of the work does not say why it has ended")
 		}
 	})
 }

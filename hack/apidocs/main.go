@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command apidocs prints the reference of the API as Markdown: each field of the
+// Command apidocs prints the reference of the API as Markdown. It has each field of the
 // CustomResourceDefinition with its type, its bounds and its description.
 package main
 
@@ -125,7 +125,7 @@ func typeOf(field *apiextensionsv1.JSONSchemaProps) string {
 	return strings.Join(parts, ", ")
 }
 
-// rules prints what the API server requires of an object as a whole.
+// rules prints the rules that the API server checks for an object as a whole.
 func rules(b *strings.Builder, schema *apiextensionsv1.JSONSchemaProps) {
 	if len(schema.XValidations) == 0 {
 		return
@@ -155,7 +155,7 @@ func sorted(fields map[string]apiextensionsv1.JSONSchemaProps) []string {
 	return slices.Sorted(maps.Keys(fields))
 }
 
-// cell is text in a table's cell.
+// cell returns text for a cell of a table.
 func cell(text string) string {
 	text = strings.ReplaceAll(text, "\n\n", "<br>")
 	return strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "|", `\|`)

@@ -23,8 +23,8 @@ import (
 	"github.com/kubelock/kubelock/config/crd"
 )
 
-// TestReference checks that the reference has nested fields, bounds, enumerations and rules, and
-// that what is no CustomResourceDefinition is refused.
+// TestReference checks that the reference has nested fields, bounds, enumerations and rules, and that
+// input without a CustomResourceDefinition is refused.
 func TestReference(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder

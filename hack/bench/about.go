@@ -28,12 +28,12 @@ import (
 	"time"
 )
 
-// about says what the figures were made with.
+// about returns a text about the machine and the programs with which the figures were measured.
 func about(assets, redis string, started time.Time) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Benchmarks\n\n%s, %d cores of %s, %s/%s, %s.\n", started.UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 	for _, program := range []string{"kube-apiserver", "etcd"} {
-		out, err := exec.Command(filepath.Join(assets, program), "--version").Output() //nolint:noctx // It ends at once.
+		out, err := exec.Command(filepath.Join(assets, program), "--version").Output() //nolint:noctx // It prints one line and ends.
 		if err != nil {
 			return "", fmt.Errorf("%s --version: %w", program, err)
 		}
@@ -59,7 +59,7 @@ func about(assets, redis string, started time.Time) (string, error) {
 	return b.String(), nil
 }
 
-// processor is the machine's, where it can be read.
+// processor returns the name of the machine's processor, if it can be read.
 func processor() string {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

@@ -40,14 +40,14 @@ import (
 )
 
 const (
-	namespace = "default" // of the locks and their holders' account
-	elsewhere = "flood"   // of the others
+	namespace = "default" // the namespace of the locks and of their holders' account
+	elsewhere = "flood"   // the namespace of the other accounts
 	holder    = "holder"
-	// floodAccounts are enough for their flows to be in most of workload-low's 128 queues.
+	// floodAccounts is large enough for the flows to be in most of workload-low's 128 queues.
 	floodAccounts = 64
-	// slow is how long an admission webhook takes over each request of the flood. So the
-	// requests fill the API server's queues and not its processors, of which this program
-	// has its share: what is measured is whose turn it is.
+	// slow is how long an admission webhook delays each request of the flood. So the requests fill the
+	// API server's queues, and not the processors that this program shares with it. The benchmark
+	// measures the order in which the API server serves requests.
 	slow = 500 * time.Millisecond
 )
 
@@ -103,12 +103,12 @@ func (b *bench) as(ctx context.Context, ns, name string) (*rest.Config, error) {
 	config := rest.AnonymousClientConfig(b.config)
 	config.BearerToken = token.Status.Token
 	config.QPS = -1
-	config.Dial = (&net.Dialer{}).DialContext // client-go does not share what it cannot compare.
+	config.Dial = (&net.Dialer{}).DialContext // client-go shares no connections between configurations with a Dial function.
 	return config, nil
 }
 
-// flood sends requests of so many accounts, as many at once as the benchmark is set to, until ctx
-// ends. count is how many were answered with what they asked for.
+// flood sends requests of that many accounts until ctx ends, b.workers of them at once. It counts the
+// successful ones.
 func (b *bench) flood(ctx context.Context, accounts int, count *atomic.Int64) (wait func(), err error) {
 	var wg sync.WaitGroup
 	if accounts == 0 {
@@ -131,7 +131,7 @@ func (b *bench) flood(ctx context.Context, accounts int, count *atomic.Int64) (w
 						count.Add(1)
 						continue
 					}
-					select { // A client that is refused asks again, but not at once.
+					select { // A client that was refused pauses before its next request.
 					case <-ctx.Done():
 					case <-time.After(50 * time.Millisecond):
 					}
@@ -142,7 +142,7 @@ func (b *bench) flood(ctx context.Context, accounts int, count *atomic.Int64) (w
 	return wg.Wait, nil
 }
 
-// write asks to create an object, which is not stored, and tells whether it would have been.
+// write creates an object as a dry run, and reports whether the API server accepted it.
 func write(ctx context.Context, client *http.Client, host string) bool {
 	const object = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"generateName":"flood-"}}`
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, host+"/api/v1/namespaces/"+elsewhere+"/configmaps?dryRun=All", strings.NewReader(object))
@@ -159,7 +159,7 @@ func write(ctx context.Context, client *http.Client, host string) bool {
 	return err == nil && resp.StatusCode == http.StatusCreated
 }
 
-// startWebhook has the API server ask a webhook for each request of the flood.
+// startWebhook starts the webhook that delays each request of the flood.
 func (b *bench) startWebhook(ctx context.Context) (stop func(), err error) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		var review admissionv1.AdmissionReview
@@ -175,7 +175,7 @@ func (b *bench) startWebhook(ctx context.Context) (stop func(), err error) {
 		review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
 		review.Request = nil
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(review) // Whom it is for has gone, if it fails.
+		_ = json.NewEncoder(w).Encode(review) // It fails only if the API server has closed the connection.
 	}))
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	_, err = b.clients.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(ctx, &admissionregistrationv1.ValidatingWebhookConfiguration{

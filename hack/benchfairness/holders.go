@@ -33,18 +33,18 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// result is what became of the holds in one case.
+// result has the figures of one case.
 type result struct {
 	lost     int
-	others   float64 // requests of the flood that were answered, a second
-	renewals int     // that were answered
-	refused  int     // with Too Many Requests
+	others   float64 // successful requests of the flood per second
+	renewals int     // successful renewals
+	refused  int     // renewals that got 429 Too Many Requests
 
 	mu    sync.Mutex // protects the fields above and below while the case runs
 	times []time.Duration
 }
 
-// quantile is that of the answers' times.
+// quantile returns the q-quantile of the times until the answers.
 func (r *result) quantile(q float64) time.Duration {
 	if len(r.times) == 0 {
 		return 0
@@ -53,7 +53,7 @@ func (r *result) quantile(q float64) time.Duration {
 	return r.times[int(q*float64(len(r.times)-1))].Round(time.Millisecond)
 }
 
-// timing measures the writes that pass through it.
+// timing is a transport that measures how long writes take.
 type timing struct {
 	next http.RoundTripper
 	to   *result
@@ -68,7 +68,7 @@ func (t *timing) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	t.to.mu.Lock()
 	defer t.to.mu.Unlock()
-	t.to.times = append(t.to.times, took) // Also of those that are given up.
+	t.to.times = append(t.to.times, took) // Requests that were given up count, too.
 	switch {
 	case err != nil:
 	case resp.StatusCode == http.StatusTooManyRequests:
@@ -81,8 +81,7 @@ func (t *timing) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (t *timing) WrappedRoundTripper() http.RoundTripper { return t.next }
 
-// flooded holds locks, which the library renews, while so many other accounts flood the API
-// server.
+// flooded holds locks, which the library renews, while that many other accounts flood the API server.
 func (b *bench) flooded(ctx context.Context, accounts int) (*result, error) {
 	r := &result{}
 	config, err := b.as(ctx, namespace, holder)
@@ -163,7 +162,7 @@ func (b *bench) install(ctx context.Context) error {
 	return nil
 }
 
-// classifying notes the FlowSchema of the last answer.
+// classifying is a transport that records the FlowSchema of the last answer.
 type classifying struct {
 	next http.RoundTripper
 	by   *atomic.Value

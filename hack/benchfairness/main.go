@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command benchfairness measures what becomes of holds while other accounts flood the API
-// server, without and with the FlowSchemas and the priority level of
+// Command benchfairness measures how long renewals take, and how many holds are lost, while other
+// accounts flood the API server. It measures without and with the FlowSchemas and the priority level of
 // config/components/flowcontrol, on a real API server that it starts.
 package main
 
@@ -44,14 +44,14 @@ func main() {
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "benchfairness:", err)
-		os.Exit(1) //nolint:gocritic // Nothing is left to be done.
+		os.Exit(1) //nolint:gocritic // No deferred function is left.
 	}
 }
 
-// bench is one run.
+// bench is one run of the benchmark.
 type bench struct {
 	root    string
-	config  *rest.Config // of an administrator
+	config  *rest.Config // the configuration of an administrator
 	clients kubernetes.Interface
 	kubectl func(ctx context.Context, args ...string) error
 
@@ -131,7 +131,7 @@ func (b *bench) measure(ctx context.Context) error {
 		for _, c := range []struct {
 			name     string
 			accounts int
-		}{{"nobody else", 0}, {"one other account", 1}, {strconv.Itoa(floodAccounts) + " other accounts", floodAccounts}} {
+		}{{"no other account", 0}, {"one other account", 1}, {strconv.Itoa(floodAccounts) + " other accounts", floodAccounts}} {
 			r, err := b.flooded(ctx, c.accounts)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)

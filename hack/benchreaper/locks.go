@@ -31,7 +31,7 @@ import (
 	"github.com/kubelock/kubelock/api/v1alpha1"
 )
 
-// create makes that many locks, as the library writes them.
+// create creates that many locks, as the library writes them.
 func (b *bench) create(ctx context.Context, locks int) error {
 	now := metav1.NowMicro()
 	return b.parallel(ctx, locks, func(ctx context.Context, n int) error {
@@ -53,7 +53,7 @@ func (b *bench) create(ctx context.Context, locks int) error {
 	})
 }
 
-// hold makes obj held.
+// hold adds a holder to obj.
 func hold(obj *v1alpha1.DistributedLock, since metav1.MicroTime, lasts time.Duration) {
 	obj.Labels = map[string]string{v1alpha1.HolderLabel: "nabaue2b3fxt6rwh6qmz2rjbh7"}
 	obj.Spec.Holder = &v1alpha1.Holder{
@@ -62,8 +62,8 @@ func hold(obj *v1alpha1.DistributedLock, since metav1.MicroTime, lasts time.Dura
 	}
 }
 
-// expire makes that many locks whose leases end at the same instant, and returns how long
-// after that the last of them was cleared.
+// expire creates that many locks whose leases end at the same instant, and returns how long after that
+// the reaper has freed the last of them.
 func (b *bench) expire(ctx context.Context, locks int) (time.Duration, error) {
 	const lasts = 15 * time.Second
 	now := &v1alpha1.DistributedLockList{}
@@ -76,7 +76,7 @@ func (b *bench) expire(ctx context.Context, locks int) (time.Duration, error) {
 	}
 	defer w.Stop()
 	cleared := make(chan error, 1)
-	go func() { cleared <- awaitCleared(ctx, w, locks) }() // From now on: the API server ends watches that are not read.
+	go func() { cleared <- awaitCleared(ctx, w, locks) }() // Start now: the API server ends a watch whose client does not read it.
 	begun := metav1.NowMicro()
 	end := begun.Add(lasts)
 	err = b.parallel(ctx, locks, func(ctx context.Context, n int) error {
@@ -94,7 +94,7 @@ func (b *bench) expire(ctx context.Context, locks int) (time.Duration, error) {
 	return time.Since(end), err
 }
 
-// awaitCleared returns when that many locks have been cleared.
+// awaitCleared returns when that many locks have been freed.
 func awaitCleared(ctx context.Context, w watch.Interface, locks int) error {
 	timeout := time.After(2 * time.Minute)
 	for cleared := 0; cleared < locks; {
@@ -116,7 +116,7 @@ func awaitCleared(ctx context.Context, w watch.Interface, locks int) error {
 	return nil
 }
 
-// parallel does something for each number below n.
+// parallel calls do for each number below n, several at once.
 func (b *bench) parallel(ctx context.Context, n int, do func(ctx context.Context, n int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

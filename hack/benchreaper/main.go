@@ -14,9 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command benchreaper measures the reaper on a real API server that has many locks: its
-// start, its memory, what it costs while nothing happens, and how soon it clears holders
-// that expire all at once.
+// Command benchreaper measures the reaper on a real API server with many locks: its start, its memory,
+// its cost while nothing happens, and how soon it ends holds that expire at the same time.
 package main
 
 import (
@@ -41,7 +40,7 @@ import (
 
 const (
 	namespace = "default"
-	// heldPerCent of the locks are held for as long as the benchmark lasts.
+	// heldPerCent is the percentage of locks that are held during the whole benchmark.
 	heldPerCent = 1
 	// writers is how many requests create locks at once.
 	writers = 16
@@ -55,11 +54,11 @@ func main() {
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "benchreaper:", err)
-		os.Exit(1) //nolint:gocritic // Nothing is left to be done.
+		os.Exit(1) //nolint:gocritic // No deferred function is left.
 	}
 }
 
-// bench is one run.
+// bench is one run of the benchmark.
 type bench struct {
 	config *rest.Config
 	client client.WithWatch
@@ -120,7 +119,7 @@ func (b *bench) sayf(what, format string, args ...any) {
 }
 
 func (b *bench) measure(ctx context.Context, reaper, kubeconfig string, locks, expiring int, idle time.Duration) error {
-	// The reaper without locks, to compare with.
+	// A reaper without locks, for comparison.
 	empty, err := b.start(ctx, reaper, kubeconfig)
 	if err != nil {
 		return err
@@ -140,9 +139,9 @@ func (b *bench) measure(ctx context.Context, reaper, kubeconfig string, locks, e
 	if err != nil {
 		return err
 	}
-	defer func() { _ = p.stop() }() // Its outcome counts only below.
+	defer func() { _ = p.stop() }() // Its error matters only below.
 	b.sayf("start until ready", "%v", p.started.Round(time.Millisecond))
-	if err := p.settled(ctx); err != nil {
+	if err := p.awaitIdle(ctx); err != nil {
 		return err
 	}
 	after, err := p.sample(ctx)

@@ -36,7 +36,7 @@ import (
 // process is a running reaper.
 type process struct {
 	command *exec.Cmd
-	started time.Duration // until it was ready
+	started time.Duration // time until it was ready
 	log     bytes.Buffer
 }
 
@@ -62,18 +62,18 @@ func (b *bench) start(ctx context.Context, reaper, kubeconfig string) (*process,
 	return p, nil
 }
 
-// settled waits until the reaper has looked at every lock.
-func (p *process) settled(ctx context.Context) error {
+// awaitIdle waits until the reaper has processed every lock.
+func (p *process) awaitIdle(ctx context.Context) error {
 	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 5*time.Minute, true, func(ctx context.Context) (bool, error) {
 		now, err := metricsNow(ctx)
 		return err == nil && now["workqueue_depth"] == 0, err
 	})
 }
 
-// sample returns the reaper's metrics, summed over their labels, and what the kernel
-// tells of its memory.
+// sample returns the reaper's metrics, summed over their labels, and its memory as the kernel reports
+// it.
 func (p *process) sample(ctx context.Context) (map[string]float64, error) {
-	if _, err := get(ctx, collect); err != nil { // Garbage is not what is measured.
+	if _, err := get(ctx, collect); err != nil { // Collect first: garbage is not measured.
 		return nil, err
 	}
 	now, err := metricsNow(ctx)
@@ -103,8 +103,8 @@ func (p *process) stop() error {
 	return errors.Join(p.command.Process.Signal(os.Interrupt), p.command.Wait())
 }
 
-// metricsNow returns the sum of each metric over its labels, and the number of requests
-// that write as "writes".
+// metricsNow returns the sum of each metric over its labels. The number of requests that write is in
+// "writes".
 func metricsNow(ctx context.Context) (map[string]float64, error) {
 	text, err := get(ctx, metrics)
 	if err != nil {

@@ -26,7 +26,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -38,17 +37,20 @@ import (
 
 const reaperUser = "system:serviceaccount:kubelock-system:kubelock-reaper"
 
-const crd = "config/crd/bases/kubelock.dev_distributedlocks.yaml"
+// manifest returns the path of a file or folder of the manifests to install.
+func (r *run) manifest(name string) string { return filepath.Join(r.manifests, "config", name) }
 
-// install installs the kind and the roles, as the project's manifests have them, and
-// binds the roles to the clients.
+func (r *run) crd() string { return r.manifest("crd/bases/kubelock.dev_distributedlocks.yaml") }
+
+// install installs the CRD and the roles of the project's manifests, and grants the roles to the
+// clients.
 func (r *run) install(ctx context.Context) error {
 	for _, args := range [][]string{
-		{"apply", "-f", crd},
-		{"apply", "-k", "config/namespace"},
-		{"apply", "-n", "kubelock-system", "-f", "config/rbac/service_account.yaml", "-f", "config/rbac/leader_election_role.yaml"},
-		{"apply", "-n", "kubelock-system", "-f", "config/components/distributedlocks/reaper_role.yaml", "-f", "config/components/leases/reaper_role.yaml", "-f", "config/components/configmaps/reaper_role.yaml"},
-		{"apply", "-f", "config/components/distributedlocks/user_role.yaml", "-f", "config/components/leases/user_role.yaml", "-f", "config/components/configmaps/user_role.yaml"},
+		{"apply", "-f", r.crd()},
+		{"apply", "-k", r.manifest("namespace")},
+		{"apply", "-n", "kubelock-system", "-f", r.manifest("rbac/service_account.yaml"), "-f", r.manifest("rbac/leader_election_role.yaml")},
+		{"apply", "-n", "kubelock-system", "-f", r.manifest("components/distributedlocks/reaper_role.yaml"), "-f", r.manifest("components/leases/reaper_role.yaml"), "-f", r.manifest("components/configmaps/reaper_role.yaml")},
+		{"apply", "-f", r.manifest("components/distributedlocks/user_role.yaml"), "-f", r.manifest("components/leases/user_role.yaml"), "-f", r.manifest("components/configmaps/user_role.yaml")},
 		{"wait", "--for=condition=Established", "crd/distributedlocks.kubelock.dev"},
 		{"create", "namespace", history.Namespace},
 	} {
@@ -60,16 +62,8 @@ func (r *run) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, role := range []string{"kubelock-user", "kubelock-leases-user", "kubelock-configmaps-user"} {
-		// Bound for the cluster, so that it outlives the namespace.
-		binding := &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: "chaos-" + role},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-		}
-		for i := range r.options.clients {
-			binding.Subjects = append(binding.Subjects, rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: fmt.Sprintf("client-%d", i)})
-		}
-		if _, err := admin.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
+	for _, role := range roles {
+		if err := r.bind(ctx, admin, role); err != nil {
 			return err
 		}
 	}
@@ -89,7 +83,7 @@ func (r *run) renewNamespace(ctx context.Context) error {
 	}
 	for _, resource := range []string{"distributedlocks.kubelock.dev", "leases", "configmaps"} {
 		if _, err := r.cluster.Kubectl(ctx, nil, "delete", resource, "--all", "-n", history.Namespace, "--timeout=10s"); err != nil {
-			r.notef("%v", err) // The kind may be away as well.
+			r.notef("%v", err) // The CRD may be deleted at the moment.
 		}
 	}
 	ns, err := namespaces.Get(ctx, history.Namespace, metav1.GetOptions{})
@@ -99,7 +93,7 @@ func (r *run) renewNamespace(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.again(ctx, func() error {
+	return r.retry(ctx, func() error {
 		_, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: history.Namespace}}, metav1.CreateOptions{})
 		if apierrors.IsAlreadyExists(err) {
 			if ns, err := namespaces.Get(ctx, history.Namespace, metav1.GetOptions{}); err != nil || ns.Status.Phase == corev1.NamespaceTerminating {
@@ -111,32 +105,32 @@ func (r *run) renewNamespace(ctx context.Context) error {
 	})
 }
 
-// repair has kind and namespace there, whatever faults have left of them.
+// repair creates the CRD and the namespace if a fault has left the cluster without them.
 func (r *run) repair(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	if err := r.created(ctx, nil); err != nil {
-		r.sayf("Could not repair the kind: %v", err) // The clients will say that they do not get their locks.
+	if err := r.recreateCRD(ctx, nil); err != nil {
+		r.sayf("Could not repair the CRD: %v", err) // The final checks will report that clients do not get their locks.
 	}
 	admin, err := kubernetes.NewForConfig(r.cluster.AdminConfig())
 	if err != nil {
 		r.sayf("%v", err)
 		return
 	}
-	err = r.again(ctx, func() error {
+	err = r.retry(ctx, func() error {
 		ns, err := admin.CoreV1().Namespaces().Get(ctx, history.Namespace, metav1.GetOptions{})
 		if err == nil && ns.Status.Phase == corev1.NamespaceActive {
 			return nil
 		}
-		return r.hand(ctx, checks.Hand{What: "renew namespace"}, r.renewNamespace)
+		return r.manualEdit(ctx, checks.ManualEdit{What: "renew namespace"}, r.renewNamespace)
 	})
 	if err != nil {
 		r.sayf("Could not repair the namespace: %v", err)
 	}
 }
 
-// again tries until it works or ctx ends.
-func (r *run) again(ctx context.Context, try func() error) error {
+// retry calls try until it succeeds or ctx ends.
+func (r *run) retry(ctx context.Context, try func() error) error {
 	for {
 		err := try()
 		if err == nil {
@@ -150,8 +144,8 @@ func (r *run) again(ctx context.Context, try func() error) error {
 	}
 }
 
-// edit does what a person does in kubectl's editor: takes the holder out of a lock, or
-// writes a note on it.
+// edit changes a lock in a file as a user would in kubectl's editor: it removes the holder, or adds
+// an annotation.
 func edit(what, path string) error {
 	data, err := os.ReadFile(filepath.Clean(path))
 	if err != nil {
@@ -189,7 +183,7 @@ func edit(what, path string) error {
 	return os.WriteFile(path, bytes.TrimSpace(data), 0o600)
 }
 
-// cutLast cuts at the last dot.
+// cutLast cuts s at its last dot.
 func cutLast(s string) (before, after string, ok bool) {
 	if i := strings.LastIndexByte(s, '.'); i >= 0 {
 		return s[:i], s[i+1:], true

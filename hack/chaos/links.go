@@ -38,8 +38,8 @@ func partitionReaper(ctx context.Context, r *run, p planned) (string, error) {
 func partitionServer(ctx context.Context, r *run, p planned) (string, error) {
 	s := r.cluster.Servers[p.target%len(r.cluster.Servers)]
 	links := s.Etcd
-	if p.dice%4 > 0 {
-		links = s.Etcd[p.dice%uint64(len(s.Etcd)):][:1]
+	if p.random%4 > 0 {
+		links = s.Etcd[p.random%uint64(len(s.Etcd)):][:1]
 	}
 	return partition(ctx, p, links...)
 }
@@ -48,9 +48,9 @@ func partitionPeers(ctx context.Context, r *run, p planned) (string, error) {
 	return partition(ctx, p, r.cluster.Etcd[p.target%len(r.cluster.Etcd)].Peers)
 }
 
-// partition lets nothing through in one direction, or in both.
+// partition drops everything on the links in one direction, or in both.
 func partition(ctx context.Context, p planned, links ...*cluster.Link) (string, error) {
-	directions := [][]cluster.Direction{{cluster.Upstream}, {cluster.Downstream}, {cluster.Upstream, cluster.Downstream}}[p.dice>>8%3]
+	directions := [][]cluster.Direction{{cluster.Upstream}, {cluster.Downstream}, {cluster.Upstream, cluster.Downstream}}[p.random>>8%3]
 	return upset(ctx, p, "timeout", directions, map[string]any{"timeout": 0}, links...)
 }
 
@@ -75,31 +75,31 @@ func upset(ctx context.Context, p planned, toxic string, directions []cluster.Di
 	return fmt.Sprintf("%s%v %v for %v", what, directions, attributes, p.lasts), nil
 }
 
-// cutAnswers loses the answers of requests that have gone through, and then the
+// cutAnswers drops the answers to requests that the server has received, and then closes the
 // connection.
 func cutAnswers(ctx context.Context, r *run, p planned) (string, error) {
-	return upset(ctx, p, "timeout", []cluster.Direction{cluster.Downstream}, map[string]any{"timeout": 50 + p.dice%500}, r.client(p).link)
+	return upset(ctx, p, "timeout", []cluster.Direction{cluster.Downstream}, map[string]any{"timeout": 50 + p.random%500}, r.client(p).link)
 }
 
 func slowLink(ctx context.Context, r *run, p planned) (string, error) {
 	links := []*cluster.Link{r.client(p).link}
-	if p.dice%4 == 0 {
+	if p.random%4 == 0 {
 		links = r.cluster.Servers[p.target%len(r.cluster.Servers)].Etcd
 	}
-	direction := []cluster.Direction{cluster.Upstream, cluster.Downstream}[p.dice>>8%2]
-	latency := 100 + p.dice>>16%3000
+	direction := []cluster.Direction{cluster.Upstream, cluster.Downstream}[p.random>>8%2]
+	latency := 100 + p.random>>16%3000
 	return upset(ctx, p, "latency", []cluster.Direction{direction}, map[string]any{"latency": latency, "jitter": latency / 3}, links...)
 }
 
-// lateRequests keeps what a client sends on the way for longer than its leases last, and
-// delivers it while the client stands still and cannot take it back.
+// lateRequests delays a client's requests for longer than its leases, and delivers them while the
+// client is stopped and cannot cancel them.
 func lateRequests(ctx context.Context, r *run, p planned) (string, error) {
 	c := r.client(p)
 	undo, err := c.link.Upset("latency", cluster.Upstream, map[string]any{"latency": time.Hour.Milliseconds()})
 	if err != nil {
 		return c.Name, err
 	}
-	sleep(ctx, 200*time.Millisecond+time.Duration(p.dice%800)*time.Millisecond) // It goes on sending for so long.
+	sleep(ctx, 200*time.Millisecond+time.Duration(p.random%800)*time.Millisecond) // In this time the client sends requests.
 	const longer = 500 * time.Millisecond
 	stop(c, p.lasts+longer)
 	sleep(ctx, p.lasts)
@@ -113,7 +113,7 @@ func cutWatches(_ context.Context, r *run, p planned) (string, error) {
 	return c.Name, c.link.Cut()
 }
 
-// stallWatches lets connections stay open on which nothing comes any more.
+// stallWatches keeps connections open, and delivers nothing on them any more.
 func stallWatches(ctx context.Context, r *run, p planned) (string, error) {
 	return upset(ctx, p, "timeout", []cluster.Direction{cluster.Downstream}, map[string]any{"timeout": 0}, r.client(p).link)
 }

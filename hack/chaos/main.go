@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command chaos runs the lock on a control plane of three etcd members and two API
-// servers, lets faults happen to all of it, and compares the answers that the clients got
-// with what etcd has. See docs/reliability.md.
+// Command chaos runs clients of the lock on a control plane of three etcd members and two API
+// servers, and injects faults into all processes and links. It compares the answers that the
+// clients got with the versions in etcd. See docs/reliability.md.
 package main
 
 import (
@@ -37,6 +37,8 @@ type options struct {
 	clients                int
 	only                   string
 	keep                   bool
+	oldClients, oldReapers string
+	manifests              string
 	edit, check            string
 }
 
@@ -44,15 +46,18 @@ func main() {
 	var o options
 	flag.StringVar(&o.assets, "assets", "", "folder with kube-apiserver, etcd and kubectl")
 	flag.StringVar(&o.bin, "bin", "bin", "folder with the client and the reaper")
-	flag.StringVar(&o.out, "out", "bin/chaos-runs", "folder for what runs leave behind")
+	flag.StringVar(&o.out, "out", "bin/chaos-runs", "folder for the files of runs")
 	flag.StringVar(&o.root, "root", ".", "the project's folder")
-	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()%1_000_000), "of the faults, and of what the clients do")
-	flag.DurationVar(&o.length, "length", 20*time.Minute, "how long there are faults")
-	flag.IntVar(&o.clients, "clients", 5, "how many processes lock")
-	flag.StringVar(&o.only, "only", "", "only these faults, with commas between them; empty: all")
+	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()%1_000_000), "seed of the fault schedule and of the clients' choices")
+	flag.DurationVar(&o.length, "length", 20*time.Minute, "how long faults are injected")
+	flag.IntVar(&o.clients, "clients", 5, "number of client processes")
+	flag.StringVar(&o.only, "only", "", "only these faults, separated by commas; empty: all")
+	flag.StringVar(&o.oldClients, "old-clients", "", "folder with the client of another version, which every second client process runs")
+	flag.StringVar(&o.oldReapers, "old-reapers", "", "folder with the reaper of another version, which all reaper processes run")
+	flag.StringVar(&o.manifests, "manifests", ".", "folder whose config folder has the manifests to install")
 	flag.BoolVar(&o.keep, "keep", false, "keep the history of a run without violations, too")
-	flag.StringVar(&o.edit, "edit", "", "be kubectl's editor: free or note")
-	flag.StringVar(&o.check, "check", "", "do not run, check what a run has left in this folder")
+	flag.StringVar(&o.edit, "edit", "", "act as kubectl's editor: free or note")
+	flag.StringVar(&o.check, "check", "", "do not run, but check the files of a run in this folder")
 	flag.Parse()
 	if o.edit != "" {
 		if err := edit(o.edit, flag.Arg(0)); err != nil {
@@ -64,9 +69,9 @@ func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	r := &run{options: o}
-	do := r.all
+	do := r.execute
 	if o.check != "" {
-		do = r.recheck
+		do = r.checkSaved
 	}
 	violations, err := do(ctx)
 	if err == nil && len(violations) == 0 {
@@ -85,10 +90,10 @@ func main() {
 	}
 	fmt.Printf("History, logs and pictures: %s\nRepeat it: %s\n", r.folder, r.repeat())
 	cancel()
-	os.Exit(1) //nolint:gocritic // Everything else was ended in order.
+	os.Exit(1) //nolint:gocritic // All other processes have ended.
 }
 
-// repeat is the command that runs the same faults again.
+// repeat returns the command that injects the same faults again.
 func (r *run) repeat() string {
 	command := fmt.Sprintf("make chaos SEED=%d LENGTH=%s CLIENTS=%d", r.seed, r.length, r.options.clients)
 	if r.only != "" {

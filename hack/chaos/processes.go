@@ -29,7 +29,7 @@ import (
 	"github.com/kubelock/kubelock/hack/chaos/cluster"
 )
 
-// Faults of processes: they die, or stand still.
+// Faults of processes: they are killed, or stopped for a time.
 
 func (r *run) client(p planned) *member { return r.clients[p.target%len(r.clients)] }
 
@@ -61,13 +61,13 @@ func killMember(ctx context.Context, m *member, d time.Duration) (string, error)
 func killServer(ctx context.Context, r *run, p planned) (string, error) {
 	i := p.target % len(r.cluster.Servers)
 	s := r.cluster.Servers[i]
-	if !r.down(s.Process, true) {
+	if !r.setDead(s.Process, true) {
 		return s.Name, errDead
 	}
-	defer r.down(s.Process, false)
+	defer r.setDead(s.Process, false)
 	s.Kill()
 	sleep(ctx, p.lasts/2)
-	// As a load balancer does when it has noticed.
+	// Move the members to the other API server, as a load balancer would.
 	other := (i + 1) % len(r.cluster.Servers)
 	for _, m := range slices.Concat(r.clients, r.reapers) {
 		m.mu.Lock()
@@ -99,17 +99,18 @@ func killLeader(ctx context.Context, r *run, p planned) (string, error) {
 }
 
 func killMemberOfEtcd(ctx context.Context, r *run, m *cluster.Member, d time.Duration) (string, error) {
-	if !r.down(m.Process, true) {
+	if !r.setDead(m.Process, true) {
 		return m.Name, errDead
 	}
-	defer r.down(m.Process, false)
+	defer r.setDead(m.Process, false)
 	m.Kill()
 	sleep(ctx, d)
 	return fmt.Sprintf("%s for %v", m.Name, d), m.Start()
 }
 
-// down notes whether a process is to be dead. It returns false if that was so already.
-func (r *run) down(p *cluster.Process, is bool) bool {
+// setDead records whether a fault keeps a process dead. It returns false if that was recorded
+// already.
+func (r *run) setDead(p *cluster.Process, is bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.dead[p] == is {
@@ -119,8 +120,8 @@ func (r *run) down(p *cluster.Process, is bool) bool {
 	return true
 }
 
-// supervise starts what has ended by itself, as a kubelet does: an API server that does not
-// reach etcd for too long, and a reaper that has lost its election or does not find the CRD.
+// supervise restarts processes that have ended by themselves, as a kubelet does. An API server ends
+// if it does not reach etcd for too long; a reaper ends if it loses its election or finds no CRD.
 func (r *run) supervise(ctx context.Context) {
 	for sleep(ctx, time.Second) {
 		for _, s := range r.cluster.Servers {
@@ -148,14 +149,13 @@ func pauseClient(_ context.Context, r *run, p planned) (string, error) {
 	return fmt.Sprintf("%s for %v", c.Name, p.lasts), nil
 }
 
-// stop stops a process for a time. It does so in full even if the run is to end.
+// stop stops a process, and continues it after d, even if the run ends earlier.
 func stop(m *member, d time.Duration) {
 	m.Signal(syscall.SIGSTOP)
 	time.AfterFunc(d, func() { m.Signal(syscall.SIGCONT) })
 }
 
-// pauseHolder has the next client stopped that has read the external store and not yet
-// written it.
+// pauseHolder stops the next client that has read the external store, before it writes to the store.
 func pauseHolder(ctx context.Context, r *run, p planned) (string, error) {
 	r.mu.Lock()
 	r.pause = p.lasts
@@ -172,19 +172,18 @@ func pauseHolder(ctx context.Context, r *run, p planned) (string, error) {
 	r.mu.Lock()
 	r.pause = 0
 	r.mu.Unlock()
-	return "", errors.New("nobody used the external store")
+	return "", errors.New("no client used the external store")
 }
 
-// compact takes etcd's history away up to now, and every second time restarts an API
-// server after it, whose cache then begins here: watches that would go on before that
-// get the answer 410 Gone.
+// compact compacts etcd's history up to now. Every second time it then restarts an API server, whose
+// cache begins at that revision: watches that would continue from an older one get 410 Gone.
 func compact(ctx context.Context, r *run, p planned) (string, error) {
 	revision := r.recorder.Seen()
 	if _, err := r.cluster.Keys.Compact(ctx, revision, clientv3.WithCompactPhysical()); err != nil {
 		return "", err
 	}
 	what := fmt.Sprintf("up to revision %d", revision)
-	if p.dice%2 == 0 {
+	if p.random%2 == 0 {
 		killed, err := killServer(ctx, r, p)
 		return what + ", and restarted " + killed, err
 	}

@@ -17,6 +17,7 @@ limitations under the License.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,14 +37,14 @@ import (
 
 const (
 	lease = 4 * time.Second
-	// bound is within what every waiter has the lock when the faults have stopped: the
-	// lease of a dead holder, and a grace of 5 s for each dead client that was given the
-	// lock or queues for it.
+	// bound is how long a waiter may have to wait for a lock after the last fault: for the lease of
+	// a dead holder, and a grace of 5 s per dead client that holds a grant or waits in the queue.
 	bound = time.Minute
-	// Faults come in storms, with calm in between.
+	// The fault schedule alternates: faults for the length of a storm, then none for the length of a
+	// calm.
 	storm, calm = 40 * time.Second, 20 * time.Second
-	// settling is how long the last faults may be felt in a calm.
-	settling = 8 * time.Second
+	// aftermath is how long faults may have effects after the end of a storm.
+	aftermath = 8 * time.Second
 	// reapers is how many replicas the reaper has.
 	reapers = 2
 )
@@ -57,53 +58,56 @@ type run struct {
 	recorder *history.Recorder
 	clients  []*member
 	reapers  []*member
+	webhook  *cluster.Webhook
 	begun    int64
 
-	mu       sync.Mutex // protects the fields below
-	hands    []checks.Hand
-	calms    []checks.Span
-	injected map[string]int
-	failed   map[string]int
-	journals []string
-	pause    time.Duration             // for the next client that reads the external store
-	dead     map[*cluster.Process]bool // that are to be
-	faultLog *os.File
+	mu          sync.Mutex // protects the fields below
+	manualEdits []checks.ManualEdit
+	calms       []checks.Span
+	faultSpans  []checks.Fault
+	injected    map[string]int
+	failed      map[string]int
+	journals    []string
+	pause       time.Duration             // for the next client that reads the external store
+	dead        map[*cluster.Process]bool // processes that a fault keeps dead
+	faultLog    *os.File
 }
 
-// member is a client or a reaper, and its way to an API server.
+// member is a client or a reaper, with its link to an API server.
 type member struct {
 	*cluster.Process
 	link *cluster.Link
+	gate *cluster.Gate // between the link and the API server; nil for a reaper
 
 	mu     sync.Mutex // protects the fields below
 	server int
 	killed bool
 }
 
-func (r *run) all(ctx context.Context) (violations []checks.Violation, err error) {
+func (r *run) execute(ctx context.Context) (violations []checks.Violation, err error) {
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
 	defer func() { _ = r.faultLog.Close() }()
-	defer r.clear()
+	defer r.shutDown()
 	if err := r.start(ctx); err != nil {
 		return nil, err
 	}
-	r.sayf("Everything runs; seed %d, %v of storms and calms; everything is noted in %s", r.seed, r.length, r.folder)
+	r.sayf("All processes run; seed %d, faults for %v; logs and journals are in %s", r.seed, r.length, r.folder)
 	supervised, stop := context.WithCancel(ctx)
 	var supervisor sync.WaitGroup
 	supervisor.Go(func() { r.supervise(supervised) })
-	defer func() { stop(); supervisor.Wait() }() // Before clear.
-	if err := r.weather(ctx); err != nil {
+	defer func() { stop(); supervisor.Wait() }() // Before shutDown.
+	if err := r.runSchedule(ctx); err != nil {
 		return nil, err
 	}
 	ended := history.Now()
 	r.sayf("The faults have stopped")
-	stuck := r.settle(ctx)
+	stuck := r.finalChecks(ctx)
 	if ctx.Err() != nil {
 		return nil, errors.New("interrupted")
 	}
-	finished, err := r.finish(ctx, ended)
+	finished, err := r.collect(ctx, ended)
 	if err != nil {
 		return nil, err
 	}
@@ -111,16 +115,19 @@ func (r *run) all(ctx context.Context) (violations []checks.Violation, err error
 	if len(violations) == 0 && !r.keep {
 		stop()
 		supervisor.Wait()
-		r.clear() // Before the folder.
+		r.shutDown() // Before its folder is removed.
 		return nil, os.RemoveAll(r.folder)
 	}
-	return violations, r.dump(finished)
+	return violations, r.save(finished)
 }
 
 func (r *run) prepare() (err error) {
 	r.dead = map[*cluster.Process]bool{}
 	r.injected, r.failed = map[string]int{}, map[string]int{}
-	for _, path := range []*string{&r.out, &r.bin, &r.root} {
+	for _, path := range []*string{&r.out, &r.bin, &r.root, &r.manifests, &r.oldClients, &r.oldReapers} {
+		if *path == "" {
+			continue
+		}
 		if *path, err = filepath.Abs(*path); err != nil {
 			return err
 		}
@@ -154,11 +161,14 @@ func (r *run) start(ctx context.Context) (err error) {
 	if r.stores, err = external.Open(); err != nil {
 		return err
 	}
-	r.stores.Reading = r.read
+	r.stores.Reading = r.pauseAfterRead
+	if r.webhook, err = r.cluster.Webhook(); err != nil {
+		return err
+	}
 	r.begun = history.Now()
 	for i := range reapers {
-		m, err := r.member(fmt.Sprintf("reaper-%d", i), reaperUser, i, func(kubeconfig string) *exec.Cmd {
-			cmd := exec.Command(filepath.Join(r.bin, "reaper"), "--metrics-bind-address=0", "--health-probe-bind-address=0", //nolint:noctx // Ended by clear.
+		m, err := r.member(fmt.Sprintf("reaper-%d", i), reaperUser, i, false, func(kubeconfig string) *exec.Cmd {
+			cmd := exec.Command(filepath.Join(cmp.Or(r.oldReapers, r.bin), "reaper"), "--metrics-bind-address=0", "--health-probe-bind-address=0", //nolint:noctx // Ended by clear.
 				"--leader-elect", "--leader-election-namespace=kubelock-system", "--leases", "--configmaps")
 			cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 			return cmd
@@ -169,16 +179,19 @@ func (r *run) start(ctx context.Context) (err error) {
 		r.reapers = append(r.reapers, m)
 	}
 	for i := range r.options.clients {
-		name, incarnation := fmt.Sprintf("client-%d", i), 0
+		name, incarnation, bin := fmt.Sprintf("client-%d", i), 0, r.bin
+		if i%2 == 1 {
+			bin = cmp.Or(r.oldClients, r.bin)
+		}
 		seeds := rand.New(rand.NewPCG(r.seed, uint64(i)))
-		m, err := r.member(name, name, i, func(kubeconfig string) *exec.Cmd {
+		m, err := r.member(name, name, i, true, func(kubeconfig string) *exec.Cmd {
 			incarnation++
 			process := fmt.Sprintf("%s.%d", name, incarnation)
 			journal := filepath.Join(r.folder, process+".jsonl")
 			r.mu.Lock()
 			r.journals = append(r.journals, journal)
 			r.mu.Unlock()
-			return exec.Command(filepath.Join(r.bin, "chaos-client"), "--name="+process, "--journal="+journal, "--kubeconfig="+kubeconfig, //nolint:noctx // Ended by clear.
+			return exec.Command(filepath.Join(bin, "chaos-client"), "--name="+process, "--journal="+journal, "--kubeconfig="+kubeconfig, //nolint:noctx // Ended by clear.
 				"--stores="+r.stores.URL, fmt.Sprintf("--seed=%d", seeds.Uint64()), "--lease="+lease.String(), "--bound="+bound.String(),
 				fmt.Sprintf("--begun=%d", r.begun), fmt.Sprintf("--wrong-clock=%v", i%2 == 1))
 		})
@@ -190,10 +203,16 @@ func (r *run) start(ctx context.Context) (err error) {
 	return nil
 }
 
-func (r *run) member(name, user string, i int, command func(kubeconfig string) *exec.Cmd) (*member, error) {
+func (r *run) member(name, user string, i int, gated bool, command func(kubeconfig string) *exec.Cmd) (_ *member, err error) {
 	m := &member{server: i % cluster.Servers}
-	var err error
-	if m.link, err = r.cluster.Link(name, r.cluster.Servers[m.server].Address); err != nil {
+	upstream := r.cluster.Servers[m.server].Address
+	if gated {
+		if m.gate, err = r.cluster.Gate(name, upstream); err != nil {
+			return nil, err
+		}
+		upstream = m.gate.Address()
+	}
+	if m.link, err = r.cluster.Link(name, upstream); err != nil {
 		return nil, err
 	}
 	kubeconfig, err := r.cluster.Kubeconfig(name, m.link.Address(), user)
@@ -210,17 +229,21 @@ func (r *run) member(name, user string, i int, command func(kubeconfig string) *
 	return m, nil
 }
 
-// move leads a member to an API server.
+// move connects a member to another API server.
 func (m *member) move(c *cluster.Cluster, server int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.server = server
+	if m.gate != nil {
+		m.gate.Lead(c.Servers[server].Address)
+		return m.link.Cut()
+	}
 	return m.link.Lead(c.Servers[server].Address)
 }
 
-// read is called when a client has read the external store: if a pause is due, the
-// client is stopped now, between its read and its write.
-func (r *run) read(process string) {
+// pauseAfterRead is called when a client has read the external store. If pauseHolder has asked for a
+// pause, it stops the client now, between its read and its write.
+func (r *run) pauseAfterRead(process string) {
 	r.mu.Lock()
 	d := r.pause
 	r.pause = 0
@@ -236,14 +259,20 @@ func (r *run) read(process string) {
 	}
 }
 
-// clear ends everything that is still there.
-func (r *run) clear() {
+// shutDown ends all processes and links that still exist.
+func (r *run) shutDown() {
 	if r.cluster == nil {
 		return
 	}
 	for _, m := range slices.Concat(r.clients, r.reapers) {
 		m.Kill()
 		m.link.Close()
+		if m.gate != nil {
+			m.gate.Close()
+		}
+	}
+	if r.webhook != nil {
+		r.webhook.Close()
 	}
 	if r.stores != nil {
 		_ = r.stores.Close()
@@ -260,7 +289,7 @@ func (r *run) sayf(format string, args ...any) {
 	r.notef("%s", text)
 }
 
-// notef writes to the log of faults.
+// notef writes a line to the log of faults.
 func (r *run) notef(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -27,14 +27,14 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// throttle lets API priority and fairness refuse the requests of one client, with 429.
+// throttle makes API priority and fairness refuse the requests of one client with 429.
 func throttle(ctx context.Context, r *run, p planned) (string, error) {
 	admin, err := kubernetes.NewForConfig(r.cluster.AdminConfig())
 	if err != nil {
 		return "", err
 	}
 	c := r.client(p)
-	name := fmt.Sprintf("chaos-%s-%d", c.Name, p.dice%1000)
+	name := fmt.Sprintf("chaos-%s-%d", c.Name, p.random%1000)
 	level := &flowcontrolv1.PriorityLevelConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: flowcontrolv1.PriorityLevelConfigurationSpec{
@@ -67,13 +67,13 @@ func throttle(ctx context.Context, r *run, p planned) (string, error) {
 	sleep(ctx, p.lasts)
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	err = r.again(undo, func() error {
+	err = r.retry(undo, func() error {
 		return ignoreNotFound(client.FlowSchemas().Delete(undo, name, metav1.DeleteOptions{}))
 	})
 	if err != nil {
 		return c.Name, err
 	}
-	return fmt.Sprintf("%s for %v", c.Name, p.lasts), r.again(undo, func() error {
+	return fmt.Sprintf("%s for %v", c.Name, p.lasts), r.retry(undo, func() error {
 		return ignoreNotFound(client.PriorityLevelConfigurations().Delete(undo, name, metav1.DeleteOptions{}))
 	})
 }

@@ -14,13 +14,15 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command controlplane prints the folder that holds kube-apiserver, etcd and
-// kubectl, and builds them first where that is needed.
+// Command controlplane prints the folder with kube-apiserver, etcd and kubectl. It builds them first if
+// necessary.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -29,8 +31,16 @@ import (
 )
 
 func main() {
+	version := flag.String("kubernetes", "", "The version of Kubernetes, such as v1.34.4; the default is the pinned one, or what is in KUBEBUILDER_ASSETS.")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	dir, err := assets.Find(ctx, os.Stderr)
+	find := assets.Find
+	if *version != "" {
+		find = func(ctx context.Context, progress io.Writer) (string, error) {
+			return assets.FindVersion(ctx, *version, progress)
+		}
+	}
+	dir, err := find(ctx, os.Stderr)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "controlplane:", err)

@@ -34,11 +34,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// marker is an environment variable by which the processes of one demo are found.
+// marker is an environment variable by which the test finds the processes of a demo.
 const marker = "KUBELOCK_DEMO_TEST"
 
-// start starts the demo as `make demo` does, in a process group of its own as a shell
-// gives it to a job.
+// start starts the demo as `make demo` does, in a process group of its own, as a shell would.
 func start(t *testing.T, id string, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	root, err := assets.Root()
@@ -66,7 +65,7 @@ func start(t *testing.T, id string, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	return cmd, &out
 }
 
-// left lists the processes of a demo that still run.
+// left returns the processes of a demo that still run.
 func left(t *testing.T, id string) []string {
 	t.Helper()
 	environments, err := filepath.Glob("/proc/[0-9]*/environ")
@@ -80,7 +79,7 @@ func left(t *testing.T, id string) []string {
 	for _, file := range environments {
 		env, err := os.ReadFile(file)
 		if err != nil || !bytes.Contains(env, []byte(marker+"="+id)) {
-			continue // It has ended, or is not ours.
+			continue // The process has ended, or belongs to another user.
 		}
 		command, err := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
 		if err == nil && len(command) > 0 {
@@ -106,7 +105,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// TestInterrupt interrupts the demo at moments of its life, as Ctrl-C does.
+// TestInterrupt interrupts the demo at several moments, as Ctrl-C does, and checks that no process is left.
 func TestInterrupt(t *testing.T) {
 	for i, after := range []time.Duration{200 * time.Millisecond, 4 * time.Second, 9 * time.Second} {
 		id := fmt.Sprint("interrupted-", os.Getpid(), "-", i)

@@ -14,10 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command demo shows the lock at work on a real API server: worker processes that
-// add to one counter, one of them killed while it holds the lock, the reaper that
-// clears up after it, and an object that is collected after its expiry. Its exit
-// status is 0 only if all of that happened as promised.
+// Command demo shows the lock at work on a real API server. Worker processes add to one counter. One of them
+// is killed while it holds locks, and the reaper frees a lock of it. In the end the reaper deletes an unused
+// object after its expiry. The exit status is 0 only if all of that happened as promised.
 package main
 
 import (
@@ -60,9 +59,9 @@ func main() {
 	}
 }
 
-// demo sets the stage, plays the story and clears up.
+// demo starts the control plane, runs the steps of the demo, and ends all processes.
 func demo(ctx context.Context, assets string, keep bool) (err error) {
-	s := &stage{}
+	s := &stage{rotation: tokenRotation}
 	defer func() { err = errors.Join(err, s.clear()) }()
 	if err := s.set(ctx, assets); err != nil {
 		return err

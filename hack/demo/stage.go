@@ -26,15 +26,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/kubelock/kubelock/hack/controlplane/assets"
@@ -44,17 +40,20 @@ import (
 type stage struct {
 	environment *envtest.Environment
 	config      *rest.Config
-	folder      string // of kubeconfigs and logs
-	admin       string // kubeconfig
+	folder      string // for kubeconfigs and logs
+	admin       string // path of an administrator's kubeconfig
 	kubectlPath string
 	root        string
 	processes   []*process
+	rotation    time.Duration  // how often tokens are replaced
+	rotating    sync.WaitGroup // goroutines that replace tokens
+	endRotation context.CancelFunc
 }
 
 // process is a child process that the stage ends.
 type process struct {
 	*exec.Cmd
-	ended chan struct{} // closed when it has
+	ended chan struct{} // closed when the process has ended
 }
 
 // set starts the control plane and the reaper.
@@ -72,7 +71,7 @@ func (s *stage) set(ctx context.Context, dir string) (err error) {
 	if s.config, err = environment.Start(); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil { // Start does not know ctx.
+	if err := ctx.Err(); err != nil { // Start ignores ctx.
 		return err
 	}
 	s.admin = filepath.Join(s.folder, "admin.kubeconfig")
@@ -80,8 +79,9 @@ func (s *stage) set(ctx context.Context, dir string) (err error) {
 		return err
 	}
 
-	sayf("Installing kubelock: kubectl apply -k config/default")
+	sayf("Installing kubelock: kubectl apply -k config/crd, and -k config/default")
 	for _, args := range [][]string{
+		{"apply", "-k", filepath.Join(s.root, "config", "crd")},
 		{"apply", "-k", filepath.Join(s.root, "config", "default")},
 		{"wait", "--for=condition=Established", "crd/distributedlocks.kubelock.dev"},
 		{"create", "namespace", namespace},
@@ -110,8 +110,8 @@ func (s *stage) set(ctx context.Context, dir string) (err error) {
 	return err
 }
 
-// start starts a child in a process group of its own, so that Ctrl-C in a terminal
-// reaches only the demo, which ends its children in order.
+// start starts a child in a process group of its own. So Ctrl-C in a terminal reaches only the demo, which
+// then ends its children in order.
 func (s *stage) start(cmd *exec.Cmd) (*process, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -121,16 +121,20 @@ func (s *stage) start(cmd *exec.Cmd) (*process, error) {
 	s.processes = append(s.processes, p)
 	go func() {
 		defer close(p.ended)
-		_ = cmd.Wait() // How it ended is seen by what it did.
+		_ = cmd.Wait() // The demo checks the effects of the process, and not its exit status.
 	}()
 	return p, nil
 }
 
-// clear ends everything that was started.
+// clear ends all processes of the stage.
 func (s *stage) clear() error {
 	var errs []error
+	if s.endRotation != nil {
+		s.endRotation()
+		s.rotating.Wait()
+	}
 	for _, p := range s.processes {
-		_ = p.Process.Signal(syscall.SIGTERM) // It may have ended.
+		_ = p.Process.Signal(syscall.SIGTERM) // The process may have ended already.
 	}
 	for _, p := range s.processes {
 		select {
@@ -149,7 +153,7 @@ func (s *stage) clear() error {
 	return errors.Join(errs...)
 }
 
-// kubectl runs kubectl as administrator.
+// kubectl runs kubectl as an administrator.
 func (s *stage) kubectl(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, s.kubectlPath, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.admin, "KUBECACHEDIR="+filepath.Join(s.folder, "cache"))
@@ -160,7 +164,7 @@ func (s *stage) kubectl(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// show prints what kubectl prints, under its command line.
+// show prints the command line and the output of kubectl.
 func (s *stage) show(ctx context.Context, args ...string) error {
 	out, err := s.kubectl(ctx, args...)
 	fmt.Printf("  $ kubectl %s\n", strings.Join(args, " "))
@@ -170,26 +174,7 @@ func (s *stage) show(ctx context.Context, args ...string) error {
 	return err
 }
 
-// kubeconfig writes the credentials of a service account.
-func (s *stage) kubeconfig(ctx context.Context, ns, name string) (string, error) {
-	client, err := kubernetes.NewForConfig(s.config)
-	if err != nil {
-		return "", err
-	}
-	token, err := client.CoreV1().ServiceAccounts(ns).CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	if err != nil {
-		return "", err
-	}
-	config := clientcmdapi.NewConfig()
-	config.Clusters["demo"] = &clientcmdapi.Cluster{Server: s.config.Host, CertificateAuthorityData: s.config.CAData}
-	config.AuthInfos["demo"] = &clientcmdapi.AuthInfo{Token: token.Status.Token}
-	config.Contexts["demo"] = &clientcmdapi.Context{Cluster: "demo", AuthInfo: "demo", Namespace: ns}
-	config.CurrentContext = "demo"
-	path := filepath.Join(s.folder, name+".kubeconfig")
-	return path, clientcmd.WriteToFile(*config, path)
-}
-
-// worker starts a worker. What it prints goes to out.
+// worker starts a worker with its output to out, and returns the writer of its standard input.
 func (s *stage) worker(kubeconfig, name string, out io.Writer) (*process, io.Writer, error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -37,7 +37,7 @@ import (
 	"github.com/kubelock/kubelock/api/v1alpha1"
 )
 
-// tally counts what the workers say.
+// tally counts the messages of the workers.
 type tally struct {
 	mu    sync.Mutex // protects the fields below
 	acks  map[string]int
@@ -67,25 +67,25 @@ func (t *tally) sum() int {
 	return t.total
 }
 
-// story is what happens on a stage.
+// story is the sequence of the demo's steps on a stage.
 type story struct {
 	*stage
 	locks   client.Client
 	counts  *tally
-	heard   sync.WaitGroup // until the workers have nothing more to say
+	heard   sync.WaitGroup // ends when all output of the workers has been read
 	workers []*process
 	victim  *process
 	command io.Writer // the victim's standard input
 }
 
-// play is the story. Every promise that it does not see kept is an error.
+// play runs the steps of the demo. It returns an error for each promise that was not kept.
 func (s *stage) play(ctx context.Context) error {
 	c, err := s.client()
 	if err != nil {
 		return err
 	}
 	story := &story{stage: s, locks: c, counts: &tally{acks: map[string]int{}, stuck: make(chan struct{})}}
-	for _, chapter := range []func(context.Context) error{story.count, story.kill, story.recover, story.settle, story.collect} {
+	for _, chapter := range []func(context.Context) error{story.count, story.kill, story.recover, story.compare, story.collect} {
 		if err := chapter(ctx); err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func (s *story) count(ctx context.Context) error {
 		}
 		go func() {
 			<-p.ended
-			_ = w.Close() // Never fails for a pipe.
+			_ = w.Close() // Close of a pipe never fails.
 		}()
 		s.workers = append(s.workers, p)
 		s.victim, s.command = p, stdin
@@ -151,12 +151,12 @@ func (s *story) kill(ctx context.Context) error {
 	return nil
 }
 
-// recover waits until a worker has one of the dead worker's locks, and the reaper has
-// freed the other.
+// recover waits until another worker has one of the dead worker's locks, and the reaper has freed the other
+// lock.
 func (s *story) recover(ctx context.Context) error {
 	killed, before := time.Now(), s.counts.sum()
 	if err := until(ctx, func() (bool, error) { return s.counts.sum() > before, nil }); err != nil {
-		return fmt.Errorf("nobody got the dead worker's lock: %w", err)
+		return fmt.Errorf("no worker got the dead worker's lock: %w", err)
 	}
 	sayf("After: the next worker had the counter %.1f s after the kill", time.Since(killed).Seconds())
 	if err := until(ctx, func() (bool, error) {
@@ -169,12 +169,12 @@ func (s *story) recover(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("the reaper did not free the dead worker's other lock: %w", err)
 	}
-	sayf("After: the reaper freed the other lock, which nobody waited for")
+	sayf("After: the reaper freed the other lock, which no worker waited for")
 	return s.showLocks(ctx)
 }
 
-// settle stops the workers and compares what was acknowledged with what was written.
-func (s *story) settle(ctx context.Context) error {
+// compare stops the workers, and compares the acknowledged increments with the counter.
+func (s *story) compare(ctx context.Context) error {
 	sayf("Stopping the workers with SIGTERM")
 	for _, p := range s.workers {
 		if p != s.victim {
@@ -242,8 +242,8 @@ func (s *story) lock(ctx context.Context, name string) (*v1alpha1.DistributedLoc
 	return lock, s.locks.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, lock)
 }
 
-// until returns when done says so, or with an error after a time that nothing here
-// should take.
+// until polls until done returns true. It returns an error after a time that is longer than any step should
+// take.
 func until(ctx context.Context, done func() (bool, error)) error {
 	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) { return done() })
 }

@@ -31,10 +31,9 @@ import (
 
 const (
 	namespace = "demo"
-	// The counter's lease is short, so that the demo is.
+	// The counter's lease is short, so that the demo is short, too.
 	lease = 3 * time.Second
-	// What a worker prints: an increment that Do has acknowledged, and that it now
-	// holds the locks and does not go on.
+	// The messages of a worker: Do has acknowledged an increment; the worker holds both locks and hangs.
 	acknowledged = "acknowledged"
 	stuck        = "stuck"
 )
@@ -44,8 +43,8 @@ type counter struct {
 	Last  string `json:"last"`
 }
 
-// work adds to the counter until ctx ends. When a line comes on its standard input
-// it takes the lock of the report, and then hangs while it holds both.
+// work adds to the counter until ctx ends. When it gets a line on its standard input, it also acquires the lock
+// of the report, and hangs while it holds both locks.
 func work(ctx context.Context, name string) error {
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
@@ -65,7 +64,7 @@ func work(ctx context.Context, name string) error {
 
 	lock := kubelock.NewLock[counter](client, "counter")
 	for ctx.Err() == nil {
-		// The work itself must not be cut short by the wish to stop.
+		// The end of ctx must not interrupt the work itself.
 		state, err := lock.Do(context.WithoutCancel(ctx), func(ctx context.Context, s counter) (counter, error) {
 			select {
 			case <-hang:
@@ -82,7 +81,7 @@ func work(ctx context.Context, name string) error {
 	return nil
 }
 
-// hangWith takes the lock of the report too, and then does not come back.
+// hangWith also acquires the lock of the report, and never returns.
 func hangWith(ctx context.Context, config *rest.Config, name string) error {
 	client, err := kubelock.NewClient(config, kubelock.Config{
 		Namespace: namespace, Identity: name, LockDuration: lease, ObjectExpiry: lease,

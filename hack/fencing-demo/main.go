@@ -14,10 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command fencing-demo shows what no lock can prevent, and what prevents it: a holder that
-// is paused in its critical section writes after its lease has ended and another has the
-// lock. A store that does not look at fencing tokens loses an update by that, one that
-// does refuses the write.
+// Command fencing-demo shows why fencing tokens are needed. A holder is paused in its critical section. It
+// writes after its lease has ended, while another holder has the lock. No lock can prevent that. A store that
+// does not check fencing tokens loses an update. A store that checks them refuses the late write.
 package main
 
 import (
@@ -82,8 +81,8 @@ func work(name, storeURL string) error {
 	if err != nil {
 		return err
 	}
-	// Here the worker may be paused, for as long as it pleases the machine. It does not look
-	// at its lock again; if it did, it could be paused just after that.
+	// The machine may pause the worker here for any time. The worker does not check its hold again: the pause
+	// could also come right after the check.
 	if _, err := send(ctx, storeURL, access{Worker: name, Token: held.Token(), Write: true, Unfenced: now.Unfenced + 1, Fenced: now.Fenced + 1}); err != nil {
 		return err
 	}
@@ -141,7 +140,7 @@ func stage(dir string) (err error) {
 	numbers := &store{read: func(worker string) {
 		if worker == "worker-1" {
 			paused <- first.Process.Signal(syscall.SIGSTOP)
-			<-goesOn // A signal needs a moment to arrive; the answer is not to be faster.
+			<-goesOn // The answer must not arrive before the signal that stops the worker.
 		}
 	}}
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It does not block.
@@ -158,7 +157,7 @@ func stage(dir string) (err error) {
 		if err != nil {
 			return nil, err
 		}
-		cmd := exec.Command(self, "--worker="+name, "--store=http://"+listener.Addr().String()) //nolint:noctx // It ends by itself.
+		cmd := exec.Command(self, "--worker="+name, "--store=http://"+listener.Addr().String()) //nolint:noctx // The worker ends by itself.
 		cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 		cmd.Stderr = os.Stderr
 		return cmd, nil
@@ -195,11 +194,11 @@ func stage(dir string) (err error) {
 	return numbers.verdict()
 }
 
-// verdict says what is left of two additions.
+// verdict prints the numbers after two additions. It returns an error if they are not as promised.
 func (s *store) verdict() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sayf("The unfenced store was told of two additions, and has %d: one was lost", s.unfenced)
+	sayf("The unfenced store accepted two additions, and has %d: one was lost", s.unfenced)
 	sayf("The fenced store accepted one addition and has %d: none was lost, one was refused", s.fenced)
 	if s.unfenced != 1 || s.fenced != 1 {
 		return errors.New("want 1 and 1: the pause has not shown what it was to show")

@@ -23,10 +23,10 @@ import (
 	"sync"
 )
 
-// store keeps one number twice: one copy accepts every write, the other accepts a write only if
-// its fencing token is not older than one that it has seen.
+// store has two copies of a number. One copy accepts every write. The other one refuses a write whose fencing
+// token is older than a token that it has seen.
 type store struct {
-	// read is called when a worker has read, and before it gets the answer.
+	// read is called for each read, before the worker gets the answer.
 	read func(worker string)
 
 	mu       sync.Mutex // protects the fields below
@@ -44,11 +44,11 @@ type access struct {
 	Fenced   int    `json:"fenced"`
 }
 
-// answer is what the store has then.
+// answer has the numbers of the store after an access.
 type answer struct {
 	Unfenced int  `json:"unfenced"`
 	Fenced   int  `json:"fenced"`
-	Refused  bool `json:"refused"` // by the fenced store: the token is old
+	Refused  bool `json:"refused"` // whether the fenced copy has refused the access
 }
 
 // ServeHTTP implements http.Handler.
@@ -72,7 +72,7 @@ func (s *store) do(a access) answer {
 	defer s.mu.Unlock()
 	refused := a.Token < s.newest
 	if !refused {
-		s.newest = a.Token // Of reads, too: an older holder may not write after a newer one has read.
+		s.newest = a.Token // Reads count, too: an older holder must not write after a newer one has read.
 	}
 	if a.Write {
 		s.unfenced = a.Unfenced

@@ -19,6 +19,9 @@ package monitoring
 import (
 	"log/slog"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,8 +31,8 @@ import (
 	prometheusrules "github.com/prometheus/prometheus/rules"
 )
 
-// fired evaluates an alert every minute until at, over what was scraped every minute
-// since 0, and returns the summaries of those that fire then.
+// fired evaluates an alert every minute until at, over samples of every minute from 0 on. It returns the
+// summaries of the alerts that fire at the end.
 func fired(t *testing.T, alert, scraped string, at time.Duration) []string {
 	t.Helper()
 	storage := promqltest.LoadedStorage(t, "load 1m\n"+scraped)
@@ -66,17 +69,17 @@ func fired(t *testing.T, alert, scraped string, at time.Duration) []string {
 	return summaries
 }
 
-// alerts says for each alert when it fires, and with which summary, and when it does not.
+// alerts has cases in which each alert fires, with its summary, and cases in which it does not.
 var alerts = []struct {
 	alert, name, scraped string
 	at                   time.Duration
-	summary              string // "" if it does not fire
+	summary              string // empty if the alert does not fire
 }{
 	{"KubelockReaperAbsent", "one of two leads", reaperLeads("1x30", "0x30"), 30 * time.Minute, ""},
 	{"KubelockReaperAbsent", "another lease's leader", "leader_election_master_status{name=\"other\"} 1x30", 6 * time.Minute, "No kubelock reaper works."},
 	{"KubelockReaperAbsent", "nothing is scraped", "other 1x30", 6 * time.Minute, "No kubelock reaper works."},
-	{"KubelockReaperAbsent", "nobody leads", reaperLeads("0x30", "0x30"), 6 * time.Minute, "No kubelock reaper works."},
-	{"KubelockReaperAbsent", "nobody leads for a moment", reaperLeads("1x10 0x3 0x30", "0x10 0x3 1x30"), 14 * time.Minute, ""},
+	{"KubelockReaperAbsent", "no replica leads", reaperLeads("0x30", "0x30"), 6 * time.Minute, "No kubelock reaper works."},
+	{"KubelockReaperAbsent", "no replica leads for a moment", reaperLeads("1x10 0x3 0x30", "0x10 0x3 1x30"), 14 * time.Minute, ""},
 
 	{"KubelockExpiryLag", "usual", lag("0+10x60", "0+10x60", "0+10x60"), time.Hour, ""},
 	{"KubelockExpiryLag", "late", lag("0+0x60", "0+0x60", "0+10x60"), time.Hour, "The kubelock reaper clears dead holders 29.8s after their leases."},
@@ -98,6 +101,11 @@ var alerts = []struct {
 
 	{"KubelockHoldsLost", "none", "kubelock_lost_holds_total{namespace=\"shop\",job=\"web\"} 7x60", time.Hour, ""},
 	{"KubelockHoldsLost", "few", "kubelock_lost_holds_total{namespace=\"shop\",job=\"web\"} 0x55 1x5", time.Hour, ""},
+	{"KubelockLongWaits", "short", waits("0+60x60", "0+60x60"), time.Hour, ""},
+	{"KubelockLongWaits", "one in a hundred", waits("0+59.4x60", "0+60x60"), time.Hour, ""},
+	{"KubelockLongWaits", "one in five", waits("0+48x60", "0+60x60"), time.Hour, "One in ten calls of shop/web waits for a lock for half a minute or longer."},
+	{"KubelockLongWaits", "one in five since just now", waits("0+48x60", "0+60x60"), 20 * time.Minute, ""},
+	{"KubelockLongWaits", "no calls", waits("5x60", "6x60"), time.Hour, ""},
 	{"KubelockHoldsLost", "many", "kubelock_lost_holds_total{namespace=\"shop\",job=\"web\"} 0+1x60", time.Hour, "shop/web has lost 15 holds in 15 minutes."},
 }
 
@@ -106,10 +114,39 @@ func reaperLeads(first, second string) string {
 		"leader_election_master_status{name=\"reaper.kubelock.dev\",pod=\"b\"} " + second
 }
 
-// lag is the reaper's histogram: how many holds were ended within 3 and 10 seconds, and in all.
+// lag returns samples of the reaper's histogram: the number of holds ended within 3 seconds, within 10 seconds,
+// and in all.
 func lag(within3, within10, all string) string {
 	const bucket = "kubelock_reaper_expiry_lag_seconds_bucket"
 	return bucket + "{le=\"3\"} " + within3 + "\n" + bucket + "{le=\"10\"} " + within10 + "\n" + bucket + "{le=\"30\"} " + all + "\n" + bucket + "{le=\"+Inf\"} " + all
+}
+
+// waits returns samples of the library's histogram: the number of calls that waited for at most 8 seconds, and
+// of all calls.
+func waits(within8, all string) string {
+	const bucket = "kubelock_acquire_seconds_bucket"
+	var text string
+	for _, le := range []string{"8.192", "16.384", "32.768"} {
+		text += bucket + "{namespace=\"shop\",job=\"web\",le=\"" + le + "\"} " + within8 + "\n"
+	}
+	return text + bucket + "{namespace=\"shop\",job=\"web\",le=\"+Inf\"} " + all
+}
+
+// TestRunbooks checks that each alert links to a section about it.
+func TestRunbooks(t *testing.T) {
+	const site, page = "https://github.com/kubelock/kubelock/blob/main/", "docs/operations/alerts.md"
+	text, err := os.ReadFile(filepath.Join("..", "..", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rules(t) {
+		if want := site + page + "#" + strings.ToLower(r.Alert); r.Annotations["runbook_url"] != want {
+			t.Errorf("%s leads to %q, want %q", r.Alert, r.Annotations["runbook_url"], want)
+		}
+		if !strings.Contains(string(text), "\n## "+r.Alert+"\n") {
+			t.Errorf("%s has no section %s", page, r.Alert)
+		}
+	}
 }
 
 func TestAlerts(t *testing.T) {

@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package monitoring tests the manifests for Prometheus with Prometheus's own code, and with
-// the types of its operator. It is a module of its own, since nothing else needs those.
+// Package monitoring tests the manifests for Prometheus with Prometheus's own code and with the types of its
+// operator. It is a separate module, because nothing else needs these dependencies.
 package monitoring
 
 import (
@@ -31,8 +31,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// read reads a manifest of config as what the operator reads it as: a field that this
-// does not have is an error.
+// read decodes a manifest of config into the operator's type. An unknown field is an error.
 func read(t *testing.T, into any, path ...string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(append([]string{"..", "..", "config"}, path...)...))
@@ -44,7 +43,7 @@ func read(t *testing.T, into any, path ...string) {
 	}
 }
 
-// rules reads the alerts as Prometheus does, which checks them.
+// rules reads the alerts by Prometheus's own parser, which also checks them.
 func rules(t *testing.T) []rulefmt.Rule {
 	t.Helper()
 	var manifest monitoringv1.PrometheusRule
@@ -70,7 +69,7 @@ func rules(t *testing.T) []rulefmt.Rule {
 	return all
 }
 
-// TestServiceMonitor checks the other manifest that the operator reads.
+// TestServiceMonitor checks the ServiceMonitor, the other manifest for the operator.
 func TestServiceMonitor(t *testing.T) {
 	var manifest monitoringv1.ServiceMonitor
 	read(t, &manifest, "components", "prometheus", "service_monitor.yaml")

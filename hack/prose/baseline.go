@@ -26,8 +26,8 @@ import (
 	"strings"
 )
 
-// baseline is how many findings of words each file may still have. Files that it does not
-// list may have none.
+// baseline has the number of findings that each file may still have. Files that it does not list may have
+// none.
 type baseline map[string]int
 
 func readBaseline(in io.Reader) (baseline, error) {
@@ -69,8 +69,8 @@ func (b baseline) total() int {
 	return sum
 }
 
-// exceeded returns the findings in files that have more of them than before, and how many
-// findings fewer other files have.
+// exceeded returns the findings in files that have more of them than the baseline allows, and by how many
+// findings all other files are below it.
 func (b baseline) exceeded(found []finding) (over []finding, fewer int) {
 	counts := count(found)
 	for file, n := range b {
@@ -87,8 +87,8 @@ func (b baseline) exceeded(found []finding) (over []finding, fewer int) {
 	return over, fewer
 }
 
-// next returns the baseline for what was found. It may have other files, since files are
-// moved, but not more findings in all; an empty baseline becomes what was found.
+// next returns the baseline for these findings. It may list other files, since files may be renamed, but not
+// more findings in all. If b is empty, next accepts any number of findings.
 func (b baseline) next(found []finding) (baseline, error) {
 	after := count(found)
 	if len(b) > 0 && after.total() > b.total() {

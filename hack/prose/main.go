@@ -14,13 +14,13 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command prose checks how this project's documents and comments are written: words that it
-// does not use (words.go), and references to files, headings, tests and targets of make that
-// do not exist (references.go). It reads what git knows in the current folder.
+// Command prose checks the project's documents and comments. It finds words that the project does not use
+// (words.go), and references to files, headings, tests and targets of make that do not exist (references.go).
+// It reads the files in the current folder that git tracks or would track.
 //
-// Text that is older than these rules is exempt by a count for each file in
-// hack/prose/baseline.txt. With -update the counts become what they are now, if they are not
-// more in all; where rules are added, delete the file first. With -all every finding is printed.
+// Text that is older than these rules is exempt: hack/prose/baseline.txt has a count per file. With -update
+// the counts become the current ones, unless there would be more findings in all. After adding a rule, delete
+// the file first. With -all every finding is printed.
 package main
 
 import (
@@ -87,7 +87,7 @@ func run(ctx context.Context, update, all bool) error {
 	return nil
 }
 
-// examine returns what is wrong with words and with references in the files.
+// examine returns the wrong words and the wrong references in the files.
 func examine(files fs.FS, paths []string) (wording, references []finding, err error) {
 	r, err := newRepository(files, paths)
 	if err != nil {
@@ -131,7 +131,7 @@ func load() (baseline, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // It was only read.
+	defer func() { _ = f.Close() }() // Nothing is lost: the file was only read.
 	b, err := readBaseline(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", baselineFile, err)

@@ -26,14 +26,15 @@ import (
 	"unicode"
 )
 
-// longest is how many lines documents may have that are read first, and so have to stay short.
-var longest = map[string]int{"README.md": 150, "ARCHITECTURE.md": 130}
+// longest has the largest number of lines of documents that newcomers read first. In Go code only lines of
+// comments count.
+var longest = map[string]int{"README.md": 150, "ARCHITECTURE.md": 120, "pkg/kubelock/doc.go": 60}
 
-// repository is what documents may refer to.
+// repository has everything to which documents may refer.
 type repository struct {
 	files   fs.FS
-	targets map[string]bool // of make
-	tests   map[string]bool // functions of Go's tests
+	targets map[string]bool // targets of make
+	tests   map[string]bool // test functions
 }
 
 var (
@@ -41,7 +42,7 @@ var (
 	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Fuzz|Example)\w*)\(`)
 )
 
-// newRepository reads what the files define. paths are all of them.
+// newRepository reads the headings, targets and tests of the files. paths has all files.
 func newRepository(files fs.FS, paths []string) (*repository, error) {
 	r := &repository{files: files, targets: map[string]bool{}, tests: map[string]bool{}}
 	for _, p := range paths {
@@ -68,18 +69,20 @@ func (r *repository) exists(name string) bool {
 }
 
 var (
-	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	fenced  = regexp.MustCompile("(?ms)^\\s*```.*?^\\s*```") //nolint:gocritic // Each fence begins a line.
-	span    = regexp.MustCompile("`([^`\n]+)`")
-	inRepo  = regexp.MustCompile(`^(?:api|charts|cmd|config|controllers|dist|docs|examples|hack|internal|pkg|\.github|\.ci)/[\w./-]*\w$`)
-	aTest   = regexp.MustCompile(`^Test[A-Z]\w*$`)
-	aMake   = regexp.MustCompile(`(?:^|\s)make ([a-z][a-z-]*)`)
-	aDoc    = regexp.MustCompile(`\b(?:docs/[\w/-]+|[A-Z]{4,}[A-Z_]*)\.md\b`)
-	heading = regexp.MustCompile(`(?m)^#+ +(.+?) *$`)
+	link   = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	fenced = regexp.MustCompile("(?ms)^\\s*```.*?^\\s*```") //nolint:gocritic // A fence is at the beginning of a line.
+	span   = regexp.MustCompile("`([^`\n]+)`")
+	inRepo = regexp.MustCompile(`^(?:api|charts|cmd|config|controllers|dist|docs|examples|hack|internal|pkg|\.github|\.ci)/[\w./-]*\w$`)
+	aTest  = regexp.MustCompile(`^Test[A-Z]\w*$`)
+	aMake  = regexp.MustCompile(`(?:^|\s)make ([a-z][a-z-]*)`)
+	aDoc   = regexp.MustCompile(`\b(?:docs/[\w/-]+|[A-Z]{4,}[A-Z_]*)\.md\b`)
+	// commentLine is a line of a comment that is not the licence.
+	commentLine = regexp.MustCompile(`(?m)^//`)
+	heading     = regexp.MustCompile(`(?m)^#+ +(.+?) *$`)
 )
 
-// check returns the references of a document to what is not there: files and headings that
-// it links to; files, tests and targets of make that it names as code. It also says if it is too long.
+// check returns the wrong references of a document: links to missing files and headings, and missing files,
+// tests and targets of make that it names as code. It also reports a document that is too long.
 func (r *repository) check(name, text string) []finding {
 	var found []finding
 	missing := func(at int, what string) {
@@ -124,12 +127,15 @@ func (r *repository) check(name, text string) []finding {
 	return found
 }
 
-// checkOther returns the documents that a file which is none itself names in vain.
+// checkOther returns the references of a file that is no document to missing documents.
 func (r *repository) checkOther(name string, text []byte) []finding {
 	var found []finding
+	if lines, most := len(commentLine.FindAll(text, -1)), longest[name]; most > 0 && lines > most {
+		found = append(found, finding{name, 1, fmt.Sprintf("has %d lines of comments, more than %d", lines, most)})
+	}
 	for _, m := range aDoc.FindAllIndex(text, -1) {
 		if m[0] > 0 && text[m[0]-1] == '/' {
-			continue // Part of a longer address.
+			continue // The name is part of a longer address.
 		}
 		if doc := string(text[m[0]:m[1]]); !r.exists(doc) {
 			found = append(found, finding{name, 1 + bytes.Count(text[:m[0]], []byte("\n")), "names " + doc + ", which does not exist"})
@@ -138,7 +144,7 @@ func (r *repository) checkOther(name string, text []byte) []finding {
 	return found
 }
 
-// blank overwrites what matches, so that all else stays where it is.
+// blank overwrites each match with spaces, so that the positions of all other text stay the same.
 func blank(text string, what *regexp.Regexp) string {
 	return what.ReplaceAllStringFunc(text, func(s string) string {
 		return strings.Map(func(c rune) rune {
@@ -174,7 +180,7 @@ func (r *repository) hasHeading(file, anchor string) bool {
 	return false
 }
 
-// slug is what GitHub calls a heading in addresses.
+// slug returns the name that GitHub gives a heading in addresses.
 func slug(title string) string {
 	return strings.Map(func(c rune) rune {
 		switch {

@@ -29,7 +29,7 @@ type rule struct {
 	instead string
 }
 
-// rules are compared with one paragraph at a time, without code.
+// rules are applied to one paragraph at a time, without code.
 var rules = []rule{
 	{words(`(some|no|any|every)body|who(m)?ever`), "name the role: holder, waiter, client, caller, reaper, account"},
 	{regexp.MustCompile(`(?:^|[.;:!?)] +)Who [^?.]*(?:[.;:]|$)`), `give "who" a noun: a client that ...`},
@@ -49,7 +49,7 @@ func words(alternatives string) *regexp.Regexp {
 	return regexp.MustCompile(`(?i)\b(?:` + alternatives + `)\b`)
 }
 
-// finding is something that is wrong in a file.
+// finding is one violation of a rule in a file.
 type finding struct {
 	path string
 	line int
@@ -58,11 +58,11 @@ type finding struct {
 
 // paragraph is text that belongs together, without line breaks.
 type paragraph struct {
-	line int // of its beginning
+	line int // the line of its beginning
 	text string
 }
 
-// judge returns what the rules find in a file's paragraphs.
+// judge returns the findings in a file's paragraphs.
 func judge(path string, paragraphs []paragraph) []finding {
 	var found []finding
 	for _, p := range paragraphs {
@@ -120,8 +120,8 @@ func ofMarkdown(text string) []paragraph {
 	return paragraphs
 }
 
-// ofScript returns the comments of a file where they begin with #: YAML, shell, make. Only those
-// count that have lines of their own.
+// ofScript returns the comments of a file whose comments begin with #: YAML, shell, make. Only comments on
+// lines of their own count.
 func ofScript(text string) []paragraph {
 	var paragraphs []paragraph
 	open := false
@@ -141,7 +141,7 @@ func ofScript(text string) []paragraph {
 	return paragraphs
 }
 
-// ofGo returns the comments of Go code, each run of lines in one paragraph.
+// ofGo returns the comments of Go code. Successive lines make one paragraph.
 func ofGo(src []byte) []paragraph {
 	var paragraphs []paragraph
 	set := token.NewFileSet()
@@ -160,7 +160,7 @@ func ofGo(src []byte) []paragraph {
 		begin := set.Position(pos).Line
 		body, isLine := strings.CutPrefix(text, "//")
 		if !isLine || strings.HasPrefix(body, "go:") || strings.HasPrefix(body, "nolint") {
-			continue // The licence, and what is for tools.
+			continue // The licence, or a directive for a tool.
 		}
 		body = strings.TrimSpace(body)
 		if begin == last+1 && body != "" && !strings.HasPrefix(body, "- ") && len(paragraphs) > 0 {

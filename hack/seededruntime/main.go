@@ -14,18 +14,18 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command seededruntime writes a file for go build's -overlay with which what happens
-// in a bubble of testing/synctest depends on nothing but the program. Go's runtime
-// chooses at random which of several channels that are ready a select takes, where a
-// range over a map begins, and which of two timers that are due at the same instant
-// fires first, and accepts no seed for that; and it takes the processor from a goroutine
-// after some milliseconds of real time. In a bubble, all these follow here from its time,
-// and how maps hash is the same in each process; a goroutine may go on for a minute.
-// That is for tests: elsewhere, an attacker that knows how maps hash can make them slow.
+// Command seededruntime writes a file for go build's -overlay. A program that is built with it is deterministic
+// within a bubble of testing/synctest.
 //
-// What remains is the order of large maps whose keys are pointers.
+// Go's runtime makes random choices, and accepts no seed for them: which of several ready channels a select
+// takes, where a range over a map begins, and which of two timers fires first that are due at the same instant.
+// It also preempts a goroutine after some milliseconds of real time. With the overlay, the choices in a bubble
+// follow from the bubble's time, maps hash equally in each process, and a goroutine is preempted only after a
+// minute. The overlay is for tests only: an attacker who knows how maps hash can make them slow.
 //
-// It takes a folder, writes there, and prints the path of the file for -overlay.
+// The order of large maps whose keys are pointers remains random.
+//
+// The command takes a folder, writes its files there, and prints the path of the file for -overlay.
 package main
 
 import (
@@ -40,7 +40,7 @@ import (
 	"strings"
 )
 
-// change is what is different in one file of Go's source: each text stands there once.
+// change is a change of one file of Go's source. Each replaced text occurs in it once.
 type change struct {
 	file  string
 	texts []text
@@ -76,8 +76,8 @@ type synctestBubble struct {
 	}},
 	{"runtime/select.go", []text{{"cheaprandn(uint32(norder + 1))", "getg().draw() % uint32(norder+1)"}}},
 	{"runtime/time.go", []text{{"t.rand = cheaprand()", "t.rand = getg().draw()"}}},
-	// Where a range begins is drawn. The seed of a new map's hash is not: how many are made
-	// can depend on what sync.Pools have kept.
+	// The start of a range is a seeded choice. The hash seed of a new map is constant, because the number of
+	// maps may depend on the contents of sync.Pools.
 	{"internal/runtime/maps/runtime.go", []text{{"func rand() uint64", `func rand() uint64
 
 //go:linkname iterRand
@@ -100,7 +100,7 @@ func maps_iterRand() uint64 {
 }
 
 // mrandinit initializes`},
-		{"globalRand.state.Init(*seed)", "globalRand.state.Init([32]byte{})"}, // From this comes how maps hash.
+		{"globalRand.state.Init(*seed)", "globalRand.state.Init([32]byte{})"}, // The hash of maps depends on it.
 	}},
 	{"runtime/proc.go", []text{{"const forcePreemptNS = 10 * 1000 * 1000", "const forcePreemptNS = 60 * 1000 * 1000 * 1000"}}},
 }

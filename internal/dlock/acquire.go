@@ -27,6 +27,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -42,12 +43,12 @@ func newAcquire(o *options) *cobra.Command {
 		Use:   "acquire KEY",
 		Short: "Take a lock and leave it held, for scripts",
 		Long: `Take the lock of KEY, print its lock ID and its fencing token, and end. The lock stays held until
-"release" is called with the lock ID, or the lease ends: nobody renews it, so choose a --duration
-that the work surely ends in. Where a command can be wrapped, prefer "run", which renews, and ends
-the command if the lock is lost.
+"release" is called with the lock ID, or the lease ends. It is renewed by "renew" only, so choose a
+--duration that the work, or its longest step between two renewals, surely ends in. Where a command can
+be wrapped, prefer "run", which renews, and ends the command if the lock is lost.
 
 With -o env the output is for a shell to evaluate: it sets and exports KUBELOCK_KEY,
-KUBELOCK_LOCK_ID and KUBELOCK_TOKEN.`,
+KUBELOCK_LOCK_ID and KUBELOCK_TOKEN, and says in a comment how to renew and to release.`,
 		Example: `  # Hold a lock across several commands of a script
   lock=$(kubectl dlock acquire deploy --timeout 1m --duration 10m -o env) || exit
   eval "$lock"
@@ -69,15 +70,11 @@ func (a *acquire) run(ctx context.Context, key string) error {
 	if err := oneOf("output", a.output, "text", "json", "env"); err != nil {
 		return err
 	}
-	c, err := a.client()
+	held, c, err := a.acquire(ctx, a.options, key)
 	if err != nil {
 		return err
 	}
 	defer a.closed(c)
-	held, err := a.acquire(ctx, a.options, c, key)
-	if err != nil {
-		return err
-	}
 	err = a.leave(ctx, held)
 	if err == nil {
 		return nil
@@ -98,10 +95,7 @@ func (a *acquire) leave(ctx context.Context, held *kubelock.Held[json.RawMessage
 	if err := held.Renew(ctx); err != nil {
 		return because(ctx, err)
 	}
-	lease := acquired{
-		Key: held.Key(), LockID: held.ID(), Token: held.Token(),
-		ExpireTime: time.Now().Add(time.Until(held.Deadline())).UTC().Truncate(time.Millisecond),
-	}
+	lease := a.acquired(held.Key(), held.ID(), held.Token(), time.Now().Add(time.Until(held.Deadline())))
 	return lease.print(a.Out, a.output)
 }
 
@@ -111,10 +105,35 @@ type acquired struct {
 	LockID     string    `json:"lockID"`
 	Token      int64     `json:"token"`
 	ExpireTime time.Time `json:"expireTime"` // By the local clock.
+
+	where string // The flags that name the same lock, for a shell.
+}
+
+// acquired is what there is to tell of a hold.
+func (o *options) acquired(key, lockID string, token int64, expires time.Time) acquired {
+	where := ""
+	if ns, err := o.namespace(); err == nil {
+		where = " -n " + ns
+	}
+	if kind, backend, err := o.kind(); err == nil && kind != store.DistributedLocks {
+		where += " --backend " + string(backend)
+	}
+	return acquired{Key: key, LockID: lockID, Token: token, ExpireTime: expires.UTC().Truncate(time.Millisecond), where: where}
+}
+
+// command is how a hold is renewed, or released, from a shell. A key that would not be shown as it is does
+// not stand in it.
+func (l acquired) command(name string) string {
+	key := `"$KUBELOCK_KEY"`
+	if printable(l.Key) == l.Key {
+		key = quoted(l.Key)
+	}
+	return fmt.Sprintf("kubectl dlock %s%s --lock-id %s -- %s", name, l.where, l.LockID, key)
 }
 
 func (l acquired) print(out io.Writer, format string) error {
-	text := fmt.Sprintf("lock ID:  %s\ntoken:    %d\nexpires:  %s\n", l.LockID, l.Token, l.ExpireTime.Format(time.RFC3339))
+	text := fmt.Sprintf("lock ID:  %s\ntoken:    %d\nexpires:  %s\nrenew:    %s\nrelease:  %s\n",
+		l.LockID, l.Token, l.ExpireTime.Format(time.RFC3339), l.command("renew"), l.command("release"))
 	switch format {
 	case "json":
 		encoded, err := json.MarshalIndent(l, "", "  ")
@@ -123,7 +142,10 @@ func (l acquired) print(out io.Writer, format string) error {
 		}
 		text = string(encoded) + "\n"
 	case "env":
-		text = fmt.Sprintf("export KUBELOCK_KEY=%s\nexport KUBELOCK_LOCK_ID=%s\nexport KUBELOCK_TOKEN=%d\n", quoted(l.Key), quoted(l.LockID), l.Token)
+		// The comments are last, and hold no text of others: some scripts evaluate all as one line.
+		text = fmt.Sprintf("export KUBELOCK_KEY=%s\nexport KUBELOCK_LOCK_ID=%s\nexport KUBELOCK_TOKEN=%d\n"+
+			"# Renew:   kubectl dlock renew%s -- \"$KUBELOCK_KEY\"\n# Release: kubectl dlock release%s -- \"$KUBELOCK_KEY\"\n",
+			quoted(l.Key), quoted(l.LockID), l.Token, l.where, l.where)
 	}
 	if _, err := io.WriteString(out, text); err != nil {
 		return fmt.Errorf("printing the lock ID: %w", err)

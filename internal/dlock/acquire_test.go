@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -62,6 +63,7 @@ type shown struct {
 		Reason string `json:"reason"`
 		Token  int64  `json:"token"`
 	} `json:"lastRelease"`
+	Resting bool `json:"resting"`
 	Waiters []struct {
 		Identity string `json:"identity"`
 	} `json:"waiters"`
@@ -112,7 +114,7 @@ func TestAcquireRelease(t *testing.T) {
 			if err := <-waited; err != nil {
 				t.Fatal(err)
 			}
-			dlock(t, ns, "release", "a/Key", "--lock-id", id, "--backend", string(backend)).want(t, 76, "nobody holds it")
+			dlock(t, ns, "release", "a/Key", "--lock-id", id, "--backend", string(backend)).want(t, 76, "no client holds it")
 
 			id, token = grasp(t, ns, "a/Key", in...)
 			dlock(t, ns, "release", "a/Key", "--lock-id", id, "--backend", string(backend)).want(t, 0)
@@ -189,7 +191,7 @@ func TestAcquireRefuses(t *testing.T) {
 		{[]string{"acquire", "taken", "--timeout", "300ms"}, 75, `held by "somebody"`},
 		{[]string{"release", "k"}, 64, "--lock-id"},
 		{[]string{"release", "", "--lock-id", "x"}, 64, "empty"},
-		{[]string{"release", "nothing", "--lock-id", "x"}, 76, "nobody holds it"},
+		{[]string{"release", "nothing", "--lock-id", "x"}, 76, "no client holds it"},
 	} {
 		dlock(t, ns, tt.args...).want(t, tt.code, tt.err)
 	}
@@ -208,6 +210,7 @@ func TestAcquireThatCannotBeTold(t *testing.T) {
 // TestReleaseAfterTheLease frees a lock whose lease is over, and says so.
 func TestReleaseAfterTheLease(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	r := dlock(t, ns, "acquire", "k", "--duration", "1s", "-o", "json")
 	r.want(t, 0)

@@ -37,6 +37,7 @@ type lockActivity struct {
 	counts  []count              // of the window, and the last before it
 	waiting map[string]time.Time // since when each waiter was seen to wait, by its lock ID
 	longest time.Duration        // of the waits that have ended
+	history history
 }
 
 // count is how often a lock had been acquired at a time.
@@ -57,10 +58,13 @@ func (a *activity) see(r row, now time.Time) {
 	}
 	l := a.locks[r.id()]
 	if l == nil {
-		l = &lockActivity{waiting: map[string]time.Time{}}
+		l = &lockActivity{waiting: map[string]time.Time{}, history: newHistory()}
 		a.locks[r.id()] = l
 	}
 	if n := len(l.counts); n == 0 || l.counts[n-1].n != r.Transitions {
+		if n > 0 {
+			l.history.acquisitions(now.Sub(a.began), r.Transitions-l.counts[n-1].n)
+		}
 		l.counts = append(l.counts, count{now, r.Transitions})
 	}
 	l.row = r
@@ -75,6 +79,7 @@ func (a *activity) see(r row, now time.Time) {
 	for id, since := range l.waiting {
 		if _, ok := waits[id]; !ok {
 			l.longest = max(l.longest, now.Sub(since))
+			l.history.wait(since.Sub(a.began), now.Sub(a.began))
 		}
 	}
 	l.waiting = waits
@@ -107,6 +112,8 @@ type topRow struct {
 	row
 	rate    float64
 	longest time.Duration
+	// What was seen of it in the last minute: its acquisitions, and how long others waited.
+	acquired, waits string
 }
 
 // topView is what top shows at one moment.
@@ -120,7 +127,11 @@ type topView struct {
 func (a *activity) view(now time.Time) topView {
 	v := topView{locks: len(a.locks)}
 	for _, l := range a.locks {
-		r := topRow{l.row, l.rate(a.began, now), l.longestWait(now)}
+		for _, since := range l.waiting {
+			l.history.wait(since.Sub(a.began), now.Sub(a.began))
+		}
+		r := topRow{row: l.row, rate: l.rate(a.began, now), longest: l.longestWait(now)}
+		r.acquired, r.waits = l.history.draw(now.Sub(a.began))
 		if r.Holder != nil {
 			v.held++
 		}

@@ -97,12 +97,39 @@ func TestFit(t *testing.T) {
 	}
 }
 
+func TestHistory(t *testing.T) {
+	h := newHistory()
+	for _, tt := range []struct {
+		seen            func()
+		now             time.Duration
+		acquired, waits string
+	}{
+		{func() {}, 0, "············", "············"},
+		{func() { h.acquisitions(time.Second, 8) }, 2 * time.Second, "···········█", "············"},
+		{func() { h.acquisitions(6*time.Second, 1) }, 6 * time.Second, "··········█▁", "············"},
+		// It waits for three of the five seconds of a slot, then for eight, and at last for thirteen.
+		{func() { h.wait(2*time.Second, 15*time.Second) }, 15 * time.Second, "········█▁··", "········▂▅██"},
+		{func() {}, 64 * time.Second, "█···········", "▅██·········"},
+		{func() {}, 2 * time.Hour, "············", "············"},
+		// Of a wait that is older than the picture, what is in it.
+		{func() { h.wait(0, 3*time.Hour) }, 3 * time.Hour, "············", "▇▇▇▇▇▇▇▇▇▇██"},
+	} {
+		tt.seen()
+		if acquired, waits := h.draw(tt.now); acquired != tt.acquired || waits != tt.waits {
+			t.Errorf("after %v: %q and %q, want %q and %q", tt.now, acquired, waits, tt.acquired, tt.waits)
+		}
+	}
+	if n := len(h.acquired) + len(h.waited); n > 2*slots {
+		t.Errorf("%d slots are kept, want those that are shown", n)
+	}
+}
+
 // TestTopFitsItsWidth fills all columns.
 func TestTopFitsItsWidth(t *testing.T) {
 	now := time.Now()
 	long := strings.Repeat("long", 20)
-	v := topView{rows: []topRow{{row{Namespace: long, Key: long, Holder: &rowHolder{Identity: long, AcquireTime: now.Add(-400 * time.Hour)}}, 1234.5, 400 * time.Hour}}}
-	for _, columns := range []int{80, 81, 120, 200} {
+	v := topView{rows: []topRow{{row{Namespace: long, Key: long, Holder: &rowHolder{Identity: long, AcquireTime: now.Add(-400 * time.Hour)}}, 1234.5, 400 * time.Hour, strings.Repeat("█", slots), strings.Repeat("█", slots)}}}
+	for _, columns := range []int{80, 81, 111, 112, 200} {
 		for _, all := range []bool{false, true} {
 			command := &top{all: all}
 			for _, l := range command.lines(v, &reader{namespace: "ns", clock: &servertime.Clock{}}, columns, nil)[3:] {

@@ -36,6 +36,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/testenv"
 )
 
 // through returns the plugin with an API server behind handler, which gets what passes a
@@ -72,6 +73,7 @@ func writes(r *http.Request) bool { return r.Method == http.MethodPut || r.Metho
 // before it was: both releases succeed, by one hold's end each.
 func TestReleaseWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for name, done := range map[string]bool{"done": true, "not done": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -162,6 +164,7 @@ func TestReleaseRefused(t *testing.T) {
 // command has run, so that the plugin must not say that the lock was not acquired.
 func TestRunWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	var sent atomic.Int32
 	r := finish(t, through(t, ns, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
@@ -182,6 +185,7 @@ func TestRunWithoutAnAnswer(t *testing.T) {
 // TestSilentServer asks a server that never answers.
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for _, args := range [][]string{{"get", "k"}, {"list"}} {
 		t.Run(args[0], func(t *testing.T) {
 			t.Parallel()
@@ -220,6 +224,7 @@ var unreachable = map[string][]string{
 // TestUnreachableIsTold has each command that waits say what it waits for, once.
 func TestUnreachableIsTold(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for name, args := range unreachable {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -244,6 +249,7 @@ func TestUnreachableIsTold(t *testing.T) {
 // TestQuiet tells nothing but how the wait ended.
 func TestQuiet(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for name, args := range unreachable {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -260,6 +266,7 @@ func TestQuiet(t *testing.T) {
 // TestTroubleIsToldAsItChanges has the server overloaded, then silent, then well.
 func TestTroubleIsToldAsItChanges(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	const overloaded, silent, well = 0, 1, 2
 	var state atomic.Int32
 	changed := make(chan struct{})
@@ -293,6 +300,7 @@ func TestTroubleIsToldAsItChanges(t *testing.T) {
 // TestTimeoutOfASilentServer does not wait for longer than its flags say.
 func TestTimeoutOfASilentServer(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for name, args := range unreachable {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

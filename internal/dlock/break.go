@@ -132,14 +132,14 @@ func (b *breaking) run(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	e := &endOfHold{
+	e := &holdWrite{
 		lock: l, what: "breaking", shown: shown,
 		ours: func(reason protocol.Reason) bool { return reason == protocol.Forced },
 		next: func(r protocol.Record, at protocol.Stamp) (protocol.Record, error) {
 			return protocol.Force(r, shown, at)
 		},
 	}
-	after, err := e.end(ctx)
+	after, err := e.do(ctx)
 	if errors.Is(err, errEnded) {
 		return b.changed(key, after)
 	}
@@ -199,8 +199,11 @@ func (b *breaking) confirm(ctx context.Context, key string) error {
 
 // changed is the error of a hold that has ended before it was broken.
 func (b *breaking) changed(key string, now protocol.Record) error {
-	who := "nobody holds it now"
-	if h := now.Holder; h != nil {
+	who := "no client holds it now"
+	switch h := now.Holder; {
+	case now.Resting():
+		who = "it rests now, after that hold or a later one"
+	case h != nil:
 		who = fmt.Sprintf("%q has held it since %s, with the lock ID %s", h.Identity, h.AcquireTime.Format(time.RFC3339), h.LockID)
 	}
 	return differs("the hold of %q that was shown has ended meanwhile, and %s: nothing was changed", key, who)

@@ -41,6 +41,7 @@ import (
 // learns of it, an Event tells who did it and why.
 func TestBreakHandsOn(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	for _, backend := range kinds {
 		t.Run(string(backend), func(t *testing.T) {
 			t.Parallel()
@@ -93,6 +94,7 @@ func TestBreakHandsOn(t *testing.T) {
 
 func TestBreakFrees(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	for _, backend := range kinds {
 		t.Run(string(backend), func(t *testing.T) {
 			t.Parallel()
@@ -118,6 +120,7 @@ func TestBreakFrees(t *testing.T) {
 
 func TestBreakRefuses(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	hold(t, ns, "taken")
 	for _, tt := range []struct {
@@ -176,6 +179,7 @@ func TestBreakAsks(t *testing.T) {
 // client, so that only the hold tells.
 func TestBreakOfAnotherHold(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	lock := kubelock.NewLock[any](of(t, ns, kubelock.DistributedLocks, "somebody"), "k")
 	first, err := lock.Acquire(within(t, patience))
@@ -212,6 +216,7 @@ func noEvent(t *testing.T, ns string) {
 // TestBreakOfARenewedHold breaks the hold that was shown also if it goes on.
 func TestBreakOfARenewedHold(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	held, err := kubelock.NewLock[any](of(t, ns, kubelock.DistributedLocks, "somebody"), "k").Acquire(within(t, patience))
 	if err != nil {
@@ -230,6 +235,7 @@ func TestBreakOfARenewedHold(t *testing.T) {
 // TestBreakInTheMiddleOfARenewal renews between the plugin's read and its write, once.
 func TestBreakInTheMiddleOfARenewal(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	held, err := kubelock.NewLock[any](of(t, ns, kubelock.DistributedLocks, "somebody"), "k").Acquire(within(t, patience))
 	if err != nil {
@@ -254,6 +260,7 @@ func TestBreakInTheMiddleOfARenewal(t *testing.T) {
 // TestBreakWithoutAnAnswer reads back that the lock is broken, and tells of it once.
 func TestBreakWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	hold(t, ns, "k")
 	var sent atomic.Int32
@@ -275,6 +282,7 @@ func TestBreakWithoutAnAnswer(t *testing.T) {
 // TestBreakThatCannotBeReadBack says that it does not know, and the Event says so, too.
 func TestBreakThatCannotBeReadBack(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	hold(t, ns, "k")
 	var sent atomic.Bool

@@ -49,6 +49,7 @@ var deployed = sync.OnceValue(func() error { return env.Deploy(context.Backgroun
 // deploy installs everything as a person does.
 func deploy(t *testing.T) {
 	t.Helper()
+	env.NeedsControlPlane(t)
 	if err := deployed(); err != nil {
 		t.Fatal(err)
 	}
@@ -127,6 +128,7 @@ func (r result) says(t *testing.T, grade, about, text string) {
 // TestCheck finds a cluster without a fault, for each kind, and leaves nothing behind.
 func TestCheck(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	for backend, resource := range map[string]string{
 		"DistributedLocks": "distributedlocks.kubelock.dev", "Leases": "leases.coordination.k8s.io", "ConfigMaps": "configmaps",

@@ -40,12 +40,12 @@ func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
 func (c *check) clock(ctx context.Context) finding {
 	problem := c.askTime(ctx)
 	now := time.Now()
-	lower, upper, ok := c.reader.clock.Bounds(now)
-	if !ok || !c.reader.clock.Hinted() {
+	lower, upper, ok := c.reader.clock.Reading().Bounds(now)
+	if !ok || !c.reader.clock.Reading().Hinted() {
 		return finding{warning, "clock", "the API server's responses have no Date header: leases are judged only by watching them",
 			"Let whatever stands between here and the API server pass the header on."}
 	}
-	if off := c.reader.clock.HintContradicts(now); off > 0 {
+	if off := c.reader.clock.Reading().HintContradicts(now); off > 0 {
 		return finding{warning, "clock", fmt.Sprintf("the Date of the API server's responses is %v off the time that the server itself stamps into objects: "+
 			"what stands between writes its own; locks go by the server's stamps, and some take one more request", off.Round(10*time.Millisecond)),
 			"Let it pass the header on (nginx: proxy_pass_header Date), and set its clock by NTP."}
@@ -79,13 +79,25 @@ func (c *check) askTime(ctx context.Context) error {
 	return asker.Ask(ctx)
 }
 
-// roundTrip acquires, releases and deletes a lock that nobody else knows.
-func (c *check) roundTrip(ctx context.Context) finding {
-	client, err := c.client()
-	if err != nil {
+// roundTrip makes a trip as the identity that other commands have.
+func (c *check) roundTrip(ctx context.Context) (f finding) {
+	client, err := c.admitted(ctx, func(client *kubelock.Client) (err error) {
+		f, err = c.trip(ctx, client)
+		return err
+	})
+	if client == nil {
 		return finding{fault, "round trip", err.Error(), "See \"kubectl dlock --help\" for --identity."}
 	}
-	defer client.Close()
+	client.Close()
+	if err != nil && refusedByPolicy(err) {
+		f.text = inFlags(err) // It names the user, too.
+	}
+	return f
+}
+
+// trip acquires, releases and deletes a lock that nobody else knows. The error is that of the
+// finding.
+func (c *check) trip(ctx context.Context, client *kubelock.Client) (finding, error) {
 	key := "kubectl-dlock-check-" + rand.String(10)
 	lock := kubelock.NewLock[struct{}](client, key)
 	var held *kubelock.Held[struct{}]
@@ -112,11 +124,11 @@ func (c *check) roundTrip(ctx context.Context) finding {
 			if err := c.step(context.WithoutCancel(ctx), lock.Delete); err != nil && left {
 				f.remedy += fmt.Sprintf("\nThe lock %s may be left, delete it: %v", key, err)
 			}
-			return f
+			return f, err
 		}
 		text += fmt.Sprintf("%s in %v", step.done, time.Since(began).Round(time.Millisecond/10))
 	}
-	return finding{good, "round trip", fmt.Sprintf("%s; its token was %d", text, held.Token()), ""}
+	return finding{good, "round trip", fmt.Sprintf("%s; its token was %d", text, held.Token()), ""}, nil
 }
 
 func (c *check) step(ctx context.Context, do func(ctx context.Context) error) error {

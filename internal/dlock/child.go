@@ -62,7 +62,7 @@ func (c *child) run(ctx, hold context.Context) error {
 	cmd.Args[0] = c.args[0]
 	cmd.Env = append(os.Environ(), c.env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.In, c.Out, c.ErrOut
-	if err := g.start(cmd); err != nil {
+	if err := g.start(cmd, c.ErrOut); err != nil {
 		return cannotRun(err)
 	}
 	ended := make(chan error, 1)

@@ -20,6 +20,7 @@ import (
 	"context"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,7 +57,10 @@ func (o *options) keys(ctx context.Context) ([]string, error) {
 	}
 	keys := make([]string, 0, len(rows))
 	for _, row := range rows {
-		keys = append(keys, row.Key)
+		// A shell reads one key per line, and a description behind a tab.
+		if !strings.ContainsFunc(row.Key, unicode.IsControl) {
+			keys = append(keys, row.Key)
+		}
 	}
 	return keys, nil
 }

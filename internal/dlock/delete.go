@@ -36,7 +36,7 @@ func newDelete(o *options) *cobra.Command {
 	d := &deletion{options: o}
 	cmd := &cobra.Command{
 		Use:   "delete KEY",
-		Short: "Delete a lock and its state when nobody holds it",
+		Short: "Delete a lock and its state when no client holds it",
 		Long: `Wait until nobody holds the lock, and delete its object with its state. If others queue for
 the lock it goes to them without state instead. A lock that is not there is deleted already.
 Fencing tokens go on to grow if the key is locked again.
@@ -58,14 +58,14 @@ func (d *deletion) run(ctx context.Context, key string) error {
 		return err
 	}
 	defer cancel()
-	c, err := d.client()
-	if err != nil {
-		return err
+	c, err := d.admitted(bounded, func(c *kubelock.Client) error {
+		stop := d.tell(ctx, key, c)
+		defer stop()
+		return kubelock.NewLock[json.RawMessage](c, key).Delete(bounded)
+	})
+	if c != nil {
+		defer d.closed(c)
 	}
-	defer d.closed(c)
-	stop := d.tell(ctx, key, c)
-	err = kubelock.NewLock[json.RawMessage](c, key).Delete(bounded)
-	stop()
 	if errors.Is(err, kubelock.ErrNotAcquired) && ctx.Err() == nil {
 		if unreachable := d.server.outOfReach(); unreachable != nil {
 			return unreachable

@@ -49,7 +49,10 @@ func newDescribe(o *options) *cobra.Command {
 		Use:   "describe KEY",
 		Short: "Show everything about a lock",
 		Long: `Show a lock for people: who holds it, who waits in which order, how its last hold ended, its
-state, and recent events about it. For programs there is "get -o json".`,
+state, its last holds on a line of time, and recent events about it. For programs there is "get -o json".
+
+The last holds, ten at most, are those that the API server still remembers: it keeps what has changed
+for some minutes.`,
 		Example: `  kubectl dlock describe orders`,
 		Args:    oneKey, ValidArgsFunction: o.completeKey,
 		RunE: func(cmd *cobra.Command, args []string) error { return describe(cmd.Context(), o, args[0]) },
@@ -66,9 +69,15 @@ func describe(ctx context.Context, o *options, key string) error {
 		return err
 	}
 	events, problem := l.events(ctx, r)
+	versions, unread := l.past(ctx, r)
 	text := &bytes.Buffer{}
 	shown, now := rowOf(l.kind, r), l.now()
 	shown.describe(text, now)
+	if unread == nil {
+		timeline(text, holdsOf(versions), now)
+	} else {
+		fmt.Fprintf(text, "Last holds:\t<unknown>: %s\n", inFlags(explain("watch", l.kind, l.namespace, unread)))
+	}
 	switch {
 	case problem != nil:
 		fmt.Fprintf(text, "Events:\t<unknown>: %v\n", problem)
@@ -103,7 +112,9 @@ func (r row) describe(out io.Writer, now time.Time) {
 			fmt.Fprintf(out, "  %d. %s\t(lock ID %s, wants it for %s)\n", w.Position, oneLine(w.Identity), w.LockID, w.Duration)
 		}
 	}
-	if l := r.LastRelease; l != nil {
+	if l := r.LastRelease; l != nil && l.rest {
+		fmt.Fprintf(out, "Last release:\tfollowed by a rest, which was over %s ago, after the hold of %s\n", ago(now, l.Time), oneLine(l.Identity))
+	} else if l != nil {
 		fmt.Fprintf(out, "Last release:\t%s, %s ago, of the hold of %s (token %d, lock ID %s)\n", l.Reason, ago(now, l.Time), oneLine(l.Identity), l.Token, l.LockID)
 	} else {
 		fmt.Fprintf(out, "Last release:\t%s\n", none)
@@ -131,6 +142,10 @@ func (r row) describeHolder(out io.Writer, now time.Time) {
 	expires := "in " + duration.HumanDuration(h.ExpireTime.Sub(now))
 	if !now.Before(h.ExpireTime) {
 		expires = ago(now, h.ExpireTime) + " ago"
+	}
+	if r.Resting {
+		fmt.Fprintf(out, "Holder:\t%s\n  Resting:\tafter the hold of %s, for %s, ends %s\n  Lock ID:\t%s\n", none, oneLine(h.Identity), h.Duration, expires, h.LockID)
+		return
 	}
 	fmt.Fprintf(out, "Holder:\t%s\n", oneLine(h.Identity))
 	if h.Pod != "" {

@@ -76,6 +76,10 @@ func TestDescribe(t *testing.T) {
 					t.Errorf("%s is not in\n%s", want, r.out)
 				}
 			}
+			// Both holds, which were in the same second or not.
+			if !regexp.MustCompile(`Last holds: +.* ago +now\n  "bad.*" +[·━]{32}  .*s, Released\n  "bad.*" +[·━]{32}  .*s, holds it\n`).MatchString(r.out) {
+				t.Errorf("the last holds are not in\n%s", r.out)
+			}
 			if strings.Contains(r.out, "\x1b") || strings.Contains(r.out, "\nHolder: nobody") {
 				t.Errorf("an identity controls the terminal: %q", r.out)
 			}

@@ -109,7 +109,7 @@ terminal also who holds the lock and its own place in the queue; -q keeps it fro
 	}
 	complete(root, "backend", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		newRun(o), newList(o), newDescribe(o), newGet(o), newSet(o), newWait(o), newAcquire(o), newRelease(o),
+		newRun(o), newList(o), newDescribe(o), newGet(o), newSet(o), newWait(o), newAcquire(o), newRenew(o), newRelease(o),
 		newBreak(o), newDelete(o), newTop(o), newCheck(o),
 	)
 	return root

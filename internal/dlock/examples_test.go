@@ -39,6 +39,7 @@ import (
 // namespace for each command: so the second example may use what the first has made.
 func TestExamples(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	assetsDir, err := assets.Find(t.Context(), os.Stderr)
 	if err != nil {
 		t.Fatal(err)

@@ -102,5 +102,6 @@ var flagWords = strings.NewReplacer(
 	"set Config.Namespace to another", "choose another with -n",
 	"Config.Identity", "--identity",
 	"to this program's service account", "to yourself",
+	context.Canceled.Error()+": ", "",
 	context.DeadlineExceeded.Error(), "no answer in time",
 )

@@ -27,7 +27,7 @@ import (
 
 type get struct {
 	*options
-	output string
+	output output
 }
 
 func newGet(o *options) *cobra.Command {
@@ -37,24 +37,27 @@ func newGet(o *options) *cobra.Command {
 		Short: "Print a lock's state",
 		Long: `Print the state that is stored with a lock, as JSON, whether somebody holds it or not.
 With -o json or yaml print everything that is known of the lock: its holder and token, its
-queue, how its last hold ended.
+queue, how its last hold ended. A template, as kubectl takes them, prints fields of that.
 
 The exit code is 66 if there is no such lock, or it has no state.`,
 		Example: `  # The state
   kubectl dlock get orders
 
   # Everything, with the fencing token and the holder
-  kubectl dlock get orders -o json`,
+  kubectl dlock get orders -o json
+
+  # Who holds it
+  kubectl dlock get orders -o jsonpath='{.holder.identity}'`,
 		Args:              oneKey,
 		ValidArgsFunction: o.completeKey,
 		RunE:              func(cmd *cobra.Command, args []string) error { return g.run(cmd.Context(), args[0]) },
 	}
-	outputFlag(cmd, &g.output, "What to print: the value, or everything as json or yaml.", "value", "json", "yaml")
+	g.output.bind(cmd, "What to print: the value, or everything as json or yaml.", "value", "json", "yaml")
 	return cmd
 }
 
 func (g *get) run(ctx context.Context, key string) error {
-	if err := oneOf("output", g.output, "value", "json", "yaml"); err != nil {
+	if err := g.output.check(); err != nil {
 		return err
 	}
 	l, err := g.lock(key)
@@ -65,8 +68,11 @@ func (g *get) run(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+	if g.output.template != nil {
+		return g.output.write(g.Out, rowOf(l.kind, r))
+	}
 	var text []byte
-	switch g.output {
+	switch g.output.format {
 	case "json":
 		text, err = json.MarshalIndent(rowOf(l.kind, r), "", "  ")
 		text = append(text, '\n')

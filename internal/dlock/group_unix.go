@@ -31,7 +31,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 )
 
 // guardArgument makes the program a guard.
@@ -52,8 +51,8 @@ type group struct {
 	guard    *exec.Cmd
 	command  int            // the process, and the group that it may lead; 0 before it has begun
 	lifeline io.WriteCloser // the end of the pipe that the plugin has
-	terminal int            // where the group is in the foreground; -1 if nowhere
 	gone     bool           // the guard is
+	terminal
 }
 
 // dismissal is the line that tells a guard to end and nothing else. Each other line is the
@@ -66,7 +65,8 @@ const sweepTimeout = 200 * time.Millisecond
 // guard kills its own process group, and the one that the command leads, when its input ends.
 // Before that it removes the folder, which only the command has a use for.
 func guard(folder string) int {
-	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
+	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGTSTP, unix.SIGTTOU, unix.SIGPIPE)
+	tellOfReads()
 	if _, err := os.Stdout.WriteString("."); err != nil { // Now signals can come.
 		return 1
 	}
@@ -103,7 +103,7 @@ func newGroup(folder string) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &group{guard: exec.Command(self, guardArgument, folder), terminal: -1} //nolint:gosec,noctx // It is this program, and ends with the group.
+	g := &group{guard: exec.Command(self, guardArgument, folder), terminal: terminal{fd: -1}} //nolint:gosec,noctx // It is this program, and ends with the group.
 	g.guard.Env = []string{}
 	g.guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := g.guard.StdinPipe()
@@ -122,31 +122,31 @@ func newGroup(folder string) (*group, error) {
 		g.close()
 		return nil, fmt.Errorf("the guard of the command's process group has not begun: %w", err)
 	}
-	// In a pipeline the terminal stays with all of it: a pager at its end needs the keyboard.
-	if fd := int(os.Stdin.Fd()); term.IsTerminal(fd) && term.IsTerminal(int(os.Stdout.Fd())) {
-		if pgrp, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err == nil && pgrp == unix.Getpgrp() {
-			g.terminal = fd
-		}
-	}
+	g.terminal.open(out)
 	return g, nil
 }
 
-// foreground reports whether what is pressed on a terminal goes to the group alone.
-func (g *group) foreground() bool { return g.terminal >= 0 }
-
 // start starts a command in the group; in the foreground if the plugin is there. What
 // would suspend it or the plugin is ignored: the lock would stay held, or be lost unseen.
-func (g *group) start(cmd *exec.Cmd) error {
+func (g *group) start(cmd *exec.Cmd, errOut io.Writer) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: g.guard.Process.Pid}
-	if g.terminal >= 0 {
-		cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, g.terminal
+	if g.foreground() {
+		cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, g.fd
 	}
-	signal.Ignore(unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU) // The command inherits it.
+	signal.Ignore(unix.SIGTSTP, unix.SIGTTOU) // The command inherits it.
+	if g.lends {
+		signal.Notify(make(chan os.Signal, 1), unix.SIGTTIN) // It stops the command, and not the plugin.
+	} else {
+		signal.Ignore(unix.SIGTTIN)
+	}
 	if err := begin(cmd); err != nil {
 		return err
 	}
 	g.command = cmd.Process.Pid
 	_, _ = fmt.Fprintln(g.lifeline, g.command) // If the guard was killed there is none to tell.
+	if g.lends {
+		g.lend(g.guard.Process.Pid, errOut)
+	}
 	return nil
 }
 
@@ -164,6 +164,9 @@ func (g *group) send(s os.Signal) {
 	}
 	for _, id := range g.ids() {
 		_ = unix.Kill(-id, number) // A group that has ended needs none.
+		if g.waiting() {
+			_ = unix.Kill(-id, unix.SIGCONT) // What is stopped would not see it.
+		}
 	}
 }
 
@@ -230,9 +233,7 @@ func (g *group) dismiss() {
 
 // close takes the terminal back, and leaves alone what is left of the group.
 func (g *group) close() {
-	if g.terminal >= 0 {
-		_ = unix.IoctlSetPointerInt(g.terminal, unix.TIOCSPGRP, unix.Getpgrp()) // It may have hung up.
-	}
+	g.takeBack()
 	g.dismiss()
 }
 

@@ -18,6 +18,7 @@ package dlock
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"time"
@@ -66,7 +67,7 @@ func (g *group) limit(flags uint32) error {
 }
 
 // start starts the command, and puts it into the job before it can have started anything.
-func (g *group) start(cmd *exec.Cmd) error {
+func (g *group) start(cmd *exec.Cmd, _ io.Writer) error {
 	if err := begin(cmd); err != nil {
 		return err
 	}

@@ -128,6 +128,7 @@ func TestKrewManifest(t *testing.T) {
 // TestShellCompletion gives shells their scripts, and kubectl its helper.
 func TestShellCompletion(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	dlock(t, ns, "run", "nightly/backup", "--", "true").want(t, 0)
 	for _, shell := range []string{"bash", "zsh", "fish"} {

@@ -37,10 +37,12 @@ import (
 
 type list struct {
 	*options
-	all    bool
-	watch  bool
-	output string
-	labels string
+	all       bool
+	watch     bool
+	watchOnly bool
+	output    output
+	labels    string
+	order     string
 
 	columns    *tabwriter.Writer // remembers how wide the columns were
 	begun      bool              // Something was printed.
@@ -60,8 +62,12 @@ list; --backend restricts it to one. Where a key stands in several, a column say
 With -o json and -o yaml it is one List, whose items are as "get -o json" prints a lock.
 
 With --watch, what changes is printed as it changes: a row for each change of a lock, a
-document for each with -o yaml, a line for each with -o json. SIGINT or SIGTERM ends that, and
-the exit code is 0 then.`,
+document for each with -o yaml, a line for each with -o json, the template's text for each with
+a template. SIGINT or SIGTERM ends that, and the exit code is 0 then. --watch-only leaves out the
+locks that there are at first.
+
+--sort-by takes a field of -o json, such as .holder.acquireTime; locks without it come last. With
+--watch it sorts the locks that there are at first.`,
 		Example: `  # The locks of this namespace
   kubectl dlock list
 
@@ -71,6 +77,9 @@ the exit code is 0 then.`,
   # Those of all namespaces, as JSON
   kubectl dlock list -A -o json
 
+  # Who holds what, the longest hold first
+  kubectl dlock list --sort-by .holder.acquireTime -o jsonpath='{range .items[*]}{.key}{"\t"}{.holder.identity}{"\n"}{end}'
+
   # Those of this namespace, and how they change
   kubectl dlock list --watch`,
 		Args: noArguments,
@@ -78,14 +87,21 @@ the exit code is 0 then.`,
 	}
 	cmd.Flags().BoolVarP(&l.all, "all-namespaces", "A", false, "List the locks of all namespaces.")
 	cmd.Flags().StringVarP(&l.labels, "selector", "l", "", "List the locks whose objects have labels as in kubectl get -l.")
-	outputFlag(cmd, &l.output, "How to print: table, wide, json, yaml or name.", "table", "wide", "json", "yaml", "name")
+	l.output.bind(cmd, "How to print: table, wide, json, yaml or name.", "table", "wide", "json", "yaml", "name")
 	cmd.Flags().BoolVarP(&l.watch, "watch", "w", false, "Go on and print what changes.")
+	cmd.Flags().BoolVar(&l.watchOnly, "watch-only", false, "Print what changes from now on, and nothing else.")
+	cmd.Flags().StringVar(&l.order, "sort-by", "", "Sort by a field of -o json, as a JSONPath expression.")
 	return cmd
 }
 
 func (l *list) run(ctx context.Context) error {
-	if err := oneOf("output", l.output, "table", "wide", "json", "yaml", "name"); err != nil {
+	if err := l.output.check(); err != nil {
 		return err
+	}
+	if l.order != "" {
+		if _, err := parsePath(l.order); err != nil {
+			return err
+		}
 	}
 	r, err := l.reader(l.all)
 	if err != nil {
@@ -98,7 +114,7 @@ func (l *list) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if l.watch {
+	if l.watch = l.watch || l.watchOnly; l.watch {
 		return l.follow(ctx, r, kinds)
 	}
 	rows := []row{}
@@ -114,7 +130,21 @@ func (l *list) run(ctx context.Context) error {
 		}
 		rows = append(rows, of...)
 	}
-	return l.print(sorted(rows), r.now())
+	return l.begin(sorted(rows), r.now())
+}
+
+// begin prints the locks that there are at first.
+func (l *list) begin(rows []row, now time.Time) error {
+	l.kindColumn = ambiguous(rows)
+	if l.watchOnly {
+		return nil
+	}
+	if l.order != "" {
+		if err := sortBy(rows, l.order); err != nil {
+			return err
+		}
+	}
+	return l.print(rows, now)
 }
 
 // sorted sorts rows by namespace, key and kind.
@@ -145,7 +175,7 @@ func (l *list) follow(ctx context.Context, r *reader, kinds []store.Kind) error 
 			switch {
 			case !b.listed():
 			case !complete:
-				err = l.print(b.sorted(), r.now())
+				err = l.begin(b.sorted(), r.now())
 			default:
 				err = l.print(c.rows, r.now())
 			}
@@ -157,58 +187,47 @@ func (l *list) follow(ctx context.Context, r *reader, kinds []store.Kind) error 
 }
 
 func (l *list) print(rows []row, now time.Time) error {
-	if l.watch && len(rows) == 0 {
-		return nil
-	}
-	switch l.output {
-	case "json":
-		if l.watch {
-			encoder := json.NewEncoder(l.Out)
-			for _, r := range rows {
-				if err := encoder.Encode(r); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		text, err := json.MarshalIndent(listOf(rows), "", "  ")
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(l.Out, string(text))
-		return err
-	case "yaml":
-		if l.watch {
-			for _, r := range rows {
-				text, err := yaml.Marshal(r)
-				if err != nil {
-					return err
-				}
-				if _, err := fmt.Fprintf(l.Out, "---\n%s", text); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		text, err := yaml.Marshal(listOf(rows))
-		if err != nil {
-			return err
-		}
-		_, err = l.Out.Write(text)
-		return err
-	case "name":
+	switch {
+	case l.output.format == "table" || l.output.format == "wide":
+		return l.table(rows, now)
+	case l.output.format == "name":
 		for _, r := range rows {
 			if _, err := fmt.Fprintf(l.Out, "%s/%s\n", r.resource, r.Name); err != nil {
 				return err
 			}
 		}
 		return nil
+	case l.watch:
+		for _, r := range rows {
+			if err := l.document(r); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	if len(rows) == 0 {
-		_, err := fmt.Fprintln(l.ErrOut, "No locks found.")
+	return l.document(listOf(rows))
+}
+
+// document prints a row of a watch, or a List.
+func (l *list) document(v any) error {
+	switch {
+	case l.output.template != nil:
+		return l.output.write(l.Out, v)
+	case l.output.format == "yaml":
+		text, err := yaml.Marshal(v)
+		if err == nil && l.watch {
+			_, err = fmt.Fprintln(l.Out, "---")
+		}
+		if err == nil {
+			_, err = l.Out.Write(text)
+		}
 		return err
 	}
-	return l.table(rows, now)
+	encoder := json.NewEncoder(l.Out)
+	if !l.watch {
+		encoder.SetIndent("", "  ")
+	}
+	return encoder.Encode(v)
 }
 
 // rowList is rows as kubectl prints objects of several kinds.
@@ -231,12 +250,19 @@ func ambiguous(rows []row) bool {
 }
 
 func (l *list) table(rows []row, now time.Time) error {
+	if len(rows) == 0 {
+		if l.watch {
+			return nil
+		}
+		_, err := fmt.Fprintln(l.ErrOut, "No locks found.")
+		return err
+	}
 	if l.columns == nil {
 		l.columns = printers.GetNewTabWriter(l.Out)
 	}
 	table := l.columns
 	line := func(columns ...string) { fmt.Fprintln(table, strings.Join(columns, "\t")) }
-	wide := l.output == "wide"
+	wide := l.output.format == "wide"
 	columns := func(namespace string, usual []string, more ...string) []string {
 		var all []string
 		if l.all {
@@ -251,7 +277,7 @@ func (l *list) table(rows []row, now time.Time) error {
 		return all
 	}
 	if !l.begun {
-		l.begun, l.kindColumn = true, ambiguous(rows)
+		l.begun = true
 		line(columns("NAMESPACE", []string{"KEY", "HOLDER", "HELD FOR", "EXPIRES IN", "WAITERS", "TOKEN"}, "KIND", "NAME", "LOCK ID", "TRANSITIONS")...)
 	}
 	for _, r := range rows {

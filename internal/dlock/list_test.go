@@ -30,6 +30,7 @@ import (
 // TestList lists locks of each kind, free and held, as people and programs read them.
 func TestList(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	for _, backend := range []kubelock.Backend{kubelock.DistributedLocks, kubelock.Leases, kubelock.ConfigMaps} {
 		c, err := kubelock.NewClient(env.Config, kubelock.Config{Namespace: ns, Backend: backend, LockDuration: time.Hour, Identity: "me"})
@@ -120,6 +121,7 @@ func TestList(t *testing.T) {
 // TestListSelects lists by labels, also those that a watch sees come and go.
 func TestListSelects(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	keep(t, of(t, ns, kubelock.DistributedLocks, "me"), "shop-orders", "1")
 	keep(t, of(t, ns, kubelock.Leases, "me"), "shop-carts", "1")
@@ -177,6 +179,7 @@ func TestListTellsKindsApart(t *testing.T) {
 // TestKubectlWait waits for the end of a hold without the plugin, as docs/kubectl-dlock.md has it.
 func TestKubectlWait(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	id, _ := grasp(t, ns, "k")
 	type answer struct {

@@ -24,6 +24,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kubelock/kubelock/internal/testenv"
 )
 
 // force takes the lock away by hand.
@@ -40,6 +42,7 @@ func force(t *testing.T, ns string) {
 
 func TestRunLost(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	r := start(t, ns, `echo '"late"' >"$KUBELOCK_VALUE_FILE"; `+strings.Replace(obedient, "exit 9", "exit 0", 1), "--duration", "2s", "--grace", "1h")
 	force(t, ns)
@@ -87,6 +90,7 @@ func TestRunLostByADeafDescendant(t *testing.T) {
 
 func TestRunWithoutRenewal(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	r := start(t, ns, obedient, "--duration", "2s", "--no-renew")
 	r.end(t, 76, "told", "lock lost")

@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	code := testenv.Main(m, func(e *testenv.Env) {
+	code := testenv.MainOrMemory(m, func(e *testenv.Env) {
 		env = e
 		plugin = filepath.Join(dir, "kubectl-dlock")
 		build := exec.CommandContext(context.Background(), "go", "build", "-o", plugin, "./cmd/kubectl-dlock")

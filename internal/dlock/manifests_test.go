@@ -36,6 +36,7 @@ import (
 // applied applies a folder of manifests in a namespace with the restricted Pod security.
 func applied(t *testing.T, folder, account string) (ns string) {
 	t.Helper()
+	env.NeedsControlPlane(t)
 	deploy(t) // The role.
 	ns = env.Namespace(t)
 	if out, err := env.Kubectl(t.Context(), "", "label", "namespace", ns, "pod-security.kubernetes.io/enforce=restricted"); err != nil {

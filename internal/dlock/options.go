@@ -20,8 +20,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"os/user"
 	"slices"
 	"strings"
 	"time"
@@ -73,7 +71,8 @@ func (o *options) bind(root *cobra.Command) {
 	o.flags.AddFlags(flags)
 	flags.StringVar(&o.backend, "backend", "", "The kind of object that locks are kept in: DistributedLocks (the default), Leases or ConfigMaps.")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "Do not tell on standard error what is waited for.")
-	flags.StringVar(&o.identity, "identity", "", "Who is shown as a lock's holder. The default is $POD_NAME, else user@host.")
+	flags.StringVar(&o.identity, "identity", "", "Who is shown as a lock's holder. The default is $POD_NAME, or else user@host; "+
+		"where the admission policies refuse that, the name by which the API server knows you.")
 }
 
 // kind is the kind of object of a command for one lock.
@@ -129,7 +128,10 @@ func (o *options) config() (*rest.Config, error) {
 }
 
 // client returns the library's client. Its caller closes it.
-func (o *options) client() (*kubelock.Client, error) {
+func (o *options) client() (*kubelock.Client, error) { return o.clientAs(o.holder()) }
+
+// clientAs returns the library's client with an identity. Its caller closes it.
+func (o *options) clientAs(identity string) (*kubelock.Client, error) {
 	_, backend, err := o.kind()
 	if err != nil {
 		return nil, err
@@ -142,29 +144,10 @@ func (o *options) client() (*kubelock.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	identity := o.holder()
 	if len(identity) > validation.DNS1123SubdomainMaxLength {
 		return nil, usage("--identity must have at most %d bytes, has %d", validation.DNS1123SubdomainMaxLength, len(identity))
 	}
 	return kubelock.NewClient(config, kubelock.Config{Namespace: ns, Backend: backend, Identity: identity})
-}
-
-// holder is the identity to show.
-func (o *options) holder() string {
-	if o.identity != "" {
-		return o.identity
-	}
-	if pod := os.Getenv("POD_NAME"); pod != "" {
-		return pod
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		return "" // The library says what is wrong.
-	}
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		return u.Username + "@" + host
-	}
-	return host
 }
 
 // reader reads the records of locks.
@@ -214,7 +197,7 @@ func (r *reader) open(kind store.Kind) (store.Store, error) {
 // now is the server's time, as far as it is known: what times of records are shown by.
 func (r *reader) now() time.Time {
 	now := time.Now()
-	if lower, upper, ok := r.clock.Bounds(now); ok {
+	if lower, upper, ok := r.clock.Reading().Bounds(now); ok {
 		return lower.Add(upper.Sub(lower) / 2)
 	}
 	return now

@@ -27,6 +27,7 @@ import (
 	"testing"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/testenv"
 )
 
 // ignoring has a shell ignore a signal and become the plugin.
@@ -152,6 +153,7 @@ func TestRunKilledLeavesNoFile(t *testing.T) {
 // TestRunValueFileReplaced has the command leave what is no state.
 func TestRunValueFileReplaced(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	keep(t, of(t, ns, "DistributedLocks", "me"), "k", "1")
 	for _, tt := range []struct{ name, script, says string }{
@@ -198,6 +200,7 @@ func TestSetRefusesWhatIsNoState(t *testing.T) {
 // TestEditedState has the stored state be no JSON, as an edit by hand may leave it.
 func TestEditedState(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	keep(t, of(t, ns, "ConfigMaps", "me"), "k", "1")
 	if out, err := env.Kubectl(t.Context(), "", "patch", "configmap", "-n", ns, "k", "--type=merge", "-p", `{"data":{"value":"{"}}`); err != nil {

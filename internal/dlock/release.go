@@ -34,7 +34,25 @@ const maxClockSkew = time.Second
 
 type release struct {
 	*options
-	lockID string
+	earlier
+}
+
+// earlier is the hold that another process has begun, by "acquire".
+type earlier struct{ lockID string }
+
+func (e *earlier) bind(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&e.lockID, "lock-id", "", "The lock ID; the default is $KUBELOCK_LOCK_ID.")
+}
+
+// ofHold makes sure that the hold is named.
+func (e *earlier) ofHold(command string) error {
+	if e.lockID == "" {
+		e.lockID = os.Getenv("KUBELOCK_LOCK_ID")
+	}
+	if e.lockID == "" {
+		return usage("%s needs the --lock-id that \"kubectl dlock acquire\" printed", command)
+	}
+	return nil
 }
 
 func newRelease(o *options) *cobra.Command {
@@ -46,7 +64,7 @@ func newRelease(o *options) *cobra.Command {
 first; its state stays as it is. Where an admission policy is in force, release as the user who
 has acquired it.
 
-The exit code is 76 if the hold is over: its lease has ended, or somebody broke the lock. What was
+The exit code is 76 if the hold is over: its lease has ended, or a user broke the lock. What was
 done under the lock may then have met what others did.`,
 		Example: `  lock=$(kubectl dlock acquire deploy --try -o env) || exit
   eval "$lock"
@@ -55,16 +73,13 @@ done under the lock may then have met what others did.`,
 		ValidArgsFunction: o.completeKey,
 		RunE:              func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args[0]) },
 	}
-	cmd.Flags().StringVar(&r.lockID, "lock-id", "", "The lock ID; the default is $KUBELOCK_LOCK_ID.")
+	r.earlier.bind(cmd)
 	return cmd
 }
 
 func (r *release) run(ctx context.Context, key string) error {
-	if r.lockID == "" {
-		r.lockID = os.Getenv("KUBELOCK_LOCK_ID")
-	}
-	if r.lockID == "" {
-		return usage("release needs the --lock-id that \"kubectl dlock acquire\" printed")
+	if err := r.ofHold("release"); err != nil {
+		return err
 	}
 	l, err := r.lock(key)
 	if err != nil {
@@ -74,18 +89,18 @@ func (r *release) run(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	if !now.HeldBy(r.lockID, 0) || now.Holder.Foreign() {
+	if !now.HeldBy(r.lockID, 0) || now.Holder.Foreign() || now.Resting() {
 		return r.over(now)
 	}
-	expired, _ := l.clock.Guess(time.Now(), maxClockSkew).Expired(now, protocol.Observation{}.Observe(now, time.Now()))
+	expired, _ := l.clock.Reading().Guess(time.Now(), maxClockSkew).Expired(now, protocol.Observation{}.Observe(now, time.Now()))
 	claim := protocol.Claim{Client: now.Holder.Client, LockID: r.lockID}
-	e := &endOfHold{
+	e := &holdWrite{
 		lock: l, what: "release", shown: now, ours: protocol.Reason.ByHolder,
 		next: func(r protocol.Record, at protocol.Stamp) (protocol.Record, error) {
 			return protocol.Release(r, claim, r.Holder.Token, protocol.Change{}, nil, at)
 		},
 	}
-	now, err = e.end(ctx)
+	now, err = e.do(ctx)
 	if errors.Is(err, errEnded) {
 		return r.over(now)
 	}
@@ -97,14 +112,17 @@ func (r *release) run(ctx context.Context, key string) error {
 }
 
 // over is the error of a hold that is not, or no longer, the current one.
-func (r *release) over(now protocol.Record) error {
-	who := "nobody holds it"
-	if h := now.Holder; h != nil {
+func (e *earlier) over(now protocol.Record) error {
+	who := "no client holds it"
+	switch h := now.Holder; {
+	case now.Resting():
+		who = "no client holds it, it rests; \"kubectl dlock break\" ends that"
+	case h != nil:
 		who = fmt.Sprintf("%q holds it with the lock ID %s", h.Identity, h.LockID)
 	}
 	how := ""
-	if last := now.LastRelease; last != nil && last.LockID == r.lockID {
+	if last := now.LastRelease; last != nil && last.LockID == e.lockID {
 		how = fmt.Sprintf("; that hold ended at %s: %s", last.Time.Format(time.RFC3339), last.Reason)
 	}
-	return &exitError{code: exitLost, err: fmt.Errorf("the lock is not held with the lock ID %q: %s%s", r.lockID, who, how)}
+	return &exitError{code: exitLost, err: fmt.Errorf("the lock is not held with the lock ID %q: %s%s", e.lockID, who, how)}
 }

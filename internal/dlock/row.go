@@ -39,6 +39,7 @@ type row struct {
 	Name        string          `json:"name"`
 	Key         string          `json:"key"`
 	Holder      *rowHolder      `json:"holder,omitempty"`
+	Resting     bool            `json:"resting,omitempty"` // No client holds it. It is taken until holder.expireTime.
 	Waiters     []rowWaiter     `json:"waiters"`
 	LastRelease *rowRelease     `json:"lastRelease,omitempty"`
 	Transitions int64           `json:"transitions"`
@@ -76,12 +77,14 @@ type rowRelease struct {
 	Token    int64     `json:"token,omitempty"`
 	Time     time.Time `json:"time"`
 	Reason   string    `json:"reason"`
+
+	rest bool // It was none of a client: see protocol.Rest.
 }
 
 // rowOf reads a record.
 func rowOf(kind store.Kind, r protocol.Record) row {
 	out := row{
-		Kind: kindName(kind), Name: r.Name, Key: r.Key, Waiters: []rowWaiter{}, Transitions: r.Transitions,
+		Kind: kindName(kind), Name: r.Name, Key: r.Key, Waiters: []rowWaiter{}, Transitions: r.Transitions, Resting: r.Resting(),
 		Terminating: r.Terminating, Finalizers: r.Finalizers,
 		resource: kind.Resource().GroupResource().String(), version: r.ResourceVersion,
 	}
@@ -100,7 +103,7 @@ func rowOf(kind store.Kind, r protocol.Record) row {
 		}
 	}
 	if l := r.LastRelease; l != nil {
-		out.LastRelease = &rowRelease{Identity: l.Identity, LockID: l.LockID, Token: l.Token, Time: l.Time, Reason: string(l.Reason)}
+		out.LastRelease = &rowRelease{Identity: l.Identity, LockID: l.LockID, Token: l.Token, Time: l.Time, Reason: string(l.Reason), rest: l.Rested() != ""}
 	}
 	if r.Value != nil {
 		if out.Value = json.RawMessage(*r.Value); !json.Valid(out.Value) { // Somebody has edited it.
@@ -138,6 +141,8 @@ func (r row) holder() string {
 		return "<terminating>"
 	case r.Holder == nil:
 		return none
+	case r.Resting:
+		return "<resting>"
 	}
 	return r.Holder.Identity
 }
@@ -155,6 +160,8 @@ func (r row) expiresIn(now time.Time) string {
 		return none
 	case r.Terminating:
 		return "terminating"
+	case !now.Before(r.Holder.ExpireTime) && r.Resting:
+		return "over"
 	case !now.Before(r.Holder.ExpireTime):
 		return "expired"
 	}

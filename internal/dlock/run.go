@@ -39,6 +39,7 @@ type hold struct {
 	timeout  time.Duration
 	duration time.Duration
 	try      bool
+	minHold  time.Duration
 }
 
 func (h *hold) bind(cmd *cobra.Command) {
@@ -50,38 +51,59 @@ func (h *hold) bind(cmd *cobra.Command) {
 // minDuration is the shortest lease that the library takes.
 const minDuration = 10 * time.Millisecond
 
-// acquire takes the lock.
-func (h *hold) acquire(ctx context.Context, o *options, c *kubelock.Client, key string, opts ...kubelock.Option) (*kubelock.Held[json.RawMessage], error) {
+// waiting checks the flags, and returns a context that ends when the wait for the lock does.
+func (h *hold) waiting(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	switch {
 	case h.duration < minDuration || h.duration > protocol.MaxDuration:
-		return nil, usage("--duration must be at least %v and at most %v, is %v", minDuration, protocol.MaxDuration, h.duration)
+		return nil, nil, usage("--duration must be at least %v and at most %v, is %v", minDuration, protocol.MaxDuration, h.duration)
+	case h.minHold < 0 || h.minHold > protocol.MaxDuration:
+		return nil, nil, usage("--min-hold must be at least 0 and at most %v, is %v", protocol.MaxDuration, h.minHold)
 	case h.try && h.timeout != 0:
-		return nil, usage("use --try, which does not wait, or --timeout, not both")
+		return nil, nil, usage("use --try, which does not wait, or --timeout, not both")
 	}
-	wait, cancel, err := within(ctx, h.timeout)
+	return within(ctx, h.timeout)
+}
+
+// acquire takes the lock. The caller closes the client, unless there is an error.
+func (h *hold) acquire(ctx context.Context, o *options, key string, opts ...kubelock.Option) (held *kubelock.Held[json.RawMessage], _ *kubelock.Client, _ error) {
+	wait, cancel, err := h.waiting(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer cancel()
-	lock := kubelock.NewLock[json.RawMessage](c, key)
-	opts = append(opts, kubelock.WithDuration(h.duration))
-	acquire := lock.Acquire
-	if h.try {
-		acquire = lock.TryAcquire
+	opts = append(opts, kubelock.WithDuration(h.duration), kubelock.WithMinHold(h.minHold))
+	c, err := o.admitted(wait, func(c *kubelock.Client) (err error) {
+		lock := kubelock.NewLock[json.RawMessage](c, key)
+		acquire := lock.Acquire
+		if h.try {
+			acquire = lock.TryAcquire
+		}
+		stop := o.tell(ctx, key, c)
+		held, err = acquire(wait, opts...)
+		stop()
+		return err
+	})
+	if err == nil {
+		return held, c, nil
 	}
-	stop := o.tell(ctx, key, c)
-	held, err := acquire(wait, opts...)
-	stop()
+	if c != nil {
+		defer o.closed(c)
+	}
+	return nil, nil, notAcquired(ctx, o, key, err)
+}
+
+// notAcquired is the error of a lock that was not acquired because of err.
+func notAcquired(ctx context.Context, o *options, key string, err error) error {
 	if errors.Is(err, kubelock.ErrNotAcquired) && ctx.Err() == nil {
 		// That the API server does not answer does not say that somebody has the lock.
 		if unreachable := o.server.outOfReach(); unreachable != nil {
-			return nil, fmt.Errorf("%w: the lock %q was not acquired", unreachable, key)
+			return fmt.Errorf("%w: the lock %q was not acquired", unreachable, key)
 		}
 	}
 	if _, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return nil, editedState(key)
+		return editedState(key)
 	}
-	return held, because(ctx, err)
+	return because(ctx, err)
 }
 
 type run struct {
@@ -107,19 +129,25 @@ while COMMAND runs. COMMAND has in its environment
                        COMMAND succeeds, what it then has is the lock's state; an empty
                        file is none. If COMMAND fails, the state stays as it was.
 
+With --min-hold the lock stays taken for that long from when it was acquired, also if COMMAND ends before and the
+plugin with it. So what several machines start at the same time runs once, if they use --try. It needs COMMAND
+to end: if the plugin itself is killed, others have the lock when its lease ends.
+
 As the first process of a container the plugin takes note of the ends of orphans, as init does.
 
 SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to COMMAND's process
 group, save SIGHUP and SIGINT if they were ignored when the plugin began (nohup); the plugin ends
 when COMMAND does. If the lock is lost (the API server could not be
-reached for the whole lease, or somebody broke the lock), the group gets SIGTERM, and
+reached for the whole lease, or a user broke the lock), the group gets SIGTERM, and
 SIGKILL after --grace. If the plugin itself is killed, the group is killed, too; the lock
 ends with its lease. The same goes for a group that COMMAND itself leads, as by setsid. Only a kill
 of all processes of this name at once (killall -9) leaves COMMAND running without the lock. What
 COMMAND starts outside of both groups, as daemons are, or leaves in the background when it ends,
-goes on without the lock, too. On a terminal COMMAND
-has the keyboard, if its output goes there as well: in a pipeline, and in the background, reading from
-the terminal fails. Ctrl-Z is ignored, because a suspended command would keep the lock.
+goes on without the lock, too.
+
+On a terminal COMMAND has the keyboard, in a pipeline from when it first reads from the terminal until it
+ends. In the background it is stopped when it reads, keeps the lock, and goes on after fg. Ctrl-Z is
+ignored, because a suspended command would keep the lock.
 
 The exit code is that of COMMAND, 128+n if signal n ended it, or
   64   wrong usage
@@ -134,6 +162,9 @@ The exit code is that of COMMAND, 128+n if signal n ended it, or
 
   # Not at all if it runs already
   kubectl dlock run nightly/backup --try --conflict-exit-code 0 -- true
+
+  # Once per minute, although the cron of each machine starts it
+  kubectl dlock run nightly/report --try --conflict-exit-code 0 --min-hold 55s -- echo reporting
 
   # Count the runs in the lock's state
   kubectl dlock run counter -- sh -c 'n=$(cat "$KUBELOCK_VALUE_FILE"); echo $((n + 1)) > "$KUBELOCK_VALUE_FILE"'`,
@@ -153,6 +184,7 @@ The exit code is that of COMMAND, 128+n if signal n ended it, or
 	r.hold.bind(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&r.try, "try", false, "Do not wait for the lock.")
+	flags.DurationVar(&r.minHold, "min-hold", 0, "How long the lock stays taken after it was acquired, also if the command ends before.")
 	flags.BoolVar(&r.noRenew, "no-renew", false, "Do not renew the lock: the command is ended when the lease is over.")
 	flags.DurationVar(&r.grace, "grace", 10*time.Second, "How long the command has from SIGTERM to SIGKILL when the lock is lost.")
 	flags.IntVar(&r.conflict, "conflict-exit-code", exitNotAcquired, "The exit code if the lock is not acquired.")
@@ -177,6 +209,8 @@ func (r *run) check() error {
 		return usage("--conflict-exit-code must be from 0 to 255, is %d", r.conflict)
 	case r.grace < 0:
 		return usage("--grace must not be negative, is %v", r.grace)
+	case r.noRenew && r.minHold > r.duration:
+		return usage("--min-hold of %v is longer than the --duration of %v, and with --no-renew the lease may end first", r.minHold, r.duration)
 	}
 	return nil
 }
@@ -189,23 +223,18 @@ func (r *run) run(ctx context.Context, key string, command []string) error {
 	if err != nil { // Before anybody has to wait for it.
 		return cannotRun(err)
 	}
-	c, err := r.client()
-	if err != nil {
-		return err
-	}
-	defer r.closed(c)
-
 	var opts []kubelock.Option
 	if !r.noRenew {
 		opts = append(opts, kubelock.WithAutoRenew())
 	}
-	held, err := r.acquire(ctx, r.options, c, key, opts...)
+	held, c, err := r.acquire(ctx, r.options, key, opts...)
 	if errors.Is(err, kubelock.ErrNotAcquired) {
 		return &exitError{code: r.conflict, err: err}
 	}
 	if err != nil {
 		return err
 	}
+	defer r.closed(c)
 	err = r.underLock(ctx, held, path, command)
 
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)

@@ -33,6 +33,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -69,6 +70,7 @@ func hold(t testing.TB, ns, key string) {
 }
 
 func TestRunExitCodes(t *testing.T) { //nolint:tparallel // One after the other for one lock.
+	testenv.Slow(t)
 	t.Parallel()
 	ns := env.Namespace(t)
 	hold(t, ns, "taken")
@@ -208,6 +210,7 @@ func scripted(t *testing.T, ns, script string, flags ...string) *exec.Cmd {
 // begin starts the plugin, whose script is as start has it.
 func begin(t *testing.T, cmd *exec.Cmd) *running {
 	t.Helper()
+	testenv.Slow(t) // Processes, signals and leases that end.
 	pids := filepath.Join(t.TempDir(), "pids")
 	r := &running{Cmd: cmd, output: &output{}}
 	r.Env = append(r.Env, "PIDS="+pids)
@@ -320,6 +323,7 @@ func TestRunWaitingEndsBySignal(t *testing.T) {
 
 func TestRunKilled(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	r := start(t, ns, deaf, "--duration", "3s")
 	if err := r.Process.Kill(); err != nil {
@@ -342,6 +346,7 @@ func TestRunWithoutTMPDIR(t *testing.T) {
 
 func TestRunRenews(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	const lease = 6 * time.Second
 	r := start(t, ns, obedient, "--duration", lease.String())
@@ -364,6 +369,7 @@ func TestRunRenews(t *testing.T) {
 // TestRunExcludes lets two hundred commands append to a file, each of which would see
 // that another runs.
 func TestRunExcludes(t *testing.T) {
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	dir := t.TempDir()
 	const n = 200
@@ -401,11 +407,18 @@ func TestRunExcludes(t *testing.T) {
 
 func TestCompletion(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	dlock(t, ns, "run", "nightly/backup", "--", "true").want(t, 0)
 	dlock(t, ns, "run", "orders", "--", "true").want(t, 0)
 	if r := dlock(t, ns, "__complete", "run", "nig"); !strings.HasPrefix(r.out, "nightly/backup\n:") {
 		t.Errorf("completed keys: %q", r.out)
+	}
+	for _, key := range []string{"odd two\nlines", "odd\ttab", "odd key", `odd"$(x)`} {
+		dlock(t, ns, "set", key, "1").want(t, 0)
+	}
+	if r := dlock(t, ns, "__complete", "get", "odd"); r.out != "odd\"$(x)\nodd key\n:4\n" && r.out != "odd key\nodd\"$(x)\n:4\n" {
+		t.Errorf("completed odd keys: %q", r.out) // Those that a shell could not tell apart are left out.
 	}
 	if r := dlock(t, ns, "__complete", "run", "-n", ns); !strings.Contains(r.out, ns+"\n") {
 		t.Errorf("completed namespaces: %q", r.out)
@@ -413,10 +426,13 @@ func TestCompletion(t *testing.T) {
 	if r := dlock(t, ns, "__complete", "run", "--backend", ""); !strings.HasPrefix(r.out, "DistributedLocks\nLeases\nConfigMaps\n:") {
 		t.Errorf("completed backends: %q", r.out)
 	}
-	for of, want := range map[string]string{"list": "table\nwide\njson\nyaml\nname\n:", "get": "value\njson\nyaml\n:", "acquire": "text\njson\nenv\n:"} {
+	for of, want := range map[string]string{"list": "table\nwide\njson\nyaml\nname\njsonpath=\n", "get": "value\njson\nyaml\njsonpath=\n", "acquire": "text\njson\nenv\n:"} {
 		if r := dlock(t, ns, "__complete", of, "-o", ""); !strings.HasPrefix(r.out, want) {
 			t.Errorf("completed outputs of %s: %q", of, r.out)
 		}
+	}
+	if r := dlock(t, ns, "__complete", "get", "-o", "go"); r.out != "go-template=\ngo-template-file=\n:6\n" { // Neither a space nor files.
+		t.Errorf("completed templates: %q", r.out)
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		if r := dlock(t, ns, "completion", shell); r.code != 0 || r.out == "" {

@@ -23,6 +23,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,13 +44,17 @@ func newSet(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set KEY VALUE|-f FILE",
 		Short: "Write a lock's state, under the lock",
-		Long: `Take the lock of KEY, write VALUE as its state, and release it. VALUE is JSON: text needs
-quotes of its own.
+		Long: `Write VALUE as the state of the lock of KEY, as if under the lock: where it is free, one write
+takes it, stores VALUE and releases it; otherwise the plugin queues for it. VALUE is JSON: text
+needs quotes of its own.
 
-With --if-value, write only if the state is equal to that when the lock is held: nobody can
-change it in between. Objects are equal in whatever order their fields are; numbers are equal
-if they are written alike. An empty text stands for no state. If the state is another, the
-exit code is 79 and nothing is written.`,
+With --if-value, write only if the state is equal to that: no other client can change it in
+between. Objects are equal in whatever order their fields are; numbers are equal if they are
+written alike. An empty text stands for no state. If the state is another, the exit code is 79
+and nothing is written.
+
+With --try the plugin does not queue: it takes the lock in one write, and releases it with VALUE
+in another.`,
 		Example: `  # A number, an object, a text
   kubectl dlock set counter 1
   kubectl dlock set orders '{"shard": 3}'
@@ -93,16 +99,50 @@ func (s *set) run(ctx context.Context, key string, args []string) error {
 			return err
 		}
 	}
-	c, err := s.client()
+	if s.try { // Apply waits for its turn.
+		return s.underLock(ctx, key, value)
+	}
+	return s.apply(ctx, key, value)
+}
+
+// apply writes value in the write that takes and releases the lock, or in that which hands it over.
+func (s *set) apply(ctx context.Context, key string, value json.RawMessage) error {
+	wait, cancel, err := s.waiting(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	until, computed, stop := settling(wait)
+	defer stop()
+	c, err := s.admitted(wait, func(c *kubelock.Client) error {
+		defer s.tell(ctx, key, c)()
+		_, err := kubelock.NewLock[json.RawMessage](c, key).Apply(until, func(state json.RawMessage) (json.RawMessage, error) {
+			computed()
+			return value, s.differs(key, state != nil, state)
+		}, kubelock.WithDuration(s.duration))
+		return err
+	})
+	if c != nil {
+		defer s.closed(c)
+	}
+	_, own := errors.AsType[*exitError](err)
+	switch {
+	case err == nil || own:
+		return err
+	case errors.Is(err, kubelock.ErrUnknownOutcome):
+		return fmt.Errorf("%w: see \"kubectl dlock describe\" for what became of it", err)
+	}
+	return notAcquired(ctx, s.options, key, err)
+}
+
+// underLock writes value as the holder of the lock, if that can be had at once.
+func (s *set) underLock(ctx context.Context, key string, value json.RawMessage) error {
+	held, c, err := s.acquire(ctx, s.options, key)
 	if err != nil {
 		return err
 	}
 	defer s.closed(c)
-	held, err := s.acquire(ctx, s.options, c, key)
-	if err != nil {
-		return err
-	}
-	differs := s.differs(held)
+	differs := s.differs(key, held.Exists(), held.Value())
 	if differs == nil {
 		held.Update(value)
 	}
@@ -110,6 +150,42 @@ func (s *set) run(ctx context.Context, key string, args []string) error {
 	defer cancel()
 	defer s.tell(release, key, c)()
 	return errors.Join(differs, held.Release(release))
+}
+
+// settleTimeout is how long the answer of a write is waited for that may have been sent.
+const settleTimeout = 5 * time.Second
+
+// settling returns a context that ends as ctx does, but not before settleTimeout after the last call of computed:
+// a write that may be on its way then gets its answer, and its outcome is known. The caller calls stop.
+func settling(ctx context.Context) (_ context.Context, computed, stop func()) {
+	until, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	var last atomic.Pointer[time.Time]
+	left := func() time.Duration {
+		if at := last.Load(); at != nil {
+			return settleTimeout - time.Since(*at)
+		}
+		return 0
+	}
+	unhook := context.AfterFunc(ctx, func() {
+		for rest := left(); rest > 0; rest = left() {
+			timer := time.NewTimer(rest)
+			select {
+			case <-timer.C:
+			case <-until.Done():
+				timer.Stop()
+				return
+			}
+		}
+		end(context.Cause(ctx))
+	})
+	computed = func() {
+		now := time.Now()
+		last.Store(&now)
+	}
+	return until, computed, func() {
+		unhook()
+		end(nil)
+	}
 }
 
 // value is what to write.
@@ -137,18 +213,18 @@ func (s *set) value(args []string) (json.RawMessage, error) {
 }
 
 // differs is the error of a state that is not as --if-value has it.
-func (s *set) differs(held *kubelock.Held[json.RawMessage]) error {
+func (s *set) differs(key string, exists bool, state json.RawMessage) error {
 	if !s.compares {
 		return nil
 	}
 	now := "there is none"
-	if held.Exists() {
-		now = fmt.Sprintf("it is %.200s", held.Value())
+	if exists {
+		now = fmt.Sprintf("it is %.200s", state)
 	}
-	if held.Exists() == (s.condition != "") && (!held.Exists() || equalJSON(held.Value(), []byte(s.condition))) {
+	if exists == (s.condition != "") && (!exists || equalJSON(state, []byte(s.condition))) {
 		return nil
 	}
-	return &exitError{code: exitDiffers, err: fmt.Errorf("the state of %q is not as --if-value has it, %s: nothing was written", held.Key(), now)}
+	return &exitError{code: exitDiffers, err: fmt.Errorf("the state of %q is not as --if-value has it, %s: nothing was written", key, now)}
 }
 
 // equalJSON compares two valid texts.

@@ -17,15 +17,21 @@ limitations under the License.
 package dlock_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -71,6 +77,7 @@ func TestSet(t *testing.T) {
 
 func TestSetRefuses(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	hold(t, ns, "taken")
 	for _, tt := range []struct {
@@ -94,9 +101,7 @@ func TestSetRefuses(t *testing.T) {
 	cmd := command(t, ns, "set", "k", "-f", "-")
 	cmd.Stdin = strings.NewReader(`"` + strings.Repeat("x", v1alpha1.MaxValueBytes) + `"`)
 	finish(t, cmd).want(t, 65, "too large")
-	if spec := object(t, ns, "k").Spec; spec.Holder != nil || spec.Value != nil {
-		t.Errorf("a state that is too large leaves %+v", spec)
-	}
+	dlock(t, ns, "get", "k").want(t, 66) // It has left no lock.
 }
 
 // TestSetIfValueCompares has many processes count with no other lock around them.
@@ -125,5 +130,136 @@ func TestSetIfValueCompares(t *testing.T) {
 	wg.Wait()
 	if won != 1 || differ != clients-1 {
 		t.Errorf("%d have written and %d found that another had, want 1 and %d", won, differ, clients-1)
+	}
+}
+
+// requests are what the plugin sends for locks, one by one.
+type requests struct {
+	mu   sync.Mutex // protects what follows
+	sent []string   // their methods
+}
+
+func (r *requests) add(method string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent = append(r.sent, method)
+}
+
+// TestSetRequests counts what a free lock costs: a read, and one write if the state is to be written.
+func TestSetRequests(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"k", "1", "--if-value", "0"}, 79, "GET"},
+		{[]string{"k", "1", "--if-value", ""}, 0, "GET POST"},
+		{[]string{"k", "2", "--if-value", "1"}, 0, "GET PATCH"},
+		{[]string{"k", "3"}, 0, "GET PATCH"},
+		{[]string{"k", "4", "--if-value", "2"}, 79, "GET"},
+		{[]string{"k", "4", "--if-value", "3", "--try"}, 0, "GET PUT PUT"},
+	} {
+		var r requests
+		finish(t, through(t, ns, func(w http.ResponseWriter, req *http.Request, pass http.Handler) {
+			r.add(req.Method)
+			pass.ServeHTTP(w, req)
+		}, append([]string{"set"}, tt.args...)...)).want(t, tt.code)
+		if got := strings.Join(r.sent, " "); got != tt.want {
+			t.Errorf("set %q sends %s, want %s", tt.args, got, tt.want)
+		}
+	}
+	if v := object(t, ns, "k").Spec.Value; v == nil || *v != "4" {
+		t.Errorf("the state is %v, want 4", v)
+	}
+}
+
+// TestSetQueues has the lock held: the state is compared, and written, when the holder hands it over.
+func TestSetQueues(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	lock := kubelock.NewLock[json.RawMessage](of(t, ns, kubelock.DistributedLocks, "me"), "k")
+	for _, tt := range []struct {
+		before string
+		code   int
+		after  string
+	}{{"1", 0, "2"}, {"7", 79, "7"}} {
+		held, err := lock.Acquire(within(t, patience))
+		if err != nil {
+			t.Fatal(err)
+		}
+		held.Update(json.RawMessage(tt.before))
+		cmd := command(t, ns, "set", "k", "2", "--if-value", "1")
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it queues", func() bool { return len(object(t, ns, "k").Spec.Waiters) == 1 })
+		if err := held.Release(within(t, patience)); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // Its exit code is looked at.
+		result{code: cmd.ProcessState.ExitCode(), err: stderr.String()}.want(t, tt.code)
+		if spec := object(t, ns, "k").Spec; spec.Holder != nil || spec.Value == nil || *spec.Value != tt.after {
+			t.Errorf("after a holder that leaves %s the lock is %+v, want a free one with %s", tt.before, spec, tt.after)
+		}
+	}
+}
+
+// TestSetEndsDuringItsWrite lets the wait end while the write is on its way: its outcome is known if the answer
+// comes soon, and is said to be unknown otherwise.
+func TestSetEndsDuringItsWrite(t *testing.T) {
+	t.Parallel()
+	testenv.Slow(t)
+	for _, tt := range []struct {
+		name    string
+		answers bool
+		code    int
+		says    []string
+	}{
+		{"answered", true, 0, nil},
+		{"not answered", false, 128 + int(syscall.SIGINT), []string{"outcome unknown", `"interrupt"`, "kubectl dlock describe"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ns := env.Namespace(t)
+			written, answer := make(chan struct{}, 9), make(chan struct{})
+			cmd := through(t, ns, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+				if r.Method == http.MethodGet {
+					pass.ServeHTTP(w, r)
+					return
+				}
+				kept := httptest.NewRecorder()
+				pass.ServeHTTP(kept, r)
+				written <- struct{}{}
+				select {
+				case <-answer:
+				case <-r.Context().Done():
+					panic(http.ErrAbortHandler)
+				}
+				maps.Copy(w.Header(), kept.Header())
+				w.WriteHeader(kept.Code)
+				_, _ = w.Write(kept.Body.Bytes()) // The plugin says so if it gets none.
+			}, "set", "k", "1")
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			<-written
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			if tt.answers {
+				close(answer)
+			}
+			_ = cmd.Wait() // Its exit code is looked at.
+			result{code: cmd.ProcessState.ExitCode(), err: stderr.String()}.want(t, tt.code, tt.says...)
+			if v := object(t, ns, "k").Spec.Value; v == nil || *v != "1" {
+				t.Errorf("the state is %v, want 1", v)
+			}
+		})
 	}
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/creack/pty"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/testenv"
 )
 
 // onTerminal starts a script below the plugin on a terminal of its own.
@@ -40,6 +41,7 @@ func onTerminal(t *testing.T, ns, script string) (r *running, keyboard *os.File)
 // atTerminal starts the plugin on a terminal of its own.
 func atTerminal(t *testing.T, cmd *exec.Cmd) (r *running, keyboard *os.File) {
 	t.Helper()
+	testenv.Slow(t)
 	r = &running{Cmd: cmd, output: &output{}}
 	keyboard, err := pty.Start(r.Cmd)
 	if err != nil {
@@ -111,19 +113,106 @@ func TestTerminalInterruptsTheScript(t *testing.T) {
 	free(t, ns, "k", v1alpha1.ReasonReleased)
 }
 
-// TestTerminalPipeline leaves the keyboard to a pager, and tells the command so.
+// script returns a shell that runs text, with the plugin and its arguments as "$@".
+func script(t *testing.T, text string, inner *exec.Cmd) *exec.Cmd {
+	t.Helper()
+	outer := exec.CommandContext(within(t, 2*patience), "bash", append([]string{"-c", text, "script"}, inner.Args...)...)
+	outer.Env = inner.Env
+	return outer
+}
+
+// TestTerminalPipeline leaves the keyboard to a pager.
 func TestTerminalPipeline(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	inner := command(t, ns, "run", "k", "--", "sh", "-c", "read line </dev/tty || echo no keyboard")
-	outer := exec.CommandContext(within(t, 2*patience), "bash",
-		append([]string{"-c", `"$@" | { read line; echo "$line, begun"; read key </dev/tty; echo "pressed <$key>"; }`, "script"}, inner.Args...)...)
-	outer.Env = inner.Env
-	r, keyboard := atTerminal(t, outer)
-	r.until(t, "no keyboard, begun")
+	r, keyboard := atTerminal(t, script(t, `"$@" | { read line; echo "$line"; read key </dev/tty; echo "pressed <$key>"; }`,
+		command(t, ns, "run", "k", "--", "sh", "-c", "echo begun; while kill -0 $PPID; do sleep 0.1; done")))
+	r.until(t, "begun")
 	press(t, keyboard, "q\n")
 	r.until(t, "pressed <q>")
-	r.end(t, 0)
+	press(t, keyboard, "\x03") // The plugin has it, and passes it on.
+	_ = r.Wait()               // How the script ends does not matter.
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// TestTerminalPipelineReads has the command of a pipeline read from the keyboard, and a pager that is stopped meanwhile.
+func TestTerminalPipelineReads(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	r, keyboard := inShell(t, ns, `"$DLOCK" -n "$NS" run k -- bash -c 'read line; echo "read <$line>"; read line'`+
+		` | { read line; echo "$line"; read key </dev/tty; echo "pressed <$key>"; }`)
+	press(t, keyboard, "hello\n")
+	r.until(t, "read <hello>") // From now on the pager wants the keyboard, too.
+	press(t, keyboard, "more\nq\n")
+	r.until(t, "pressed <q>")
+	press(t, keyboard, "exit 3\n")
+	r.end(t, 3)
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// TestTerminalPipelineInterrupt presses Ctrl-C when the command of a pipeline has the keyboard: the script ends.
+func TestTerminalPipelineInterrupt(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	r, keyboard := atTerminal(t, script(t, `"$@" | cat; echo went on`,
+		command(t, ns, "run", "k", "--", "bash", "-c", `read line; echo "read <$line>"; exec sleep 1000`)))
+	press(t, keyboard, "hello\n")
+	r.until(t, "read <hello>")
+	press(t, keyboard, "\x03")
+	_ = r.Wait() // Its output tells.
+	if strings.Contains(r.output.String(), "went on") {
+		t.Errorf("the script goes on after Ctrl-C: %s", r.output)
+	}
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// inShell types a line into an interactive shell, whose $DLOCK is the plugin and $NS the namespace.
+func inShell(t *testing.T, ns, line string) (r *running, keyboard *os.File) {
+	t.Helper()
+	shell := exec.CommandContext(within(t, 2*patience), "bash", "--norc", "-i")
+	shell.Env = append(os.Environ(), "KUBECONFIG="+env.Kubeconfig(), "PS1=in the shell> ", "HISTFILE=", "DLOCK="+plugin, "NS="+ns)
+	r, keyboard = atTerminal(t, shell)
+	r.until(t, "in the shell>")
+	press(t, keyboard, line+"\n")
+	return r, keyboard
+}
+
+// inBackground starts the plugin in the background of an interactive shell, with a command that reads from the keyboard.
+func inBackground(t *testing.T, ns string) (r *running, keyboard *os.File) {
+	t.Helper()
+	r, keyboard = inShell(t, ns, `"$DLOCK" -n "$NS" run k --duration 3s -- bash -c 'read line; echo "read <$line>"' &`)
+	r.until(t, "bring it to the foreground with fg")
+	return r, keyboard
+}
+
+// TestTerminalBackground brings a command to the foreground that was stopped in the background when it read from the terminal.
+func TestTerminalBackground(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	r, keyboard := inBackground(t, ns)
+	held := object(t, ns, "k").Spec.Holder
+	eventually(t, "the lock is renewed while the command is stopped", func() bool {
+		now := object(t, ns, "k").Spec.Holder
+		return now != nil && now.LockID == held.LockID && now.RenewTime.After(held.RenewTime.Time)
+	})
+	press(t, keyboard, "echo the shell has the $((6 * 7))\n")
+	r.until(t, "the shell has the 42")
+	press(t, keyboard, "fg\nhello\n")
+	r.until(t, "read <hello>")
+	press(t, keyboard, "echo again $((6 * 8)); exit 3\n")
+	r.until(t, "again 48")
+	r.end(t, 3)
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// TestTerminalBackgroundKilled ends a command that is stopped in the background.
+func TestTerminalBackgroundKilled(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	r, keyboard := inBackground(t, ns)
+	press(t, keyboard, "kill %1; wait %1; echo it ended with $?; exit 3\n")
+	r.until(t, "it ended with 143")
+	r.end(t, 3)
 	free(t, ns, "k", v1alpha1.ReasonReleased)
 }
 
@@ -200,6 +289,7 @@ func TestTerminalTellsWhoHolds(t *testing.T) {
 // TestTerminalQuiet waits without a word.
 func TestTerminalQuiet(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	hold(t, ns, "k")
 	r, _ := atTerminal(t, command(t, ns, "run", "k", "-q", "--timeout", "4s", "--", "true"))

@@ -47,7 +47,13 @@ most wanted first, on the whole screen:
   HELD FOR  since when the holder has had it; "expired" if its lease is over
   WAITERS   how many clients wait
   ACQ/S     acquisitions a second, of the last ten seconds
-  MAX WAIT  the longest that somebody was seen to wait since the view began
+  MAX WAIT  the longest that a client was seen to wait since the view began
+
+From 112 columns on there is also what was seen in the last minute, five seconds per character and
+each to a scale of its own:
+
+  ACQUISITIONS  how often the lock was acquired
+  WAITS         how long the client that waited longest had waited by then
 
 Press q or Ctrl-C to quit; the exit code is 0 then. If standard output is no terminal, the
 locks are watched for one --interval and printed once. NO_COLOR is respected.`,
@@ -159,6 +165,9 @@ type line struct {
 	style style
 }
 
+// pictured is the width from which on there are histories.
+const pictured = 112
+
 // lines are the picture for a width.
 func (t *top) lines(v topView, r *reader, columns int, trouble error) []line {
 	where := "namespace " + r.namespace
@@ -170,6 +179,10 @@ func (t *top) lines(v topView, r *reader, columns int, trouble error) []line {
 		state = line{"warning: " + trouble.Error(), alarming}
 	}
 	const narrow = 8 + 2 + 7 + 2 + 6 + 2 + 8 // The columns of numbers, with what separates them.
+	pictures := columns >= pictured
+	if pictures {
+		columns -= 2 * (2 + slots)
+	}
 	wide := max(columns-narrow-4, 20)
 	key, holder, ns := wide*3/5, 0, 0
 	if t.all {
@@ -178,12 +191,16 @@ func (t *top) lines(v topView, r *reader, columns int, trouble error) []line {
 		wide -= 2
 	}
 	holder = wide - key - ns
-	text := func(namespace, k, h, held, waiters, rate, longest string) string {
+	text := func(namespace, k, h, held, waiters, rate, longest, acquired, waits string) string {
 		begin := ""
 		if t.all {
 			begin = fit(namespace, ns) + "  "
 		}
-		return begin + fit(k, key) + "  " + fit(h, holder) + fmt.Sprintf("  %8s  %7s  %6s  %8s", held, waiters, rate, longest)
+		end := ""
+		if pictures {
+			end = "  " + fit(acquired, slots) + "  " + fit(waits, slots)
+		}
+		return begin + fit(k, key) + "  " + fit(h, holder) + fmt.Sprintf("  %8s  %7s  %6s  %8s", held, waiters, rate, longest) + end
 	}
 	out := make([]line, 0, 4+len(v.rows))
 	out = append(
@@ -191,7 +208,7 @@ func (t *top) lines(v topView, r *reader, columns int, trouble error) []line {
 		line{fmt.Sprintf("Locks of %s at %s", where, r.now().Local().Format(time.TimeOnly)), plain},
 		line{fmt.Sprintf("%d locks, %d held, %d waited for, %.1f acquisitions/s", v.locks, v.held, v.contended, v.rate), plain},
 		state,
-		line{text("NAMESPACE", "KEY", "HOLDER", "HELD FOR", "WAITERS", "ACQ/S", "MAX WAIT"), heading},
+		line{text("NAMESPACE", "KEY", "HOLDER", "HELD FOR", "WAITERS", "ACQ/S", "MAX WAIT", "ACQUISITIONS", "WAITS"), heading},
 	)
 	for _, row := range v.rows {
 		held, style := row.heldFor(r.now()), plain
@@ -204,7 +221,7 @@ func (t *top) lines(v topView, r *reader, columns int, trouble error) []line {
 		if row.expiresIn(r.now()) == "expired" {
 			held, style = "expired", alarming
 		}
-		out = append(out, line{text(row.Namespace, row.Key, row.holder(), held, strconv.Itoa(len(row.Waiters)), fmt.Sprintf("%.1f", row.rate), waited(row.longest)), style})
+		out = append(out, line{text(row.Namespace, row.Key, row.holder(), held, strconv.Itoa(len(row.Waiters)), fmt.Sprintf("%.1f", row.rate), waited(row.longest), row.acquired, row.waits), style})
 	}
 	return out
 }

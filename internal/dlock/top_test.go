@@ -103,7 +103,7 @@ func TestTop(t *testing.T) {
 			}
 			// The wait is seen to grow from one picture to the next.
 			eventually(t, "it shows the lock", func() bool {
-				return regexp.MustCompile(`held +somebody +\d+s +1 +0\.0 +(0\.[1-9]s|[1-9]\S*)`).MatchString(r.output.String())
+				return regexp.MustCompile(`held +somebody +\S+ +1 +0\.0 +(0\.[1-9]s|[1-9]\S*)`).MatchString(r.output.String())
 			})
 			quit(t, r, keyboard)
 			r.end(t, 0)

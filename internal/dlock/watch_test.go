@@ -103,6 +103,7 @@ func TestListWatch(t *testing.T) {
 // TestListWatchRefused tells which permission is missing, and ends.
 func TestListWatchRefused(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	config := account(t, ns, "me")
 	role := &rbacv1.Role{

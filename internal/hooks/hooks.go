@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package hooks lets the project's own simulations give a client what only a machine
-// gives otherwise, and its kubectl plugin know which entry in a queue is its own.
+// Package hooks gives the project's own programs access to internals of the library: simulations set a
+// client's clock, and the kubectl plugin finds its own entry in a queue.
 package hooks
 
 import (
@@ -24,10 +24,9 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// NewClientAt is kubelock.NewClient for a node with a clock of its own. cfg is a
-// kubelock.Config and the result a *kubelock.Client: the package that they are in
-// sets this variable, and so cannot be imported here.
+// NewClientAt is kubelock.NewClient with a clock. cfg is a kubelock.Config, and the result is a
+// *kubelock.Client. Their package sets this variable, so it cannot be imported here.
 var NewClientAt func(config *rest.Config, cfg any, now func() time.Time) (any, error)
 
-// ClientID is the instance ID of a *kubelock.Client, which its entries in queues begin with.
+// ClientID returns the instance ID of a *kubelock.Client. The client's entries in queues begin with it.
 var ClientID func(client any) string

@@ -27,7 +27,7 @@ import (
 	"github.com/kubelock/kubelock/internal/memapi"
 )
 
-// gate is a network that can be shut, and that counts the watches which are gone.
+// gate is a transport that can be shut, and that counts the watches that have ended.
 type gate struct {
 	next   http.RoundTripper
 	closed atomic.Bool

@@ -40,8 +40,7 @@ import (
 
 var namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 
-// builtins are the resources that every server has. They are made on first use, and
-// then shared.
+// builtins returns the resources that every server has. They are created on first use and then shared.
 var builtins = sync.OnceValue(func() []*resource {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(corev1.AddToScheme(scheme))
@@ -179,7 +178,7 @@ func validateLease(obj, old map[string]any) field.ErrorList {
 	return errs
 }
 
-// maxConfigMapBytes is of data and binaryData together.
+// maxConfigMapBytes is the largest size of data and binaryData together.
 const maxConfigMapBytes = 1 << 20
 
 func validateConfigMap(obj, old map[string]any) field.ErrorList {

@@ -45,8 +45,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// CRD is a compiled CustomResourceDefinition. It is safe for concurrent use, by any
-// number of servers: compiling is slow, so a program does it once.
+// CRD is a compiled CustomResourceDefinition. It is safe for concurrent use by several servers.
+// Compilation is slow, so a program should compile a definition once.
 type CRD struct{ resource *resource }
 
 // Compile reads a CustomResourceDefinition, YAML or JSON, and compiles its storage
@@ -77,7 +77,7 @@ func compile(crd *apiextensionsv1.CustomResourceDefinition, version *apiextensio
 	if err != nil {
 		return nil, err
 	}
-	structural = structural.DeepCopy() // Its defaults are still those of internal.
+	structural = structural.DeepCopy() // Its defaults are shared with internal otherwise.
 	if err := defaulting.PruneDefaults(structural); err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func compile(crd *apiextensionsv1.CustomResourceDefinition, version *apiextensio
 	return &CRD{resource: r}, nil
 }
 
-// customResource is what a schema does to objects.
+// customResource applies a schema to objects: defaults, pruning, validation and rules.
 type customResource struct {
 	gvk        schema.GroupVersionKind
 	namespaced bool
@@ -179,8 +179,8 @@ func (c *customResource) decode(body []byte) (map[string]any, schema.GroupVersio
 	return obj, gvk, nil
 }
 
-// validate returns what is wrong with obj, which replaces old unless that is nil, in
-// the order in which a real server finds it.
+// validate returns what is wrong with obj, in the order in which a real server finds it. obj replaces old,
+// unless old is nil.
 func (c *customResource) validate(obj, old map[string]any) field.ErrorList {
 	ctx := context.Background()
 	if errs := c.validateType(obj); len(errs) > 0 {
@@ -205,8 +205,8 @@ func (c *customResource) validate(obj, old map[string]any) field.ErrorList {
 	correlated := common.NewCorrelatedObject(obj, old, &model.Structural{Structural: c.structural})
 	errs = validation.ValidateObjectMetaDeclaratively(ctx, operation.Update, meta, oldMeta, c.namespaced, nil, path, true)
 	if len(crdvalidation.ValidateCustomResource(nil, obj, c.schema)) > 0 {
-		// What was wrong before may stay wrong. It takes longer to find out, and is
-		// of no use for a valid object.
+		// A field that was invalid before may stay invalid. That check is slower, and unnecessary for a
+		// valid object.
 		errs = append(errs, crdvalidation.ValidateCustomResourceUpdate(nil, obj, old, c.schema, crdvalidation.WithRatcheting(correlated))...)
 	}
 	errs = append(errs, objectmeta.Validate(ctx, nil, obj, c.structural, false)...)
@@ -216,8 +216,7 @@ func (c *customResource) validate(obj, old map[string]any) field.ErrorList {
 	return append(errs, c.validateRules(ctx, errs, obj, old, cel.WithRatcheting(correlated))...)
 }
 
-// validateRules evaluates the CEL rules, unless errs has an error that they rely on
-// the absence of.
+// validateRules evaluates the CEL rules, unless errs has an error that makes the evaluation impossible.
 func (c *customResource) validateRules(ctx context.Context, errs field.ErrorList, obj, old map[string]any, options ...cel.Option) field.ErrorList {
 	if c.rules == nil {
 		return nil
@@ -229,7 +228,7 @@ func (c *customResource) validateRules(ctx context.Context, errs field.ErrorList
 		default:
 		}
 	}
-	var previous any // Not a nil map in an interface.
+	var previous any // It must be nil, and not an interface with a nil map.
 	if old != nil {
 		previous = old
 	}

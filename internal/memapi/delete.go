@@ -30,7 +30,7 @@ import (
 	metajson "k8s.io/apimachinery/pkg/runtime/serializer/json"
 )
 
-// deleteOptions are those of the body.
+// deleteOptions returns the options in the body.
 func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 	options := &metav1.DeleteOptions{}
 	if c.URL.Query().Has("dryRun") {
@@ -115,7 +115,7 @@ func (s *Server) deleteObject(t *table, existing *object) (left *object, gone bo
 	return s.commit(t, existing.key, u.Object), false
 }
 
-// empty deletes what is in a namespace.
+// empty deletes all objects in a namespace.
 func (s *Server) empty(namespace string) {
 	for _, t := range s.tables {
 		for _, key := range slices.Clone(t.under(namespace)) {

@@ -25,7 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 )
 
-// discover answers what is asked of the server itself: which resources it has.
+// discover answers requests for the server's groups, versions and resources.
 func (s *Server) discover(c *call) (answer, error) {
 	if c.Method != http.MethodGet {
 		return answer{}, errNoPath
@@ -74,7 +74,7 @@ func (s *Server) discover(c *call) (answer, error) {
 	return jsonAnswer(http.StatusOK, encode(list)), nil
 }
 
-// groups are those besides the core group.
+// groups returns all groups but the core group.
 func (s *Server) groups() []metav1.APIGroup {
 	var groups []metav1.APIGroup
 	for _, t := range s.tables {

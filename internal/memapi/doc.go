@@ -14,32 +14,31 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package memapi is a Kubernetes API server in memory, for tests and simulations
-// that need the server's behaviour and not its process.
+// Package memapi is a Kubernetes API server in memory. It is for tests and simulations that need the
+// server's behaviour and not its process.
 //
-// A Server is an http.RoundTripper: it handles each request completely during the
-// call, without sockets, goroutines or a clock of its own, so that it can be used in
-// a testing/synctest bubble and gives the same answers to the same requests in the
-// same order. What it serves are custom resources, with their schema's defaults,
-// pruning, validation and CEL rules, and the built-in resources Namespace, ConfigMap,
-// Pod, Event (of both groups) and Lease. Its answers are compared with those of a
-// real API server by the package's tests.
+// A Server is an http.RoundTripper. It handles each request completely during the call, without sockets,
+// goroutines or a clock of its own. So it can be used in a testing/synctest bubble, and gives the same
+// answers to the same requests in the same order.
 //
-// What differs from a real API server:
+// It serves custom resources, with their schema's defaults, pruning, validation and CEL rules, and the
+// built-in resources Namespace, ConfigMap, Pod, Event (of both groups) and Lease. The package's tests
+// compare its answers with those of a real API server.
+//
+// Differences from a real API server:
 //
 //   - There is no authentication, authorization, admission (other than that a
 //     namespace must exist), garbage collection, controller or aggregation.
-//   - There is no server-side apply, no dry run, no field
-//     validation directive, no Table and no PartialObjectMetadata. managedFields say who
-//     has changed an object last and when, but not which fields.
-//   - Of reviews there is only that of what a user may do itself, which is everything.
+//   - There is no server-side apply, no dry run, no field validation directive, no Table and no
+//     PartialObjectMetadata. managedFields has the manager and the time of the last change, but not the
+//     changed fields.
+//   - The only review is that of a user's own permissions. Every user may do everything.
 //   - Answers are always JSON. Requests may also be protobuf, for built-in resources.
-//   - Built-in objects are validated little beyond their metadata, and Pods are not
-//     given defaults.
-//   - Deleting a Pod ignores its grace period. Deleting a namespace deletes all that
-//     is in it at once. Propagation policies are ignored; finalizers are kept to.
-//   - The two groups of Events are stored apart.
-//   - Of a CustomResourceDefinition only the storage version is served.
-//   - A read is never stale, whatever resourceVersion it allows. Bookmarks are sent
-//     at the end of initial events and by Server.Bookmark only.
+//   - Built-in objects are hardly validated beyond their metadata, and Pods get no defaults.
+//   - Deleting a Pod ignores its grace period. Deleting a namespace deletes all of its objects at once.
+//     Propagation policies are ignored; finalizers are respected.
+//   - The two groups of Events are stored separately.
+//   - Only the storage version of a CustomResourceDefinition is served.
+//   - A read is never stale, even if its resourceVersion allows that. Bookmarks are sent only at the end of
+//     initial events and by Server.Bookmark.
 package memapi

@@ -27,14 +27,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// tooLargeRetrySeconds is what a real server asks for whose cache lags behind.
+// tooLargeRetrySeconds is the Retry-After of a real server whose cache lags behind.
 const tooLargeRetrySeconds = 1
 
-// errNoPath is a request for a path that nothing is served at. It is answered by
-// text, not by a Status: the resource's absence is not an object's.
+// errNoPath is the error for a path that the server does not have. Its answer is text and not a Status, as
+// on a real server: not an object but the resource is missing.
 var errNoPath = errors.New("404 page not found")
 
-// errNoResource is a request for what a built-in group and version does not have.
+// errNoResource is the error for a resource that a built-in group and version does not have.
 var errNoResource = &apierrors.StatusError{ErrStatus: metav1.Status{
 	Status:  metav1.StatusFailure,
 	Code:    http.StatusNotFound,
@@ -43,7 +43,7 @@ var errNoResource = &apierrors.StatusError{ErrStatus: metav1.Status{
 	Details: &metav1.StatusDetails{},
 }}
 
-// status is the answer to a request that failed with err.
+// status returns the answer to a request that failed with err.
 func status(err error) *metav1.Status {
 	var s metav1.Status
 	var known apierrors.APIStatus
@@ -56,7 +56,7 @@ func status(err error) *metav1.Status {
 	return &s
 }
 
-// encode is for values of which it is known that they are JSON.
+// encode encodes a value as JSON. The value must be one that can be encoded.
 func encode(v any) []byte {
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -65,7 +65,7 @@ func encode(v any) []byte {
 	return raw
 }
 
-// storageConflict is a precondition that the storage layer finds unmet.
+// storageConflict returns the error of the storage layer for an unmet precondition.
 func storageConflict(resource schema.GroupResource, name, key, message string) error {
 	return apierrors.NewConflict(resource, name, fmt.Errorf(
 		"StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: %s", key, message))

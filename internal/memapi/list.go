@@ -43,11 +43,11 @@ const (
 		"and now may show up in the list."
 )
 
-// position is where a list goes on. Encoded, it is the continue parameter.
+// position is where a list continues. Encoded, it is the continue parameter.
 type position struct {
-	// Version is the resourceVersion of the list, or -1 for whatever is current.
+	// Version is the resourceVersion of the list, or -1 for the current one.
 	Version int64 `json:"rv"`
-	// After is the key of the last object that was listed.
+	// After is the key of the last listed object.
 	After string `json:"after"`
 }
 
@@ -87,7 +87,7 @@ func (c *call) listOptions() (*internalversion.ListOptions, error) {
 	return options, nil
 }
 
-// matches tells whether the options' selectors select obj.
+// matches reports whether the options' selectors select obj.
 func (r *resource) matches(obj *object, options *internalversion.ListOptions) bool {
 	if options.LabelSelector != nil && !options.LabelSelector.Matches(obj.labels) {
 		return false
@@ -208,7 +208,7 @@ func (r *resource) encodeList(objects []*object, meta *metav1.ListMeta) []byte {
 	b.WriteString(`],"kind":`)
 	b.Write(encode(r.listKind))
 	b.WriteString(`,"metadata":`)
-	if r.custom { // Its lists always say whether they go on.
+	if r.custom { // Lists of custom resources always have the continue field.
 		b.Write(encode(map[string]any{
 			"resourceVersion": meta.ResourceVersion, "continue": meta.Continue, "remainingItemCount": meta.RemainingItemCount,
 		}))
@@ -219,8 +219,7 @@ func (r *resource) encodeList(objects []*object, meta *metav1.ListMeta) []byte {
 	return b.Bytes()
 }
 
-// encodeItem encodes an element of a list: one of a built-in resource is without its
-// kind there.
+// encodeItem encodes an element of a list. Elements of built-in resources have no kind there.
 func (r *resource) encodeItem(obj *object) []byte {
 	if r.custom {
 		return obj.raw

@@ -29,18 +29,18 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// auditID names an answer, as in the audit log of a real server.
+// auditID is the header with the name of an answer, as in the audit log of a real server.
 const auditID = "Audit-Id"
 
-// manager is who changes objects by this request: what its fieldManager says, otherwise the
-// beginning of its user agent.
+// manager returns the field manager of the request: its fieldManager parameter, or the beginning of its
+// user agent.
 func (c *call) manager() string {
 	agent, _, _ := strings.Cut(c.UserAgent(), "/")
 	return cmp.Or(c.URL.Query().Get("fieldManager"), agent, "unknown")
 }
 
-// managed notes in u, which replaces old unless that is nil, when the request that is
-// handled has changed it. Which fields those are is not noted.
+// managed records in u's managedFields that the current request has changed it, and when. It does not
+// record the changed fields. u replaces old, unless old is nil.
 func (s *Server) managed(u, old *unstructured.Unstructured, version schema.GroupVersion) {
 	entry := metav1.ManagedFieldsEntry{
 		Manager:    cmp.Or(s.manager, "unknown"),
@@ -61,7 +61,7 @@ func (s *Server) managed(u, old *unstructured.Unstructured, version schema.Group
 	u.SetManagedFields(append(entries, entry))
 }
 
-// review answers what a user asks about its own permissions: it has all of them.
+// review answers a review of a user's own permissions: the user has all of them.
 func (s *Server) review(c *call) (answer, bool, error) {
 	path := "/apis/" + authorizationv1.SchemeGroupVersion.String() + "/selfsubjectaccessreviews"
 	if c.Method != http.MethodPost || c.URL.Path != path {
@@ -79,7 +79,7 @@ func (s *Server) review(c *call) (answer, bool, error) {
 	return jsonAnswer(http.StatusCreated, encode(u.Object)), true, nil
 }
 
-// answerID is the name of the next answer.
+// answerID returns the name of the next answer.
 func (s *Server) answerID() types.UID {
 	s.answers++
 	return uid(s.answers)

@@ -18,7 +18,6 @@ package memapi_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +27,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -43,10 +41,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kubelock/kubelock/internal/memapi"
@@ -86,158 +82,8 @@ func transitions(n int) []byte {
 	return fmt.Appendf(nil, `[{"op":"add","path":"/spec/transitions","value":%d}]`, n)
 }
 
-// informer runs an informer of a namespace's locks, and returns it with the channel of
-// what it sees.
-func informer(t testing.TB, c dynamic.Interface, namespace string) (inf cache.SharedIndexInformer, events <-chan string) {
-	t.Helper()
-	seen := make(chan string, 1000)
-	inf = dynamicinformer.NewFilteredDynamicInformer(c, resource, namespace, 0, cache.Indexers{}, nil).Informer()
-	note := func(what string, obj any) {
-		if tombstone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-			obj = tombstone.Obj
-		}
-		u, ok := obj.(*unstructured.Unstructured)
-		if !ok {
-			seen <- fmt.Sprintf("%s %T", what, obj)
-			return
-		}
-		n, _, _ := unstructured.NestedInt64(u.Object, "spec", "transitions")
-		seen <- fmt.Sprintf("%s %s %d", what, u.GetName(), n)
-	}
-	_, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { note("added", obj) },
-		UpdateFunc: func(_, obj any) { note("updated", obj) },
-		DeleteFunc: func(obj any) { note("deleted", obj) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { inf.RunWithContext(ctx) })
-	t.Cleanup(func() {
-		cancel()
-		running.Wait()
-	})
-	return inf, seen
-}
-
-func expect(t testing.TB, seen <-chan string, want ...string) {
-	t.Helper()
-	for _, w := range want {
-		if got := <-seen; got != w {
-			t.Errorf("the informer saw %q, want %q", got, w)
-		}
-	}
-}
-
-// TestInformer runs an informer on a real API server and on this one.
-func TestInformer(t *testing.T) {
-	namespace := env.Namespace(t)
-	server := memapi.New(memapi.Options{CRDs: []*memapi.CRD{locks()}, Namespaces: []string{namespace}})
-	for name, config := range map[string]*rest.Config{"real": env.Config, "memory": server.Config()} {
-		t.Run(name, func(t *testing.T) {
-			all := newDynamic(t, config)
-			c := all.Resource(resource).Namespace(namespace)
-			create := func(name string) {
-				t.Helper()
-				if _, err := c.Create(t.Context(), newLock(name), metav1.CreateOptions{}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			create("a")
-			_, seen := informer(t, all, namespace)
-			expect(t, seen, "added a 0")
-			create("b")
-			expect(t, seen, "added b 0")
-			for i := range 3 {
-				if _, err := c.Patch(t.Context(), "a", types.JSONPatchType, transitions(i+1), metav1.PatchOptions{}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			expect(t, seen, "updated a 1", "updated a 2", "updated a 3")
-			if err := c.Delete(t.Context(), "a", metav1.DeleteOptions{}); err != nil {
-				t.Fatal(err)
-			}
-			expect(t, seen, "deleted a 3")
-		})
-	}
-}
-
-// TestVirtualTime runs an informer in a bubble: watches end after the timeouts that
-// the informer asks for, within no time.
-func TestVirtualTime(t *testing.T) {
-	crd := locks()
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		server := memapi.New(memapi.Options{CRDs: []*memapi.CRD{crd}, Namespaces: []string{"default"}})
-		all := newDynamic(t, server.Config())
-		c := all.Resource(resource).Namespace("default")
-		inf, seen := informer(t, all, "default")
-		for i := range 100 {
-			created, err := c.Create(t.Context(), newLock(fmt.Sprintf("lock-%d", i)), metav1.CreateOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got, want := created.GetCreationTimestamp().Time, start.Add(time.Duration(i)*time.Minute); !got.Equal(want) {
-				t.Fatalf("lock %d was created at %v, want %v", i, got, want)
-			}
-			expect(t, seen, fmt.Sprintf("added lock-%d 0", i))
-			<-time.After(time.Minute)
-		}
-		synctest.Wait()
-		if n := len(inf.GetStore().List()); n != 100 {
-			t.Errorf("the informer has %d locks, want 100", n)
-		}
-		if n := server.Watches(); n != 1 {
-			t.Errorf("%d watches are open, want 1", n)
-		}
-	})
-}
-
-// TestExpiredWatch lets an informer lose its watch and the history it missed: it gets
-// 410 Gone and lists again.
-func TestExpiredWatch(t *testing.T) {
-	crd := locks()
-	synctest.Test(t, func(t *testing.T) {
-		server := memapi.New(memapi.Options{CRDs: []*memapi.CRD{crd}, Namespaces: []string{"default"}})
-		gate := &gate{next: server}
-		config := server.Config()
-		config.Transport = gate
-		all := newDynamic(t, config)
-		c := newDynamic(t, server.Config()).Resource(resource).Namespace("default")
-		_, seen := informer(t, all, "default")
-		synctest.Wait()
-		if _, err := c.Create(t.Context(), newLock("a"), metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		expect(t, seen, "added a 0")
-
-		gate.closed.Store(true)
-		server.CutWatches()
-		if err := c.Delete(t.Context(), "a", metav1.DeleteOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		for i := range 3 {
-			if _, err := c.Create(t.Context(), newLock(fmt.Sprint("b", i)), metav1.CreateOptions{}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		server.Compact()
-		gate.closed.Store(false)
-		got := []string{<-seen, <-seen, <-seen, <-seen}
-		slices.Sort(got)
-		if want := []string{"added b0 0", "added b1 0", "added b2 0", "deleted a 0"}; !slices.Equal(got, want) {
-			t.Errorf("the informer saw %q, want %q", got, want)
-		}
-		if gate.gone.Load() == 0 {
-			t.Error("no watch was answered by 410 Gone")
-		}
-	})
-}
-
-// TestGone checks which requests get 410 after the history was forgotten. A real
-// server cannot be made to forget at will, so that this is not compared with one.
+// TestGone checks which requests get 410 after the history was forgotten. The test is not repeated on a
+// real server, which cannot be made to forget its history.
 func TestGone(t *testing.T) {
 	for name, forget := range map[string]func(*memapi.Server, dynamic.ResourceInterface){
 		"compacted": func(s *memapi.Server, _ dynamic.ResourceInterface) { s.Compact() },
@@ -296,7 +142,7 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// TestFuture asks for versions that there are not yet.
+// TestFuture requests versions that do not exist yet.
 func TestFuture(t *testing.T) {
 	server := newServer(t)
 	c := newDynamic(t, server.Config()).Resource(resource).Namespace("default")
@@ -310,8 +156,8 @@ func TestFuture(t *testing.T) {
 	}
 }
 
-// TestCommits checks that commits are told once each, in order, with the versions that
-// clients see.
+// TestCommits checks that OnCommit's function gets each commit once, in order, with the version that clients
+// see.
 func TestCommits(t *testing.T) {
 	server := newServer(t)
 	server.AdvanceRevision(100)
@@ -338,7 +184,7 @@ func TestCommits(t *testing.T) {
 	if created.GetResourceVersion() != strconv.FormatInt(last, 10) {
 		t.Errorf("created version %s, and %d was committed", created.GetResourceVersion(), last)
 	}
-	for _, n := range []int{1, 1, 2} { // The second changes nothing.
+	for _, n := range []int{1, 1, 2} { // The second write changes nothing.
 		if _, err := c.Patch(t.Context(), "a", types.JSONPatchType, transitions(n), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -359,8 +205,7 @@ func TestCommits(t *testing.T) {
 	}
 }
 
-// TestDeterminism plays the sequences of the parity test twice: the answers are the
-// same, byte for byte.
+// TestDeterminism plays the sequences of the parity test twice. The answers must be the same, byte for byte.
 func TestDeterminism(t *testing.T) {
 	for _, sequence := range sequences {
 		var answers [2]bytes.Buffer
@@ -398,8 +243,7 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// TestClients uses the clients that programs use: typed, by discovery, and
-// controller-runtime's.
+// TestClients uses the server through typed clients, discovery, and controller-runtime's client.
 func TestClients(t *testing.T) {
 	server := newServer(t)
 	for _, contentType := range []string{runtime.ContentTypeJSON, runtime.ContentTypeProtobuf} {
@@ -472,7 +316,7 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// TestNamespaceDeletion deletes a namespace with what is in it.
+// TestNamespaceDeletion deletes a namespace with its objects.
 func TestNamespaceDeletion(t *testing.T) {
 	server := newServer(t)
 	clientset, err := kubernetes.NewForConfig(server.Config())
@@ -495,94 +339,7 @@ func TestNamespaceDeletion(t *testing.T) {
 	}
 }
 
-// TestStream reads a watch frame by frame, and ends it in each of the ways.
-func TestStream(t *testing.T) {
-	crd := locks()
-	open := func(t *testing.T, ctx context.Context, server *memapi.Server, query string) io.ReadCloser {
-		t.Helper()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet,
-			memapi.Host+"/apis/kubelock.dev/v1alpha1/distributedlocks?watch=true&resourceVersion=2"+query, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := server.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.Body
-	}
-	synctest.Test(t, func(t *testing.T) {
-		server := memapi.New(memapi.Options{CRDs: []*memapi.CRD{crd}, Namespaces: []string{"default"}})
-		c := newDynamic(t, server.Config()).Resource(resource).Namespace("default")
-		ctx, cancel := context.WithCancel(t.Context())
-		bodies := map[string]io.ReadCloser{
-			"cut":      open(t, t.Context(), server, ""),
-			"canceled": open(t, ctx, server, ""),
-			"closed":   open(t, t.Context(), server, ""),
-			"timeout":  open(t, t.Context(), server, "&timeoutSeconds=60"),
-		}
-		for _, name := range []string{"a", "b"} {
-			if _, err := c.Create(t.Context(), newLock(name), metav1.CreateOptions{}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		ended := map[string]chan error{}
-		for name, body := range bodies {
-			buffer := make([]byte, 1<<16)
-			for range 2 {
-				if n, err := body.Read(buffer); err != nil || bytes.Count(buffer[:n], []byte("\n")) != 1 || buffer[n-1] != '\n' {
-					t.Errorf("read %q, %v: not one frame", buffer[:n], err)
-				}
-			}
-			ended[name] = make(chan error, 1)
-			go func() {
-				_, err := body.Read(buffer)
-				ended[name] <- err
-			}()
-		}
-		synctest.Wait()
-		began := time.Now()
-		if err := bodies["closed"].Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-ended["closed"]; err == nil || errors.Is(err, io.EOF) {
-			t.Errorf("a closed watch ended with %v", err)
-		}
-		cancel()
-		if err := <-ended["canceled"]; !errors.Is(err, context.Canceled) {
-			t.Errorf("a canceled watch ended with %v", err)
-		}
-		if err := <-ended["timeout"]; !errors.Is(err, io.EOF) || time.Since(began) != time.Minute {
-			t.Errorf("a watch with a timeout ended after %v with %v", time.Since(began), err)
-		}
-		if n := server.Watches(); n != 1 {
-			t.Errorf("%d watches are open, want 1", n)
-		}
-		server.CutWatches()
-		if err := <-ended["cut"]; !errors.Is(err, io.EOF) {
-			t.Errorf("a watch that was cut ended with %v", err)
-		}
-	})
-}
-
-// TestBookmark sends bookmarks to those who allow them.
-func TestBookmark(t *testing.T) {
-	server := newServer(t)
-	c := newDynamic(t, server.Config()).Resource(resource).Namespace("default")
-	w, err := c.Watch(t.Context(), metav1.ListOptions{ResourceVersion: "2", AllowWatchBookmarks: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Stop()
-	server.AdvanceRevision(7)
-	server.Bookmark()
-	event := <-w.ResultChan()
-	if u, ok := event.Object.(*unstructured.Unstructured); !ok || event.Type != watch.Bookmark || u.GetResourceVersion() != strconv.FormatInt(server.ResourceVersion(), 10) {
-		t.Errorf("got %v", event)
-	}
-}
-
-// TestConcurrentUse lets clients race for one object: each version has one writer.
+// TestConcurrentUse lets clients race for one object, and checks that each version has one writer.
 func TestConcurrentUse(t *testing.T) {
 	server := newServer(t)
 	_, seen := informer(t, newDynamic(t, server.Config()), "default")
@@ -619,7 +376,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// TestLimits checks what is too long for a real server.
+// TestLimits checks that requests which are too long for a real server are refused.
 func TestLimits(t *testing.T) {
 	server := newServer(t)
 	clientset, err := kubernetes.NewForConfig(server.Config())
@@ -637,7 +394,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("writing %d bytes returned %.100v", size, err)
 		}
 	}
-	// The reason is unknown, as on a real server.
+	// A real server gives no reason, either.
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Args: []string{strings.Repeat("a", 2<<20)}}}}}
 	if _, err := clientset.CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("writing more than etcd takes returned %.100v", err)

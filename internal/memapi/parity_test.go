@@ -17,25 +17,12 @@ limitations under the License.
 package memapi_test
 
 import (
-	"bufio"
-	"cmp"
-	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
-
-	"k8s.io/client-go/rest"
 
 	"github.com/kubelock/kubelock/internal/memapi"
 	"github.com/kubelock/kubelock/internal/testenv"
@@ -44,10 +31,10 @@ import (
 var env *testenv.Env
 
 func TestMain(m *testing.M) {
-	os.Exit(testenv.Main(m, func(e *testenv.Env) { env = e }))
+	os.Exit(testenv.MainOrMemory(m, func(e *testenv.Env) { env = e }))
 }
 
-// locks is the project's CRD.
+// locks returns the project's compiled CRD.
 var locks = sync.OnceValue(func() *memapi.CRD {
 	definition, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", "bases", "kubelock.dev_distributedlocks.yaml"))
 	if err != nil {
@@ -60,34 +47,6 @@ var locks = sync.OnceValue(func() *memapi.CRD {
 	return crd
 })
 
-// player sends requests to a server and notes what it answers.
-type player struct {
-	t         *testing.T
-	client    *http.Client
-	config    *rest.Config
-	namespace string
-	entries   []entry
-	watches   map[string]*bufio.Reader
-}
-
-// entry is an answer or an event.
-type entry struct {
-	what string
-	body map[string]any
-}
-
-func newPlayer(t *testing.T, config *rest.Config, namespace string) *player {
-	t.Helper()
-	config = rest.CopyConfig(config)
-	config.QPS = -1
-	client, err := rest.HTTPClientFor(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.CloseIdleConnections)
-	return &player{t: t, client: client, config: config, namespace: namespace, watches: map[string]*bufio.Reader{}}
-}
-
 const (
 	crdPath       = "/apis/kubelock.dev/v1alpha1/namespaces/{ns}/distributedlocks"
 	leasePath     = "/apis/coordination.k8s.io/v1/namespaces/{ns}/leases"
@@ -98,217 +57,7 @@ const (
 	typeStrategic = "application/strategic-merge-patch+json"
 )
 
-func (p *player) open(ctx context.Context, method, path, contentType, body string) *http.Response {
-	p.t.Helper()
-	host := p.config.Host
-	if !strings.HasPrefix(host, "http") {
-		host = "https://" + host
-	}
-	url := strings.TrimSuffix(host, "/") + strings.ReplaceAll(path, "{ns}", p.namespace)
-	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(strings.ReplaceAll(body, "{ns}", p.namespace)))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	req.Header.Set("Accept", typeJSON)
-	resp, err := p.client.Do(req)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return resp
-}
-
-// do sends a request and notes the answer.
-func (p *player) do(method, path, contentType, body string) map[string]any {
-	p.t.Helper()
-	resp := p.open(p.t.Context(), method, path, contentType, body)
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if _, err := http.ParseTime(resp.Header.Get("Date")); err != nil {
-		p.t.Errorf("%s %s has no Date: %v", method, path, err)
-	}
-	if resp.Header.Get("Audit-Id") == "" {
-		p.t.Errorf("%s %s has no Audit-Id", method, path)
-	}
-	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
-	what := fmt.Sprintf("%s %s %.300s: %d %s", method, path, strings.Join(strings.Fields(body), " "), resp.StatusCode, kind)
-	e := entry{what: what, body: map[string]any{}}
-	if kind == typeJSON {
-		if err := json.Unmarshal(raw, &e.body); err != nil {
-			p.t.Fatal(err)
-		}
-	} else {
-		e.body["text"] = string(raw)
-	}
-	p.entries = append(p.entries, e)
-	return e.body
-}
-
-func (p *player) get(path string) map[string]any { p.t.Helper(); return p.do("GET", path, "", "") }
-func (p *player) post(path, body string) map[string]any {
-	p.t.Helper()
-	return p.do("POST", path, typeJSON, body)
-}
-func (p *player) put(path, body string) map[string]any {
-	p.t.Helper()
-	return p.do("PUT", path, typeJSON, body)
-}
-func (p *player) patch(path, body string) {
-	p.t.Helper()
-	p.do("PATCH", path, typePatch, body)
-}
-func (p *player) delete(path, body string) {
-	p.t.Helper()
-	p.do("DELETE", path, typeJSON, body)
-}
-
-// watch opens a watch; events reads from it.
-func (p *player) watch(id, path string) {
-	p.t.Helper()
-	resp := p.open(p.t.Context(), "GET", path, "", "")
-	p.t.Cleanup(func() { resp.Body.Close() })
-	if resp.StatusCode != http.StatusOK {
-		raw, _ := io.ReadAll(resp.Body)
-		p.entries = append(p.entries, entry{what: fmt.Sprintf("watch %s: %d %s", path, resp.StatusCode, raw), body: map[string]any{}})
-		return
-	}
-	p.watches[id] = bufio.NewReader(resp.Body)
-}
-
-// events notes n events of a watch.
-func (p *player) events(id string, n int) {
-	p.t.Helper()
-	for range n {
-		p.event(id)
-	}
-}
-
-func (p *player) event(id string) {
-	p.t.Helper()
-	if p.watches[id] == nil {
-		return // It was refused, which is noted.
-	}
-	done := time.AfterFunc(20*time.Second, func() { panic("no event came: " + p.t.Name() + " " + id) })
-	line, err := p.watches[id].ReadBytes('\n')
-	done.Stop()
-	if err != nil {
-		p.t.Fatalf("reading the watch %s: %v", id, err)
-	}
-	var event struct {
-		Type   string         `json:"type"`
-		Object map[string]any `json:"object"`
-	}
-	if err := json.Unmarshal(line, &event); err != nil {
-		p.t.Fatal(err)
-	}
-	p.entries = append(p.entries, entry{what: "event of " + id + ": " + event.Type, body: event.Object})
-}
-
-var token = regexp.MustCompile(`continue=\w+`)
-
-// oldest is where a server's history begins.
-var oldest = regexp.MustCompile(`too old resource version: 1 \(\d+\)`)
-
-// named is a resourceVersion in a text that calls it so: other numbers in it, a status
-// or a limit, may be equal to some object's version.
-var named = regexp.MustCompile(`(?i)(resource ?version\D{1,30})(\d+)`)
-
-// transcript is what was noted, without what no two servers have in common. A UID
-// becomes its place in the order of appearance, a resourceVersion its rank.
-func (p *player) transcript() []string {
-	uids, versions := map[string]string{}, map[int64]bool{}
-	for _, e := range p.entries {
-		walk(e.body, func(name string, value any) any {
-			text, _ := value.(string)
-			switch name {
-			case "uid":
-				if uids[text] == "" {
-					uids[text] = fmt.Sprintf("<uid %d>", len(uids))
-				}
-			case "resourceVersion":
-				if version, err := strconv.ParseInt(text, 10, 64); err == nil && !isList(e) {
-					versions[version] = true
-				}
-			}
-			return value
-		})
-	}
-	rank := map[string]string{}
-	for i, version := range slices.Sorted(maps.Keys(versions)) {
-		rank[strconv.FormatInt(version, 10)] = fmt.Sprintf("<version %d>", i)
-	}
-	ranked := func(text string) string {
-		return named.ReplaceAllStringFunc(text, func(match string) string {
-			parts := named.FindStringSubmatch(match)
-			return parts[1] + cmp.Or(rank[parts[2]], parts[2])
-		})
-	}
-	lines := make([]string, 0, len(p.entries))
-	for _, e := range p.entries {
-		body := walk(e.body, func(name string, value any) any {
-			text, isText := value.(string)
-			switch {
-			case name == "managedFields":
-				return nil
-			case name == "creationTimestamp" && isText, name == "deletionTimestamp":
-				return "<time>"
-			case name == "creationTimestamp":
-				return nil
-			case name == "continue" && text != "":
-				return "<token>"
-			case name == "resourceVersion":
-				if strings.HasPrefix(text, "<") {
-					return text
-				}
-				return cmp.Or(rank[text], "<some version>")
-			case name == "metadata" && isList(e):
-				list, _ := value.(map[string]any)
-				list = maps.Clone(list)
-				list["resourceVersion"] = "<that of the list>"
-				return list
-			case strings.Contains(text, "patch: Invalid value: "), strings.HasPrefix(text, `Invalid value: "{\"`):
-				text, _, _ = strings.Cut(text, "Invalid value: ") // It shows the whole object.
-				return text
-			case isText:
-				for uid, place := range uids {
-					if uid != "" {
-						text = strings.ReplaceAll(text, uid, place)
-					}
-				}
-				text = strings.ReplaceAll(text, p.namespace, "{ns}")
-				text = oldest.ReplaceAllString(text, "too old resource version: 1 (<oldest>)")
-				return ranked(text)
-			default:
-				return value
-			}
-		})
-		raw, err := json.MarshalIndent(body, "", " ")
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		what := token.ReplaceAllString(e.what, "continue=<token>")
-		for uid, place := range uids {
-			if uid != "" {
-				what = strings.ReplaceAll(what, uid, place)
-			}
-		}
-		lines = append(lines, ranked(what)+"\n"+string(raw))
-	}
-	return lines
-}
-
-// isList tells whether e's own resourceVersion is the server's, which others' writes
-// advance on the real one.
-func isList(e entry) bool {
-	return e.body["items"] != nil || e.body["kind"] == "Status" || strings.HasSuffix(e.what, "BOOKMARK")
-}
-
-// difference shows in what two texts differ.
+// difference returns the part in which two texts differ.
 func difference(want, got string) string {
 	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
 	what := w[0]
@@ -321,34 +70,6 @@ func difference(want, got string) string {
 	return fmt.Sprintf("%s\nthe real server:\n%s\nthis one:\n%s", what, strings.Join(w, "\n"), strings.Join(g, "\n"))
 }
 
-// walk copies v with each value replaced by f's; nil leaves it out.
-func walk(v any, f func(name string, value any) any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		result := map[string]any{}
-		for _, name := range slices.Sorted(maps.Keys(v)) {
-			if replaced := f(name, v[name]); replaced != nil {
-				result[name] = walk(replaced, f)
-			}
-		}
-		return result
-	case []any:
-		result := make([]any, len(v))
-		for i := range v {
-			if result[i] = v[i]; f != nil {
-				if _, ok := v[i].(string); ok {
-					result[i] = f("", v[i])
-				} else {
-					result[i] = walk(v[i], f)
-				}
-			}
-		}
-		return result
-	default:
-		return v
-	}
-}
-
 func metadata(obj map[string]any, name string) string {
 	meta, _ := obj["metadata"].(map[string]any)
 	text, _ := meta[name].(string)
@@ -357,7 +78,7 @@ func metadata(obj map[string]any, name string) string {
 
 func version(obj map[string]any) string { return metadata(obj, "resourceVersion") }
 
-// lock is a DistributedLock as JSON.
+// lock returns a DistributedLock as JSON.
 func lock(name, meta, spec string) string {
 	if meta != "" {
 		meta = "," + meta
@@ -371,7 +92,7 @@ func holder(lockID string, token int) string {
 
 func at(version string) string { return fmt.Sprintf(`"resourceVersion":%q`, version) }
 
-// sequences are requests that a real API server and this one answer alike.
+// sequences are requests to which a real API server and this one must give the same answers.
 var sequences = []struct {
 	name string
 	play func(p *player)
@@ -615,7 +336,7 @@ var sequences = []struct {
 		first := p.get(crdPath + "?limit=2")
 		p.post(crdPath, lock("bb", "", `{}`))
 		p.get(crdPath + "?limit=2&continue=" + metadata(first, "continue"))
-		// The version of a list would be the whole server's, and differ with what else it writes.
+		// Not the version of a list: that is the whole server's, and depends on other writes.
 		p.get(crdPath + "?limit=2&resourceVersionMatch=Exact&resourceVersion=" + version(last))
 		p.get(crdPath + "?resourceVersionMatch=Exact&resourceVersion=" + version(last))
 		p.get(crdPath + "?resourceVersionMatch=NotOlderThan&resourceVersion=" + version(last))
@@ -673,7 +394,7 @@ var sequences = []struct {
 		p.events("leases", 1)
 	}},
 	{"watch of a version that is forgotten", func(p *player) {
-		// What was before the real server started, it does not remember.
+		// The real server has no history from before its start.
 		p.watch("old", crdPath+"?watch=true&resourceVersion=1")
 		p.event("old")
 	}},
@@ -709,6 +430,7 @@ var sequences = []struct {
 
 // TestParity plays each sequence to a real API server and to this one.
 func TestParity(t *testing.T) {
+	env.NeedsControlPlane(t)
 	for i, sequence := range sequences {
 		t.Run(sequence.name, func(t *testing.T) {
 			namespace := env.Namespace(t)

@@ -82,7 +82,7 @@ func (s *Server) patch(c *call) (answer, error) {
 	return jsonAnswer(http.StatusOK, updated.raw), nil
 }
 
-// jsonPatchOp is what each operation of a JSON patch must be like.
+// jsonPatchOp is the form of each operation of a JSON patch.
 type jsonPatchOp struct {
 	Op    string `json:"op"`
 	Path  string `json:"path"`
@@ -90,7 +90,7 @@ type jsonPatchOp struct {
 	Value any    `json:"value"`
 }
 
-// apply returns current, an object, with a patch applied to it.
+// apply returns the object current with a patch applied to it.
 func (r *resource) apply(kind types.PatchType, patch, current []byte) ([]byte, error) {
 	switch kind {
 	case types.JSONPatchType:

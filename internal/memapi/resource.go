@@ -29,8 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// resource is how objects of one resource are treated. It does not change, so that
-// servers share it.
+// resource describes one resource and how its objects are handled. It does not change, so servers share it.
 type resource struct {
 	gvr        schema.GroupVersionResource
 	kind       string
@@ -39,7 +38,7 @@ type resource struct {
 	shortNames []string
 	categories []string
 	namespaced bool
-	keyPrefix  string // of keys in etcd, which some messages show
+	keyPrefix  string // prefix of keys in etcd, which some messages have
 
 	custom         bool // It is defined by a CRD.
 	generation     bool // Objects have a metadata.generation.
@@ -49,19 +48,18 @@ type resource struct {
 	returnsDeleted bool // DELETE answers with the object.
 	patchTypes     []types.PatchType
 
-	// decode reads a request's body, without what the type does not have and with
-	// defaults. The kind is that of the body; if it is not the resource's, the rest
-	// need not be decoded.
+	// decode decodes a request's body. It drops unknown fields and sets defaults. It returns the body's kind;
+	// if that is not the resource's kind, it need not decode the rest.
 	decode func(body []byte) (map[string]any, schema.GroupVersionKind, error)
 	// example is an object of the Go type, for strategic merge patches.
 	example runtime.Object
-	// blank is the content of example. Bookmarks show it.
+	// blank is the content of example, for bookmarks.
 	blank map[string]any
 	// prepare completes an object that is about to be created. It may be nil.
 	prepare func(obj map[string]any)
-	// validate returns what is wrong with obj, which replaces old unless that is nil.
+	// validate returns what is wrong with obj. obj replaces old, unless old is nil.
 	validate func(obj, old map[string]any) field.ErrorList
-	// fields are the fields that field selectors can name, with their paths.
+	// fields are the fields that field selectors may use, with their paths.
 	fields map[string][]string
 }
 
@@ -76,7 +74,7 @@ func metadataFields(namespaced bool) map[string][]string {
 func (r *resource) groupResource() schema.GroupResource { return r.gvr.GroupResource() }
 func (r *resource) gvk() schema.GroupVersionKind        { return r.gvr.GroupVersion().WithKind(r.kind) }
 
-// apiPath is where the resource's group and version is served.
+// apiPath returns the path of the resource's group and version.
 func (r *resource) apiPath() string {
 	if r.gvr.Group == "" {
 		return "/api/" + r.gvr.Version
@@ -86,7 +84,7 @@ func (r *resource) apiPath() string {
 
 func (r *resource) storageKey(key string) string { return r.keyPrefix + "/" + key }
 
-// selectable are obj's values of the fields that selector asks for.
+// selectable returns obj's values of the fields that selector uses.
 func (r *resource) selectable(obj *object, selector fields.Selector) fields.Set {
 	set := fields.Set{}
 	for _, requirement := range selector.Requirements() {
@@ -97,7 +95,7 @@ func (r *resource) selectable(obj *object, selector fields.Selector) fields.Set 
 	return set
 }
 
-// mediaType is the first element of a Content-Type header.
+// mediaType returns the first element of a Content-Type header.
 func mediaType(header string) string {
 	if header == "" {
 		return runtime.ContentTypeJSON
@@ -109,7 +107,7 @@ func mediaType(header string) string {
 	return parsed
 }
 
-// acceptsJSON tells whether an Accept header allows for an answer in JSON.
+// acceptsJSON reports whether an Accept header allows an answer in JSON.
 func acceptsJSON(header string) bool {
 	if header == "" {
 		return true

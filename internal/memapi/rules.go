@@ -27,18 +27,19 @@ import (
 	"k8s.io/apiserver/pkg/cel/environment"
 )
 
-// rules are the CEL rules of a schema, compiled to tell quickly that all of them hold.
-// Where one does not, the validator of k8s.io/apiextensions-apiserver is asked, which
-// says what a real server says. It takes several times as long, because it builds the
-// schema anew for each field that a rule names.
+// rules are the CEL rules of a schema, compiled for a quick check whether all of them hold.
+//
+// If one does not hold, the caller uses the validator of k8s.io/apiextensions-apiserver, which returns the
+// errors of a real server. It takes several times as long, because it builds the schema again for each
+// field that a rule uses.
 type rules struct {
 	schema     common.Schema
 	compiled   []cel.CompilationResult
 	properties map[string]*rules
 }
 
-// compileRules returns nil if the schema has no rules, or if it has some of a kind
-// that only the validator knows: of elements, of allOf, with an optional oldSelf.
+// compileRules compiles the rules of a schema. It returns nil if the schema has no rules, or has rules that
+// only the validator supports: rules of elements, of allOf, or with an optional oldSelf.
 func compileRules(s *structuralschema.Structural, root bool) *rules {
 	if cel.NewValidator(s, root, celconfig.PerCallLimit) == nil {
 		return nil
@@ -91,8 +92,8 @@ func (r *rules) compile(s *structuralschema.Structural, root bool) bool {
 	return true
 }
 
-// hold tells whether all rules hold for obj, which replaces old unless that is nil. It
-// subtracts what they cost from the budget.
+// hold reports whether all rules hold for obj. obj replaces old, unless old is nil. It subtracts the cost of
+// the rules from the budget.
 func (r *rules) hold(ctx context.Context, obj, old any, budget *int64) bool {
 	if obj == nil {
 		return true
@@ -129,7 +130,7 @@ func (r *rules) hold(ctx context.Context, obj, old any, budget *int64) bool {
 	return true
 }
 
-// kept is a schema whose parts are made once.
+// kept is a schema that creates its parts only once.
 type kept struct {
 	common.Schema
 

@@ -25,47 +25,44 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 )
 
-// Host is the address in a server's Config. Nothing listens there.
+// Host is the address in a server's Config. No process listens there.
 const Host = "http://memapi"
 
 // maxBody is how long the body of a request may be, in bytes.
 const maxBody = 3 << 20
 
-// Options are what a server is made of. Its zero value is valid.
+// Options are the options of a Server. The zero value is valid.
 type Options struct {
-	// Now is the clock of Date headers and timestamps. Nil means time.Now, which in a
-	// testing/synctest bubble is the bubble's.
+	// Now returns the time for Date headers and timestamps. nil means time.Now, which in a testing/synctest
+	// bubble is the bubble's time.
 	Now func() time.Time
 	// CRDs are the custom resources to serve.
 	CRDs []*CRD
 	// Namespaces exist from the beginning.
 	Namespaces []string
-	// FirstResourceVersion is what the first write gets. 0 and 1, which have a meaning
-	// of their own in requests, count as 2.
+	// FirstResourceVersion is the resourceVersion of the first write. 0 and 1 have special meanings in
+	// requests, so they count as 2.
 	FirstResourceVersion int64
-	// History is how many changes of a resource are kept for watches and lists that
-	// begin at an older version; a request for more gets 410 Gone. 0 keeps all.
+	// History is how many changes per resource the server keeps for watches and lists that begin at an older
+	// version. A request for an older one gets 410 Gone. 0 keeps all.
 	History int
 }
 
-// Server is a Kubernetes API server in memory. It is an http.RoundTripper, and safe
-// for concurrent use: requests are handled one after another.
+// Server is a Kubernetes API server in memory. It is an http.RoundTripper. It is safe for concurrent use,
+// and handles one request at a time.
 type Server struct {
 	now     func() time.Time
 	history int
 	tables  []*table // in the order in which they are discovered
 
-	mu       sync.Mutex // guards what follows, and the tables
+	mu       sync.Mutex // guards the fields below, and the tables
 	revision int64      // resourceVersion of the last write
 	created  int64      // how many objects have been created
 	answers  int64      // how many requests have been answered
@@ -112,7 +109,7 @@ func (s *Server) CreateNamespaces(names ...string) {
 	}
 }
 
-// Config is how clients reach the server.
+// Config returns the configuration for clients of the server.
 func (s *Server) Config() *rest.Config {
 	return &rest.Config{
 		Host:      Host,
@@ -121,31 +118,30 @@ func (s *Server) Config() *rest.Config {
 			ContentType:        runtime.ContentTypeJSON,
 			AcceptContentTypes: runtime.ContentTypeJSON,
 		},
-		QPS: -1, // Nobody is overloaded.
+		QPS: -1, // No rate limit: the server cannot be overloaded.
 	}
 }
 
-// CloseIdleConnections is called by clients that close. There are no connections.
+// CloseIdleConnections does nothing: there are no connections. Clients call it when they close.
 func (s *Server) CloseIdleConnections() {}
 
-// ResourceVersion is that of the last write to any resource.
+// ResourceVersion returns the resourceVersion of the last write to any resource.
 func (s *Server) ResourceVersion() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.revision
 }
 
-// AdvanceRevision lets n resourceVersions go by, as writes to objects do that this
-// server does not have.
+// AdvanceRevision skips n resourceVersions, as on a real server by writes to other objects.
 func (s *Server) AdvanceRevision(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.revision += n
 }
 
-// Backup notes what is stored. restore makes it so again, with the resourceVersion of that
-// time, as when etcd is restored from a backup and the API servers are started anew: all
-// watches end, and the history is forgotten. It commits nothing.
+// Backup makes a backup of all objects. restore restores them and the resourceVersion of that time, as when
+// etcd is restored from a backup and the API servers are restarted. All watches end then, and the history is
+// forgotten. OnCommit's function is not called.
 func (s *Server) Backup() (restore func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,8 +165,8 @@ func (s *Server) Backup() (restore func()) {
 	}
 }
 
-// Compact forgets the history: a watch or a continued list that begins at an older
-// version than the current one then gets 410 Gone. Watches that are open go on.
+// Compact forgets the history. A watch or a continued list that begins at an older version than the current
+// one then gets 410 Gone. Open watches go on.
 func (s *Server) Compact() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,19 +175,19 @@ func (s *Server) Compact() {
 	}
 }
 
-// OnCommit lets f be called for each version from now on, in order, before the
-// request that commits it is answered. f must not send requests to the server.
+// OnCommit makes the server call f for each further version, in order, before it answers the request that
+// commits the version. f must not send requests to the server.
 func (s *Server) OnCommit(f func(Commit)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onCommit = append(s.onCommit, f)
 }
 
-// RoundTrip handles a request. When it returns, what the request writes is stored and
-// queued for every watch; only the body of a watch is still being written then, and
-// it ends with its own Close, with the request's context, after the request's
-// timeoutSeconds, or by CutWatches. The error is that of the request's context or
-// body.
+// RoundTrip handles a request. When it returns, a write is stored and queued for every watch. Its error is
+// that of the request's context or body.
+//
+// The body of a watch goes on after the return. It ends by its Close, with the request's context, after the
+// request's timeoutSeconds, or by CutWatches.
 func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {
@@ -228,152 +224,4 @@ func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.ContentLength = int64(len(a.body))
 	resp.Body = io.NopCloser(bytes.NewReader(a.body))
 	return resp, nil
-}
-
-// call is a request whose body has been read, and what its path says.
-type call struct {
-	*http.Request
-
-	body []byte
-
-	table       *table
-	namespace   string
-	name        string
-	subresource string
-}
-
-type answer struct {
-	code        int
-	contentType string
-	body        []byte
-	stream      *stream // instead of body
-}
-
-func jsonAnswer(code int, body []byte) answer {
-	return answer{code: code, contentType: runtime.ContentTypeJSON, body: body}
-}
-
-func (s *Server) serve(c *call) answer {
-	a, err := s.route(c)
-	if err == nil {
-		return a
-	}
-	if err == errNoPath { //nolint:errorlint // It is never wrapped.
-		return answer{code: http.StatusNotFound, contentType: "text/plain; charset=utf-8", body: []byte(err.Error() + "\n")}
-	}
-	failed := status(err)
-	a = jsonAnswer(int(failed.Code), encode(failed))
-	return a
-}
-
-func (s *Server) route(c *call) (answer, error) {
-	path, parts := groupVersion(c.URL.Path)
-	if len(parts) == 0 {
-		return s.discover(c)
-	}
-	if a, ok, err := s.review(c); ok {
-		return a, err
-	}
-	if len(parts) > 2 && parts[0] == namespaces.Resource {
-		c.namespace, parts = parts[1], parts[2:]
-		if parts[0] == "status" { // A namespace's own.
-			c.namespace, parts = "", []string{namespaces.Resource, c.namespace, parts[0]}
-		}
-	}
-	for _, t := range s.tables {
-		if t.apiPath() == path && t.gvr.Resource == parts[0] {
-			c.table = t
-		}
-	}
-	if c.table == nil && slices.ContainsFunc(builtins(), func(r *resource) bool { return r.apiPath() == path }) {
-		return answer{}, errNoResource
-	}
-	const most = 3 // resource, name and subresource
-	if c.table == nil || len(parts) > most {
-		return answer{}, errNoPath
-	}
-	parts = append(parts, "", "")
-	c.name, c.subresource = parts[1], parts[2]
-	if !c.exists() {
-		return answer{}, errNoPath
-	}
-	if !acceptsJSON(c.Header.Get("Accept")) {
-		return answer{}, notAcceptable()
-	}
-	return s.handle(c)
-}
-
-// groupVersion splits a path behind the group and version, and the rest at slashes.
-func groupVersion(path string) (root string, parts []string) {
-	parts = strings.Split(strings.Trim(path, "/"), "/")
-	length := 0
-	switch parts[0] {
-	case "api":
-		length = 2 // api, version
-	case "apis":
-		length = 3 // apis, group, version
-	}
-	if length == 0 || len(parts) <= length {
-		return "", nil
-	}
-	return "/" + strings.Join(parts[:length], "/"), parts[length:]
-}
-
-// exists tells whether the call's resource has such paths.
-func (c *call) exists() bool {
-	if c.subresource != "" && (c.subresource != "status" || !c.table.status) {
-		return false
-	}
-	if !c.table.namespaced {
-		return c.namespace == ""
-	}
-	// All namespaces can only be read together.
-	return c.namespace != "" || c.name == "" && c.Method == http.MethodGet
-}
-
-func (s *Server) handle(c *call) (answer, error) {
-	if c.name == "" {
-		switch c.Method {
-		case http.MethodGet:
-			return s.listOrWatch(c)
-		case http.MethodPost:
-			return s.post(c)
-		case http.MethodDelete:
-			return s.deleteCollection(c)
-		default:
-			if c.table.custom {
-				return answer{}, apierrors.NewBadRequest("name must be provided")
-			}
-		}
-		return answer{}, apierrors.NewMethodNotSupported(c.table.groupResource(), strings.ToLower(c.Method))
-	}
-	switch c.Method {
-	case http.MethodGet:
-		return s.get(c)
-	case http.MethodPut:
-		return s.put(c)
-	case http.MethodPatch:
-		return s.patch(c)
-	case http.MethodDelete:
-		if c.subresource == "" {
-			return s.remove(c)
-		}
-	default:
-	}
-	return answer{}, apierrors.NewMethodNotSupported(c.table.groupResource(), strings.ToLower(c.Method))
-}
-
-func (s *Server) namespaces() *table { return s.tables[0] }
-
-// uid is the nth UID, in the form of a random one.
-func uid(n int64) types.UID {
-	return types.UID(fmt.Sprintf("%08x-0000-4000-8000-%012x", n>>48, n&(1<<48-1)))
-}
-
-// tooLong refuses a body that was not read to its end.
-func (c *call) tooLong() error {
-	if len(c.body) <= maxBody {
-		return nil
-	}
-	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
 }

@@ -30,15 +30,14 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// object is one version of an object. It does not change: readers, watches and the
-// history share it.
+// object is one version of an object. It does not change, because readers, watches and the history share it.
 type object struct {
 	key     string // namespace/name, or name
 	version int64
 	content map[string]any
 	labels  labels.Set
 	raw     []byte // content as JSON
-	item    []byte // as raw, as an element of a list; made when it is first listed
+	item    []byte // as raw, but as an element of a list; encoded when it is first listed
 }
 
 func newObject(key string, version int64, content map[string]any) *object {
@@ -50,8 +49,8 @@ func (o *object) meta() *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: o.content}
 }
 
-// at is the object as it was, shown as of another version. A deleted object is shown
-// so, with the version of its deletion.
+// at returns the object with another resourceVersion. The last event of a deleted object has the version of
+// the deletion.
 func (o *object) at(version int64) *object {
 	content := maps.Clone(o.content)
 	metadata, _ := content["metadata"].(map[string]any)
@@ -61,25 +60,24 @@ func (o *object) at(version int64) *object {
 	return newObject(o.key, version, content)
 }
 
-// change is one committed version. old is nil if the object is new, and current is
-// nil if it was deleted.
+// change is one committed version. old is nil if the object is new. current is nil if it was deleted.
 type change struct {
 	version      int64
 	old, current *object
 }
 
-// table is what a server stores of a resource. The server's mutex guards it.
+// table has the objects of one resource. The server's mutex guards it.
 type table struct {
 	*resource
 	objects map[string]*object
-	keys    []string // of objects, sorted
-	// changes is the history, oldest first, of the versions after forgotten.
+	keys    []string // the sorted keys of the objects
+	// changes is the history after the version forgotten, oldest first.
 	changes   []change
 	forgotten int64
 	watchers  []*watcher
 }
 
-// under are the keys of a namespace, or all for "", in order.
+// under returns the sorted keys of a namespace, or all keys for "".
 func (t *table) under(namespace string) []string { return keysUnder(t.keys, namespace) }
 
 func keysUnder(keys []string, namespace string) []string {
@@ -92,8 +90,8 @@ func keysUnder(keys []string, namespace string) []string {
 	return keys[first:last]
 }
 
-// before returns the objects as of a version that is not forgotten yet, and their
-// keys in order.
+// before returns the objects at an earlier version, and their sorted keys. The history must still have that
+// version.
 func (t *table) before(version int64) (objects map[string]*object, keys []string) {
 	if len(t.changes) == 0 || t.changes[len(t.changes)-1].version <= version {
 		return t.objects, t.keys
@@ -119,13 +117,13 @@ type Commit struct {
 	// Type is Added, Modified or Deleted.
 	Type            watch.EventType
 	ResourceVersion int64
-	// Object is what is stored since; nil if it was deleted. Old is what was stored
-	// before; nil if there was nothing. Both are shared: they must not be changed.
+	// Object is the new version; nil if the object was deleted. Old is the version before; nil if there was
+	// none. Both are shared and must not be changed.
 	Object, Old *unstructured.Unstructured
 }
 
-// commit stores the next version of an object: content, or nothing if it is nil. It
-// returns the object as committed, or the deleted object as its last event shows it.
+// commit stores content as the next version of an object, or deletes the object if content is nil. It
+// returns the committed version, or the deleted object as in its last event.
 func (s *Server) commit(t *table, key string, content map[string]any) *object {
 	s.revision++
 	old := t.objects[key]
@@ -200,8 +198,8 @@ func split(key string) (namespace, name string) {
 	return namespace, name
 }
 
-// stamp gives a new object its name, if that is to be generated, its UID and its
-// time of creation. All are a function of the server's history.
+// stamp sets the UID and the creation time of a new object, and its name if that is to be generated. They
+// depend only on the server's history.
 func (s *Server) stamp(u *unstructured.Unstructured) {
 	s.created++
 	u.SetUID(uid(s.created))

@@ -34,7 +34,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// errClosed is what reads of a watch get that its client closed.
+// errClosed is the error of a read from a watch that its client has closed.
 var errClosed = errors.New("memapi: read of a closed response body")
 
 // watcher is an open watch.
@@ -67,7 +67,7 @@ func (s *Server) watch(c *call, options *internalversion.ListOptions) (answer, e
 			w.stream.send(frame(watch.Added, obj.raw))
 		}
 		w.bookmark(s.revision, true)
-	case asked == 0: // From now on.
+	case asked == 0: // The watch begins now.
 		w.after = s.revision
 	case asked < t.forgotten:
 		w.fail(apierrors.NewResourceExpired("too old resource version: " + strconv.FormatInt(asked, 10) +
@@ -87,8 +87,7 @@ func (s *Server) watch(c *call, options *internalversion.ListOptions) (answer, e
 	return a, nil
 }
 
-// CutWatches ends every open watch after what was sent so far, as a server does that
-// shuts down.
+// CutWatches ends every open watch after the events so far, as a server does that shuts down.
 func (s *Server) CutWatches() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,7 +110,7 @@ func (s *Server) Bookmark() {
 	}
 }
 
-// Watches is how many watches are open.
+// Watches returns the number of open watches.
 func (s *Server) Watches() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,12 +122,12 @@ func (s *Server) Watches() int {
 	return count
 }
 
-// open are the watchers whose stream has not ended.
+// open returns the watchers whose streams have not ended.
 func (t *table) open() []*watcher {
 	return slices.DeleteFunc(t.watchers, func(w *watcher) bool { return w.stream.ended() })
 }
 
-// notify queues a change for every watch that it concerns.
+// notify queues a change for every watch whose selectors match.
 func (t *table) notify(c change) {
 	t.watchers = t.open()
 	var encoded frames
@@ -137,12 +136,11 @@ func (t *table) notify(c change) {
 	}
 }
 
-// frames are the encodings of one change, which the watchers share.
+// frames has the encodings of one change, which all watchers share.
 type frames struct{ added, modified, deleted []byte }
 
-// observe queues what a change is to the watcher: an object that begins to match its
-// selectors is added, and one that stops matching is deleted. A deleted object is
-// shown as it was when it last matched.
+// observe queues the event of a change. An object that begins to match the watcher's selectors is added, and
+// one that stops matching is deleted. The event of a deletion has the object as it last matched.
 func (w *watcher) observe(c change, encoded *frames) {
 	if c.version <= w.after {
 		return
@@ -177,7 +175,7 @@ func (w *watcher) wants(obj *object) bool {
 	return w.table.matches(obj, w.options)
 }
 
-// bookmark tells the version up to which the watch is complete.
+// bookmark queues an event with the version up to which the watch is complete.
 func (w *watcher) bookmark(version int64, initialEventsEnd bool) {
 	if !w.options.AllowWatchBookmarks {
 		return
@@ -186,7 +184,7 @@ func (w *watcher) bookmark(version int64, initialEventsEnd bool) {
 	if u.Object == nil {
 		u.Object = map[string]any{}
 	}
-	u.Object["metadata"] = map[string]any{} // Not the one that is shared.
+	u.Object["metadata"] = map[string]any{} // The shared map must not be changed.
 	u.SetGroupVersionKind(w.table.gvk())
 	u.SetResourceVersion(strconv.FormatInt(version, 10))
 	if initialEventsEnd {
@@ -195,7 +193,7 @@ func (w *watcher) bookmark(version int64, initialEventsEnd bool) {
 	w.stream.send(frame(watch.Bookmark, encode(u.Object)))
 }
 
-// fail makes err the watch's only event.
+// fail queues err as the watch's only event.
 func (w *watcher) fail(err error) {
 	w.stream.send(frame(watch.Error, encode(status(err))))
 	w.stream.end(io.EOF)
@@ -212,14 +210,14 @@ func frame(kind watch.EventType, raw []byte) []byte {
 	return append(line, '}', '\n')
 }
 
-// stream is the body of a watch: an unbounded queue of frames. A read waits for a
-// frame and returns no more than the rest of one.
+// stream is the body of a watch: an unbounded queue of frames. A read waits for a frame, and returns at most
+// the rest of one frame.
 type stream struct {
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	queued sync.Cond  // A frame was queued, or the stream has ended.
 	frames [][]byte
 	err    error // why it has ended; nil while it has not
-	closed bool  // What is queued is not read any more.
+	closed bool  // The client has closed the body: queued frames are not read.
 	cancel []func() bool
 }
 
@@ -244,7 +242,7 @@ func (s *stream) ended() bool {
 	return s.err != nil
 }
 
-// end lets reads return err once what is queued has been read.
+// end makes reads return err after all queued frames have been read.
 func (s *stream) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -262,7 +260,7 @@ func (s *stream) endLocked(err error) {
 	s.cancel = nil
 }
 
-// abort is end, but what is queued is lost.
+// abort makes reads return err at once. Queued frames are lost.
 func (s *stream) abort(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -280,7 +278,7 @@ func (s *stream) endAfter(d time.Duration) {
 	s.endBy(time.AfterFunc(d, func() { s.end(io.EOF) }).Stop)
 }
 
-// endBy notes how to cancel what would end the stream later.
+// endBy records a function that cancels what would end the stream later.
 func (s *stream) endBy(cancel func() bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

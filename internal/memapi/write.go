@@ -39,9 +39,9 @@ import (
 )
 
 const (
-	// staleMessage is of updates that are conditioned on another version.
+	// staleMessage is the message for an update that is conditioned on another version.
 	staleMessage = "the object has been modified; please apply your changes to the latest version and try again"
-	// maxObject is how long an object may be when it is stored, in bytes of JSON.
+	// maxObject is the largest size of a stored object, in bytes of JSON.
 	maxObject = 3 << 19
 	// maxPatchOperations is how many operations a JSON patch may have.
 	maxPatchOperations = 10000
@@ -50,7 +50,7 @@ const (
 	typeYAML     = runtime.ContentTypeYAML
 )
 
-// decodeBody reads the object that a POST or PUT sends.
+// decodeBody decodes the object in the body of a POST or PUT.
 func (c *call) decodeBody() (map[string]any, schema.GroupVersionKind, error) {
 	contentType := mediaType(c.Header.Get("Content-Type"))
 	if contentType != runtime.ContentTypeJSON && (contentType != typeProtobuf || c.table.custom) {
@@ -78,7 +78,7 @@ func (c *call) decodeBody() (map[string]any, schema.GroupVersionKind, error) {
 	return obj, gvk, nil
 }
 
-// summary shows the beginning of a body that could not be decoded.
+// summary returns the beginning of a body that could not be decoded.
 func summary(body []byte) string {
 	const most = 30
 	switch {
@@ -96,7 +96,8 @@ func summary(body []byte) string {
 	}
 }
 
-// inNamespace puts an object into the namespace that it was sent to.
+// inNamespace sets the namespace of an object to that of the request's path. It returns an error if the
+// object names another one.
 func inNamespace(obj map[string]any, namespace string) error {
 	u := &unstructured.Unstructured{Object: obj}
 	switch {
@@ -121,7 +122,7 @@ func (s *Server) post(c *call) (answer, error) {
 	return jsonAnswer(http.StatusCreated, created.raw), nil
 }
 
-// create stores obj, which it takes over.
+// create stores the new object obj. The caller must not use obj any more.
 func (s *Server) create(t *table, namespace string, obj map[string]any, gvk schema.GroupVersionKind, size int) (*object, error) {
 	u := &unstructured.Unstructured{Object: obj}
 	u.SetDeletionTimestamp(nil)
@@ -180,8 +181,8 @@ func versionOf(u *unstructured.Unstructured) (int64, error) {
 	return int64(version), err
 }
 
-// checkSize refuses an object that etcd would. An object that is made of parts bytes
-// is only encoded for it if it may be too large.
+// checkSize returns an error for an object that is too large for etcd. It encodes the object only if parts,
+// the size of its sources in bytes, shows that it may be too large.
 func checkSize(obj map[string]any, parts int) error {
 	if parts > maxObject/2 && len(encode(obj)) > maxObject {
 		return errors.New("etcdserver: request is too large")
@@ -216,7 +217,7 @@ func (s *Server) put(c *call) (answer, error) {
 			fmt.Sprintf("UID in precondition: %s, UID in object meta: %s", want, stored))
 	}
 	if create {
-		u.SetResourceVersion("") // Whatever it was that is gone.
+		u.SetResourceVersion("") // A PUT that creates an object ignores its resourceVersion.
 		created, err := s.create(t, c.namespace, obj, gvk, len(c.body))
 		if err != nil {
 			return answer{}, err
@@ -241,7 +242,7 @@ func (c *call) checkName(u *unstructured.Unstructured) error {
 	}
 }
 
-// update replaces existing by obj, which it takes over.
+// update replaces existing by obj. The caller must not use obj any more.
 func (s *Server) update(c *call, existing *object, obj map[string]any, gvk schema.GroupVersionKind) (*object, error) {
 	t, u, old := c.table, &unstructured.Unstructured{Object: obj}, existing.meta()
 	version, err := versionOf(u)
@@ -304,7 +305,7 @@ func (s *Server) update(c *call, existing *object, obj map[string]any, gvk schem
 	return s.commit(t, existing.key, obj), nil
 }
 
-// withoutRepeats leaves out what several checks have found.
+// withoutRepeats returns errs without duplicates, which several checks may find.
 func withoutRepeats(errs field.ErrorList) field.ErrorList {
 	var all field.ErrorList
 	for _, err := range errs {
@@ -315,7 +316,7 @@ func withoutRepeats(errs field.ErrorList) field.ErrorList {
 	return all
 }
 
-// keepOwn keeps of an object what an update cannot change.
+// keepOwn copies the fields that an update cannot change from old to obj.
 func (t *table) keepOwn(obj, old map[string]any) {
 	u := &unstructured.Unstructured{Object: obj}
 	if t.status {

@@ -74,7 +74,7 @@ func (j Judge) Expired(r Record, seen Observation) (expired bool, wait time.Dura
 	if r.Holder == nil {
 		return false, 0
 	}
-	return j.over(r, seen, 0)
+	return j.over(r, seen, headStart(0))
 }
 
 // Available reports whether the lock is there for the taking by whoever has that
@@ -89,13 +89,11 @@ func (j Judge) Available(r Record, seen Observation, place int) (available bool,
 	if r.Terminating {
 		return false, MaxDuration
 	}
-	return j.over(r, seen, place)
+	return j.over(r, seen, headStart(r.Ahead(place)))
 }
 
-// over reports whether the hold has ended and the waiters before place have had their head
-// start.
-func (j Judge) over(r Record, seen Observation, place int) (over bool, wait time.Duration) {
-	start := headStart(r.ahead(place))
+// over reports whether the hold has ended, and that head start after it.
+func (j Judge) over(r Record, seen Observation, start time.Duration) (over bool, wait time.Duration) {
 	if r.Holder == nil && start == 0 {
 		return true, 0
 	}
@@ -114,13 +112,14 @@ func (j Judge) over(r Record, seen Observation, place int) (over bool, wait time
 // Grantable reports whether a free lock that is queued for may be granted to its first
 // waiter, which has not taken it by itself, and if not, for how long it may not without a
 // change of r. After a hold that expired, all waiters have their head start before: those
-// before them may all be dead. See graceAfter.
+// before them may all be dead. See graceAfter. A waiter that lives may count from when it read
+// that the lock is free, which is up to a Grace later, and needs a moment to take it: so all of them
+// have two more.
 func (j Judge) Grantable(r Record, seen Observation) (grantable bool, wait time.Duration) {
-	place := r.BehindHead()
-	if last := r.LastRelease; last != nil && last.Reason == Expired {
-		place = len(r.Waiters)
+	if r.Terminating || !r.LastRelease.died() {
+		return j.Available(r, seen, r.BehindHead())
 	}
-	return j.Available(r, seen, place)
+	return j.over(r, seen, Sum(headStart(r.Ahead(len(r.Waiters))), 2*Grace))
 }
 
 // Collectable reports whether the object of r may be deleted because it has been

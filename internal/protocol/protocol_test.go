@@ -294,7 +294,7 @@ func TestTokensIncreaseOverRandomHistories(t *testing.T) {
 			if rnd.IntN(2) == 0 && r.Holder != nil {
 				successor = new(claim(r.Holder.Client))
 			}
-			switch rnd.IntN(7) {
+			switch rnd.IntN(8) {
 			case 0:
 				commit(Take(r, claim(client()), rnd.IntN(len(r.Waiters)+1), at(0)))
 			case 1:
@@ -323,6 +323,18 @@ func TestTokensIncreaseOverRandomHistories(t *testing.T) {
 				if rnd.IntN(4) == 0 {
 					version++
 					r = Record{Name: "k", Key: "k"} // Deleted.
+				}
+			case 7:
+				if r.Holder == nil && len(r.Waiters) == 0 {
+					commit(Apply(r, claim(client()), Change{}, at(0)))
+					token := r.LastRelease.Token
+					if token == 0 {
+						token = version
+					}
+					if token <= last {
+						t.Fatalf("seed %d: token %d of an applied change after token %d", seed, token, last)
+					}
+					last = token
 				}
 			}
 		}

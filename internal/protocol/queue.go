@@ -106,9 +106,9 @@ func (r Record) Place(mine func(lockID string) bool) int {
 	return len(r.Waiters)
 }
 
-// ahead is how many waiters come before that place. Entries that cannot be read come before
-// no client.
-func (r Record) ahead(place int) (count int) {
+// Ahead returns how many waiters come before that place. Entries that cannot be read do not
+// count: none of them can be given the lock.
+func (r Record) Ahead(place int) (count int) {
 	for _, text := range r.Waiters[:min(place, len(r.Waiters))] {
 		if _, ok := ParseWaiter(text); ok {
 			count++
@@ -140,22 +140,22 @@ func headStart(waiters int) time.Duration {
 // has expired: 0 if no waiter shall be granted the lock.
 //
 // A grant that was never renewed, after a hold that expired too, tells of two in a row
-// that are dead. Then the next waiter has half of the Grace. If that expires as well, the
-// lock is freed with its queue as it is: whichever waiter lives takes it, after its head start.
+// that are dead. Then the next waiter has half of the Grace. If that expires as well, or if the grant was
+// no longer than that because its waiter wants a short lease, the lock is freed with its queue
+// as it is: whichever waiter lives takes it, after its head start.
 func (r Record) graceAfter() time.Duration {
 	const hasty = Grace / 2
 	h, last := r.Holder, r.LastRelease
-	if last == nil || last.Reason != Expired || !h.AcquireTime.Equal(h.RenewTime) {
+	if !last.died() || !h.AcquireTime.Equal(h.RenewTime) {
 		return Grace
 	}
-	switch h.Duration {
-	case Grace:
+	switch {
+	case h.Duration > Grace: // No grant: its holder has taken the lock.
+		return Grace
+	case h.Duration > hasty:
 		return hasty
-	case hasty:
-		return 0
-	default:
-		return Grace
 	}
+	return 0
 }
 
 // next is the first waiter that is not of the client except, and the queue behind

@@ -19,6 +19,7 @@ package protocol
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,25 @@ func TestDeadInARow(t *testing.T) {
 	expire("d-7", Grace)
 }
 
+// TestDeadThatWantShortLeases has the dead want leases that are shorter than the grace: what one that did not
+// answer is given is no other than what the next one is, and still not all of them are given the lock.
+func TestDeadThatWantShortLeases(t *testing.T) {
+	for _, lease := range []time.Duration{time.Millisecond, time.Second, Grace / 2, 4 * time.Second} {
+		queue := make([]string, 0, MaxWaiters)
+		for i := range MaxWaiters {
+			queue = append(queue, entry("dead"+strconv.Itoa(i), lease))
+		}
+		r, err := Release(heldWith(queue...), Claim{LockID: "h-1"}, 15, Change{}, nil, at(0))
+		grants := 0
+		for ; err == nil && r.Holder != nil; grants++ {
+			r, err = Expire(r, nil, at(0))
+		}
+		if err != nil || grants > 3 || len(r.Waiters) != MaxWaiters-grants {
+			t.Errorf("with leases of %v: %d grants, %d in the queue, %v", lease, grants, len(r.Waiters), err)
+		}
+	}
+}
+
 // TestGrantable checks when the reaper grants a free lock.
 func TestGrantable(t *testing.T) {
 	a, b, c := entry("a", 1), entry("b", 1), entry("c", 1)
@@ -205,7 +225,7 @@ func TestGrantable(t *testing.T) {
 		{"the head has its chance", []string{a, b, c}, Forced, Grace},
 		{"behind what cannot be read, too", []string{"?", a, b}, Forced, Grace},
 		{"nobody who can be read waits", []string{"?", "!"}, Forced, 0},
-		{"after an expiry all have", []string{a, "?", b, c}, Expired, 2*Grace + haste},
+		{"after an expiry all have, and time to notice it", []string{a, "?", b, c}, Expired, 2*Grace + haste + 2*Grace},
 	} {
 		r := heldWith(tc.waiters...)
 		r.Holder, r.LastRelease = nil, &LastRelease{Reason: tc.reason, Source: Node}

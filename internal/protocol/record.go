@@ -20,7 +20,10 @@ limitations under the License.
 // there is one place that knows each rule.
 package protocol
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Record is a lock as one version of its object stores it, whatever the kind of
 // that object is. A Record is a value: transitions return a changed copy, and
@@ -84,6 +87,21 @@ func (r Record) HeldBy(lockID string, token int64) bool {
 func (r Record) SameHold(other Record) bool {
 	h := other.Holder
 	return h != nil && r.UID == other.UID && r.HeldBy(h.LockID, h.Token) && r.Holder.AcquireTime.Equal(h.AcquireTime)
+}
+
+// Hides reports whether a hold may have come and gone that r does not tell of, since there were so many holds.
+func (r Record) Hides(holds int64) bool {
+	told := int64(0)
+	if r.Holder != nil {
+		told++
+	}
+	if r.LastRelease != nil {
+		told++
+	}
+	if r.LastRelease.ofRest() { // It tells of the hold before, too.
+		told++
+	}
+	return r.Transitions-holds > told || r.Transitions == math.MaxInt64
 }
 
 // LastTransition is when a free lock became free, as far as its record tells: at the

@@ -142,7 +142,13 @@ func (s *stage) step(words []string) []string {
 			s.numbers[who]++
 			successor = new(s.claim(who, lease))
 		}
+		if i := slices.Index(with, "rest"); i >= 0 {
+			return s.commit(Rest(s.record, c, token, change, duration(s.t, with[i+1]), s.stamp()))
+		}
 		return s.commit(Release(s.record, c, token, change, successor, s.stamp()))
+	case "applies":
+		s.numbers[who]++
+		return s.commit(Apply(s.record, s.claim(who, lease), change, s.stamp()))
 	case "expires":
 		return s.commit(Expire(s.record, nil, s.stamp()))
 	case "grants":

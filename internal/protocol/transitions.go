@@ -60,6 +60,20 @@ func Take(r Record, c Claim, drop int, at Stamp) (Record, error) {
 	return begin(r, c, token, at), nil
 }
 
+// Apply begins a hold and ends it, in the same write: free→free, with the state that change says. The
+// lock must be free, and its queue empty. The write must be conditioned on r's version, or, where there is
+// no object, create it; then the hold has no token that could be known before.
+func Apply(r Record, c Claim, change Change, at Stamp) (Record, error) {
+	if r.Holder != nil || len(r.Waiters) > 0 {
+		return Record{}, errors.New("the lock is held, or queued for")
+	}
+	next, err := Take(r, c, 0, at)
+	if err != nil {
+		return Record{}, err
+	}
+	return end(change.apply(next), 0, Released, at), nil
+}
+
 // begin puts the claim's hold into a free lock.
 func begin(r Record, c Claim, token int64, at Stamp) Record {
 	h := &Holder{
@@ -157,6 +171,24 @@ func Release(r Record, c Claim, token int64, change Change, successor *Claim, at
 		r.ObjectExpiry = c.ObjectExpiry
 	}
 	return pass(change.Unless(r.Terminating).apply(r), token, Released, successor, at), nil
+}
+
+// Rest ends c's hold as Release does, and keeps the lock from everyone for that long: held→resting. The
+// queue stays as it is. See Resting. Where no rest can begin, the hold ends all the same, as by Release: in a
+// terminating object, and where there is no token left.
+func Rest(r Record, c Claim, token int64, change Change, d time.Duration, at Stamp) (Record, error) {
+	if !r.HeldBy(c.LockID, token) {
+		return Record{}, ErrNotHolder
+	}
+	next, err := NextToken(r)
+	if err != nil || r.Terminating || d <= 0 {
+		return Release(r, c, token, change, nil, at)
+	}
+	if c.ObjectExpiry > 0 {
+		r.ObjectExpiry = c.ObjectExpiry
+	}
+	r = end(change.apply(r), token, Released, at)
+	return hold(r, rest(r.LastRelease, next, d, at)), nil
 }
 
 // Expire ends a hold that has expired, and gives the lock to the first waiter if

@@ -30,15 +30,15 @@ import (
 )
 
 const (
-	// askTimeout bounds a request for the server's time.
+	// askTimeout is the timeout of a request for the server's time.
 	askTimeout = 5 * time.Second
-	// askAgain is for how long an Asker does not ask that was refused.
+	// askAgain is how long an Asker waits after a refusal before it asks again.
 	askAgain = time.Minute
 )
 
-// Asker asks the API server for its time: by a review of what its own user may do, which
-// every user may ask for, which is stored nowhere, and into which the server stamps its
-// time as into each object that is sent to it. It is safe for concurrent use.
+// Asker asks the API server for its time. It sends a review of its own user's rights: every user may do so,
+// nothing is stored, and the server stamps its time into the review as into every object. An Asker is safe
+// for concurrent use.
 type Asker struct {
 	clock   *Clock
 	now     func() time.Time
@@ -46,14 +46,13 @@ type Asker struct {
 
 	// asking has one element while a request is under way. It protects the fields below.
 	asking  chan struct{}
-	refused time.Time // when it was last
-	told    time.Time // when the last request was sent that was answered with the time
+	refused time.Time // when a request was last refused
+	told    time.Time // when the last successful request was sent
 }
 
 var errStampless = errors.New("the API server has not stamped its time into what it answers")
 
-// NewAsker returns an Asker that sends its requests through client, and shows their
-// answers to clock.
+// NewAsker returns an Asker that sends its requests through client, and passes the times to clock.
 func NewAsker(config *rest.Config, client *http.Client, clock *Clock, now func() time.Time) (*Asker, error) {
 	reviews, err := authorizationclient.NewForConfigAndClient(config, client)
 	if err != nil {
@@ -62,8 +61,8 @@ func NewAsker(config *rest.Config, client *http.Client, clock *Clock, now func()
 	return &Asker{clock: clock, now: now, reviews: reviews.SelfSubjectAccessReviews(), asking: make(chan struct{}, 1)}, nil
 }
 
-// Ask asks for the time. After an answer that does not tell it, it sends nothing for a
-// minute, and returns an error.
+// Ask asks for the time and passes it to the clock. It returns an error if the answer has no time. Then it
+// sends no request for a minute, and returns an error at once.
 func (a *Asker) Ask(ctx context.Context) error {
 	began := a.now()
 	select {
@@ -72,7 +71,7 @@ func (a *Asker) Ask(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if a.told.After(began) { // By a request for another caller.
+	if a.told.After(began) { // Another caller's request has got the time meanwhile.
 		return nil
 	}
 	if !a.refused.IsZero() && a.now().Sub(a.refused) < askAgain {
@@ -103,8 +102,8 @@ func (a *Asker) Ask(ctx context.Context) error {
 	return nil
 }
 
-// StampOf returns the time that the API server has stamped into an object when manager,
-// or any manager if that is empty, last changed it by a write that was no apply.
+// StampOf returns the time that the API server stamped into an object at manager's last change. An empty
+// manager means any. Changes by server-side apply do not count.
 func StampOf(fields []metav1.ManagedFieldsEntry, manager string) (stamp time.Time, ok bool) {
 	for i := range fields {
 		f := &fields[i]

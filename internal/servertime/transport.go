@@ -21,14 +21,13 @@ import (
 	"time"
 )
 
-// auditID is the header by which the API server names each of its answers in its audit
-// log. Proxies and load balancers that answer in its place do not have it.
+// auditID is the header by which the API server identifies each of its answers in its audit log. Answers of
+// proxies and load balancers do not have it.
 const auditID = "Audit-Id"
 
-// Transport returns a round tripper that shows each response of next that an API server
-// gave to the clock. now is the local time; it is read before the request is sent and after
-// the response's headers were received. A response without a Date header, or with
-// one that cannot be read, tells nothing; nor does one that a cache has kept for a while.
+// Transport returns a round tripper that passes the Date of each API server's response to the clock. now
+// returns the local time; it is called before the request is sent and after the response's headers were
+// received. Responses without a readable Date header are ignored, and so are those from an HTTP cache.
 func (c *Clock) Transport(next http.RoundTripper, now func() time.Time) http.RoundTripper {
 	return &transport{next: next, clock: c, now: now}
 }

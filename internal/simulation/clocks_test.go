@@ -24,20 +24,19 @@ import (
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
-// Clocks that are not the API servers' own: proxies that write the Date of each answer by
-// a clock that is wrong, load balancers that answer in the server's place, and clients that
-// are idle for so long that what they know of the server's time has become wide.
+// Faults of clocks: proxies that write the Date of each answer by a wrong clock, load balancers that
+// answer instead of the server, and clients that are idle for so long that their bounds of the server's
+// time have become wide.
 
 const (
 	clocksStream = 1<<27 + 1
-	// exact is how far ahead of the server's time a stamp may be: as far as the answer to a
-	// request was late, and no further.
+	// exact is how far a stamp may be ahead of the server's time: by the largest delay of an answer.
 	exact = 40 * time.Second
 )
 
-// clockFaults are what a seed lets happen to time.
+// clockFaults are the faults of clocks in a simulation.
 type clockFaults struct {
-	liars bool // some nodes are behind proxies with wrong clocks
+	liars bool // whether some nodes are behind proxies with wrong clocks
 	idle  time.Duration
 }
 
@@ -49,7 +48,7 @@ func (w *world) drawClockFaults() {
 	}
 }
 
-// proxy is by how much the proxy is off that a node is behind.
+// proxy returns by how much the clock of a node's proxy is wrong.
 func (w *world) proxy(n *node) time.Duration {
 	r := rand.New(rand.NewPCG(w.seed, hash(n.name)+clocksStream))
 	if !w.clockFaults.liars || r.IntN(3) == 0 {
@@ -58,13 +57,13 @@ func (w *world) proxy(n *node) time.Duration {
 	return span(r, -time.Minute, time.Minute)
 }
 
-// page makes an answer one that a load balancer gives by a clock of its own.
+// page turns an answer into one of a load balancer with a clock of its own.
 func (w *world) page(resp *http.Response, f fate) {
 	resp.Header.Del("Audit-Id")
 	resp.Header.Set("Date", time.Now().Add(w.clocks[0]+span(f.rand, -time.Hour, time.Hour)).UTC().Format(http.TimeFormat))
 }
 
-// rest lets a caller do nothing for a long time, once.
+// rest makes a caller idle for a long time, once.
 func (c *caller) rest() {
 	if c.clockFaults.idle > 0 && !c.idled && c.rand.IntN(2) == 0 {
 		c.idled = true
@@ -73,8 +72,8 @@ func (c *caller) rest() {
 	}
 }
 
-// checkStamp checks that a stamp by the server's clock is not much later than it shows: a
-// dead holder would be waited for that much longer. It needs w.mu.
+// checkStamp checks that a stamp by the server's clock is not much later than that clock: other clients
+// would wait that much longer for a dead holder. It needs w.mu.
 func (w *world) checkStamp(old, now protocol.Record) {
 	h := now.Holder
 	if w.writer == nil || w.clockFaults.liars || h == nil || h.Source != protocol.Server {

@@ -25,14 +25,14 @@ import (
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
-// Deletions that finalizers hold up, as those in the foreground are.
+// Deletions that finalizers delay, as foreground deletions are.
 
-// deletions has the seed say whether there are any.
+// deletions reports whether the seed has such deletions.
 func (w *world) deletions() bool {
 	return w.harsh > 0 && rand.New(rand.NewPCG(w.seed, 1<<24)).IntN(4) == 0
 }
 
-// deleteSlowly marks locks as deleted by hand, and removes what keeps them some time later.
+// deleteSlowly deletes locks with a finalizer by hand, and removes the finalizer some time later.
 func (w *world) deleteSlowly(p plan, stop <-chan struct{}) {
 	r := rand.New(rand.NewPCG(w.seed, 1<<24+1))
 	for {
@@ -47,7 +47,7 @@ func (w *world) deleteSlowly(p plan, stop <-chan struct{}) {
 		key := p.keys[r.IntN(len(p.keys))]
 		w.sayf("finalizer set by hand: %s", key)
 		w.byHand(http.MethodPatch, key, `{"metadata":{"finalizers":["example.com/keeps"]}}`)
-		if r.IntN(4) > 0 { // Otherwise a client may come to delete it.
+		if r.IntN(4) > 0 { // Otherwise only a client deletes it, if one does.
 			pass(span(r, 0, time.Second))
 			w.sayf("deleted by hand, kept by its finalizer: %s", key)
 			w.byHand(http.MethodDelete, key, "")
@@ -58,8 +58,8 @@ func (w *world) deleteSlowly(p plan, stop <-chan struct{}) {
 	}
 }
 
-// checkTerminating is invariant 11: in an object that is being deleted holds only end. It
-// needs w.mu.
+// checkTerminating checks invariant 11: in an object that is being deleted, holds only end. It needs
+// w.mu.
 func (w *world) checkTerminating(old, now protocol.Record, began bool) {
 	if w.writer == nil || !old.Terminating || now.UID != old.UID {
 		return
@@ -75,7 +75,7 @@ func (w *world) checkTerminating(old, now protocol.Record, began bool) {
 	}
 }
 
-// stored is the lock as it is now.
+// stored returns the newest version of the lock.
 func (w *world) stored(key string) protocol.Record {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -85,8 +85,8 @@ func (w *world) stored(key string) protocol.Record {
 	return protocol.Record{}
 }
 
-// deleted checks that a deletion which was reported as done, and began with the lock as it
-// was before, has not left the state in an object that finalizers keep.
+// deleted checks that a deletion which was reported as done has not left the state in an object that
+// finalizers keep. before is the lock before the deletion.
 func (w *world) deleted(name, key string, before protocol.Record) {
 	now := w.stored(key)
 	if now.Terminating && now.UID == before.UID && before.Value != nil && textOf(now.Value) == *before.Value {

@@ -31,18 +31,18 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// Requests that are refused by what stands before the API server, or by it. What is refused is not
-// done, and no copy of it.
+// Requests that the API server refuses, or a proxy or webhook before it. A refused request is not
+// executed, and no copy of it is.
 
-// denials are what a world refuses.
+// denials says which requests a simulation refuses.
 type denials struct {
-	filter bool // now and then all writes of a node, in the words for an object that has changed
-	busy   bool // a write, once: with more patience asked for than a lease has
-	access bool // a request, once: of who had access before
-	large  bool // every state of some
+	filter bool // at times all writes of a node, with the status of a conflict
+	busy   bool // single writes, with a Retry-After that is longer than the lease
+	access bool // single requests of nodes that had access before
+	large  bool // every write of certain states, as too large
 }
 
-// refusal is the answer to what is refused.
+// refusal is the answer to a refused request.
 type refusal struct {
 	code, retryAfter int
 	text             string
@@ -50,11 +50,15 @@ type refusal struct {
 }
 
 const (
-	// refusedOften is how often a node may send writes that are refused, in the time of often: some
-	// calls at once, each with pauses that grow.
+	// refusedOften is how many refused writes a node may send within the time of often: several calls may
+	// write at the same time, each with growing pauses.
 	refusedOften = 80
 	often        = 10 * time.Second
-	// filtered is for how long a node's writes are refused at most: less than a refusal is doubted.
+	// apart is the shortest time between two denials of access to a node. What is denied again and again, and
+	// never answered otherwise, is a denial that lasts.
+	apart = 40 * time.Second
+	// filtered is how long a node's writes are refused at most. It is less than the time for which a client
+	// repeats a refused write.
 	filtered = 12 * time.Second
 )
 
@@ -62,6 +66,7 @@ const (
 type refused struct {
 	mu      sync.Mutex // protects the fields below
 	granted map[string]bool
+	denied  time.Time // when access was denied last
 	times   []time.Time
 }
 
@@ -73,10 +78,10 @@ func (w *world) planDenials() denials {
 	return denials{filter: r.IntN(2) == 0, busy: r.IntN(2) == 0, access: r.IntN(2) == 0, large: r.IntN(2) == 0}
 }
 
-// largeState finds the states that are too large where some are.
+// largeState matches the states that count as too large.
 var largeState = regexp.MustCompile(`#\d*3\\*"`)
 
-// refuse draws whether a request is refused: it depends on the seed, the node, the time and
+// refuse decides whether a request is refused. The decision depends on the seed, the node, the time, and
 // how many requests of that kind the node has sent before.
 func (n *node) refuse(req *http.Request, body []byte, watch bool, number uint64, f *fate) {
 	w := n.world
@@ -89,6 +94,7 @@ func (n *node) refuse(req *http.Request, body []byte, watch bool, number uint64,
 	r := rand.New(rand.NewPCG(w.seed^1<<23+1, hash(n.name+kind+req.URL.Path)+number))
 	n.refused.mu.Lock()
 	granted := n.refused.granted[kind]
+	rare := n.refused.denied.IsZero() || time.Since(n.refused.denied) > apart
 	n.refused.mu.Unlock()
 	var answer *refusal
 	switch calm := time.Now().After(w.calm); {
@@ -99,8 +105,12 @@ func (n *node) refuse(req *http.Request, body []byte, watch bool, number uint64,
 		code := []int{http.StatusConflict, http.StatusGone, http.StatusNotFound, http.StatusUnprocessableEntity}[w.seed/3%4]
 		answer = &refusal{code: code, text: "not by this way"}
 	case d.busy && write && r.IntN(6) == 0:
-		answer = &refusal{code: http.StatusTooManyRequests, text: "too many requests", retryAfter: 32}
-	case d.access && granted && r.IntN(12) == 0:
+		// As the API server's own, a page: beside a Status, client-go does not read the header.
+		answer = &refusal{code: http.StatusTooManyRequests, text: "Too many requests, please try again later.", page: true, retryAfter: 32}
+	case d.access && granted && rare && r.IntN(12) == 0:
+		n.refused.mu.Lock()
+		n.refused.denied = time.Now()
+		n.refused.mu.Unlock()
 		answer = []*refusal{
 			{code: http.StatusUnauthorized, text: "Unauthorized"},
 			{code: http.StatusForbidden, text: "no", page: true},
@@ -118,18 +128,19 @@ func (n *node) refuse(req *http.Request, body []byte, watch bool, number uint64,
 	}
 }
 
-// isFiltered reports whether the node's writes are refused now: in a part of each half of a minute.
+// isFiltered reports whether the node's writes are refused at the moment. They are refused during a part
+// of each half minute.
 func (n *node) isFiltered() bool {
 	w := n.world
 	const half = 30 * time.Second
 	number := uint64(w.at() / half) //nolint:gosec // Not negative.
 	r := rand.New(rand.NewPCG(w.seed^1<<23+1, hash(n.name)+number))
-	from := span(r, half/2, half-filtered) // Between two such times a write is sent that is let through.
+	from := span(r, half/2, half-filtered) // Between two such periods at least one write is accepted.
 	at := w.at() % half
 	return at >= from && at < from+span(r, 3*time.Second, filtered)
 }
 
-// wasRefused is the invariant that no client sends again and again, without a pause, what is refused.
+// wasRefused checks the invariant that no client repeats a refused request without a pause.
 func (n *node) wasRefused() {
 	now := time.Now()
 	n.refused.mu.Lock()
@@ -144,7 +155,7 @@ func (n *node) wasRefused() {
 	}
 }
 
-// wasGranted notes what the API server has answered, when the client has that answer.
+// wasGranted records an answer of the API server as soon as the client has it.
 func (n *node) wasGranted(req *http.Request, watch bool, code int) {
 	if n.world.denials == (denials{}) || code >= http.StatusMultipleChoices {
 		return
@@ -157,7 +168,7 @@ func (n *node) wasGranted(req *http.Request, watch bool, code int) {
 	n.refused.granted[req.Method+strconv.FormatBool(watch)] = true
 }
 
-// body is what the answer has.
+// body returns the content type and the body of the answer.
 func (f *refusal) body() (contentType, text string) {
 	if f.page {
 		return "text/plain", f.text
@@ -165,14 +176,14 @@ func (f *refusal) body() (contentType, text string) {
 	return "application/json", fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":%q,"code":%d}`, f.text, f.code)
 }
 
-// gentle reports whether nothing is wrong but that the API server is busy now and then.
+// gentle reports whether the only fault is an API server that is busy from time to time.
 func (c *caller) gentle() bool {
 	d := c.denials
 	return c.harsh == 0 && d.busy && !d.filter && !d.access && !c.plan.proxies
 }
 
-// save writes a state and keeps the lock. It is an invariant that a hold is not lost for one answer
-// that asks for patience.
+// save writes a state and keeps the lock. It checks the invariant that one answer with Retry-After does
+// not lose a hold.
 func (c *caller) save(ctx context.Context, b *belief, held *kubelock.Held[string], key string) {
 	v, left := c.value(), c.left(b)
 	err := held.Update(v).Save(ctx)
@@ -182,7 +193,7 @@ func (c *caller) save(ctx context.Context, b *belief, held *kubelock.Held[string
 	}
 }
 
-// freed is the invariant that a state which cannot be stored does not keep a lock from others.
+// freed checks the invariant that a release frees the lock, even if its state cannot be stored.
 func (c *caller) freed(held *kubelock.Held[string], key string, err error) {
 	if !errors.Is(err, kubelock.ErrValueTooLarge) || errors.Is(err, kubelock.ErrUnknownOutcome) || c.node.isDead() {
 		return

@@ -14,13 +14,15 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package simulation runs the real library and the real reaper against an API server
-// in memory, in virtual time, on a network that delays, loses, repeats and cuts, with
-// clients that are paused, die and come back, and people who edit locks by hand. All
-// of it follows from a seed. At every version of a lock's object and at every step of
-// a client it checks the protocol's invariants.
+// Package simulation runs the real library and the real reaper against an API server in memory, in
+// virtual time. The network delays, loses and repeats messages and cuts connections. Clients are paused,
+// die and are started again. Users edit locks by hand. All of that follows from a seed.
 //
-// It consists of tests. See TestSimulation for how to run one seed or many. A seed gives the
-// same transcript each time if the test was built by hack/simulate.sh, as by make sim;
-// by go test alone, what happens at the same instant may come in another order.
+// The simulation checks the protocol's invariants at every version of a lock's object and at every step
+// of a client. After the last fault follows a scene with one rare situation. It also checks within what
+// time each waiter gets the lock.
+//
+// The package has only tests. See TestSimulation for how to run one seed or many. A seed gives the same
+// transcript each time if the test was built by hack/simulate.sh, as make sim does. If it was built by go
+// test alone, steps at the same instant may come in another order.
 package simulation

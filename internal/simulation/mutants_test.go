@@ -30,18 +30,18 @@ import (
 	"time"
 )
 
-// mutant is a fault that somebody could make in the code.
+// mutant is a fault that is planted in the code.
 type mutant struct {
 	name     string
-	file     string // from the module's root
-	old, new string // what stands there, once, and what would stand there instead
+	file     string // path from the module's root
+	old, new string // the original text, which occurs once, and the text that replaces it
 }
 
 // mutants are faults that the simulation must find.
 var mutants = []mutant{
 	{"a holder's write without its preconditions", "internal/store/distributedlocks.go",
 		`p.test(holderPath+"/lockID", stored.Spec.Holder.LockID)
-	p.test(holderPath+"/renewTime", stored.Spec.Holder.RenewTime)`, ``},
+		p.test(holderPath+"/renewTime", stored.Spec.Holder.RenewTime)`, ``},
 	{"a holder's write that does not test the renewal time", "internal/store/distributedlocks.go",
 		`p.test(holderPath+"/renewTime", stored.Spec.Holder.RenewTime)`, ``},
 	{"a holder's write to a Lease without its preconditions", "internal/store/leases.go",
@@ -52,23 +52,48 @@ var mutants = []mutant{
 	{"a waiter that joins a queue of annotations in the place of another", "internal/store/annotations.go",
 		`return waiterAnnotation + strconv.FormatUint(number, 10) + "-" + lockID`, `_ = lockID
 	return waiterAnnotation + strconv.FormatUint(number, 10)`},
-	{"a deadline that counts from the answer", "pkg/kubelock/claim.go",
-		`return t.sent, true`, `return a.client.now(), true`},
-	{"a deadline from the last attempt, whichever was committed", "pkg/kubelock/claim.go",
-		`for _, t := range a.attempts {`, `for _, t := range a.attempts[max(0, len(a.attempts)-1):] {
-		return t.sent, true`},
-	{"a grant that counts from when it is seen", "pkg/kubelock/claim.go",
-		`return a.givenFrom(r.Holder), false`, `return a.client.now(), false`},
-	{"a grant that counts from a read which has shown it", "pkg/kubelock/contest.go",
-		`if !a.mine(r) {
-		a.without`, `{
-		a.without`},
+	{"an unknown outcome of an applied change taken for success", "internal/session/contend.go",
+		`case v == done && req.applies:`, `case (v == done || a.Outcome == protocol.Unknown) && req.applies:`},
+	{"an applied change that is not found again", "internal/session/apply.go",
+		`a.caller == c.id && last != nil`, `a.caller < 0 && last != nil`},
+	{"a change that others may hide taken for undone", "internal/session/apply.go",
+		`unknown && r.Hides(a.holds)`, `unknown && r.Hides(a.holds+99)`},
+	{"a change that fails and is stored", "pkg/kubelock/apply.go",
+		`if state, err = fn(state); err != nil {
+			return nil, err
+		}`, `state, _ = fn(state)`},
+	{"a call that returns before the write that carries its change", "internal/engine/applier.go",
+		`answered { // At once: a call that goes from now on retracts what the session has.
+			p.driver.post(`, `answered {
+			for _, a := range batch {
+				if a.err == nil {
+					a.ended <- outcome{result: &session.Result{}}
+				}
+			}
+			p.driver.post(`},
+	{"a change that is applied to a lock that others queue for", "internal/session/contend.go",
+		`r.Holder == nil && len(r.Waiters) == 0 {
+		return s.applyFree(c)`, `r.Holder == nil {
+		s.view.record.Waiters = nil
+		return s.applyFree(c)`},
+	{"a deadline that counts from the answer", "internal/session/tenure.go",
+		`return a.sent, true`, `return s.now, true`},
+	{"a deadline from the last attempt, whichever was committed", "internal/session/tenure.go",
+		`for _, a := range s.tenure.attempts {
+		if a.takes &&`, `for _, a := range s.tenure.attempts[max(0, len(s.tenure.attempts)-1):] {
+		if a.takes ||`},
+	{"a grant that counts from when it is seen", "internal/session/tenure.go",
+		`return s.givenFrom(h), false`, `return s.now, false`},
+	{"a grant that counts from a read which has shown it", "internal/session/contend.go",
+		`if !s.mine() {
+			s.without`, `{
+			s.without`},
 	{"stamps by the node's clock", "internal/servertime/clock.go",
-		`_, at = c.told.at(now)`, `at = now`},
+		`_, at = r.told.at(now)`, `at = now`},
 	{"stamps by the lower bound of the server's time", "internal/servertime/clock.go",
-		`_, at = c.told.at(now)`, `at, _ = c.told.at(now)`},
+		`_, at = r.told.at(now)`, `at, _ = r.told.at(now)`},
 	{"judging by the upper bound of the server's time", "internal/servertime/clock.go",
-		`j.ServerTime, _ = c.told.at(now)`, `_, j.ServerTime = c.told.at(now)`},
+		`j.ServerTime, _ = r.told.at(now)`, `_, j.ServerTime = r.told.at(now)`},
 	{"no allowance for clocks that are apart", "internal/protocol/expiry.go",
 		`t = t.Add(j.MaxClockSkew)`, ``},
 	{"a hold that was renewed taken for unchanged", "internal/protocol/expiry.go",
@@ -76,29 +101,35 @@ var mutants = []mutant{
 	{"a reaper in a hurry", "controllers/reaper.go",
 		`expired, wait := judge.Expired(lock, seen)`, `expired, wait := judge.Expired(lock, seen)
 		expired = expired || wait < lock.Holder.Duration/2`},
-	{"ending what was handed on, used or not", "pkg/kubelock/handoff.go",
-		`if !expired || seen.Observe(r, c.now()) != seen {`, `if !expired && r.Holder == nil {`},
 	{"a token from a counter", "internal/protocol/token.go",
 		`return last + 1, nil`, `return r.Transitions + 1, nil`},
-	{"an unknown outcome of a release taken for success", "pkg/kubelock/release.go",
-		`c.log.V(1).Info("Could not release a lock, will retry", "key", h.key.name, "err", ans.err)`, `return nil, true`},
-	{"an unknown outcome of a save taken for failure", "pkg/kubelock/renew.go",
-		`case store.Unknown, store.Stale: // A read tells what became of it.`, `case store.Unknown:
-			return errors.New("failed")
-		case store.Stale:`},
-	{"a late release that writes the state", "pkg/kubelock/release.go",
-		`h.change.Unless(late || without != nil)`, `h.change.Unless(without != nil)`},
-	{"a release before the hold's context has ended", "pkg/kubelock/release.go",
+	{"an unknown outcome of a release taken for success", "internal/session/release.go",
+		`	v := s.answered(&e.effort, req, a)
+	if e.lost`, `	v := s.answered(&e.effort, req, a)
+	if a.Outcome == protocol.Unknown && req.Kind != Read {
+		s.finish(i, &Result{Kind: OK})
+		return
+	}
+	if e.lost`},
+	{"an unknown outcome of a save taken for failure", "internal/session/hold.go",
+		`switch v := s.answered(&o.effort, req, a); {`, `switch v := s.answered(&o.effort, req, a); {
+	case a.Outcome == protocol.Unknown && req.Kind == Amend:
+		s.endOp(&Result{Kind: Failed, Err: a.Err})`},
+	{"a late release that writes the state", "internal/session/release.go",
+		`e.change.Unless(late || e.without != nil)`, `e.change.Unless(e.without != nil)`},
+	{"a release before the hold's context has ended", "internal/engine/hold.go",
 		`h.cancel(context.Canceled)`, ``},
 	{"a hand-off that loses a waiter", "internal/protocol/transitions.go",
 		`r = hold(r, head.grant(next, grace, at))
 		if successor`, `r = hold(r, head.grant(next, grace, at))
 		r.Waiters = r.Waiters[min(1, len(r.Waiters)):]
 		if successor`},
-	{"a release read from another object", "pkg/kubelock/release.go",
-		`sameObject := r.UID == h.record.UID`, `sameObject := true`},
-	{"no safety re-read", "pkg/kubelock/queued.go",
-		`most := min(remaining, a.patience(), a.refresh(place))`, `most := time.Hour`},
+	{"a release read from another object", "internal/session/release.go",
+		`same := r.UID == e.uid`, `same := true`},
+	{"a rest that is over too early", "internal/session/release.go",
+		`protocol.Rest(r, claim, e.token, change, rest, stamp)`, `protocol.Rest(r, claim, e.token, change, rest/2, stamp)`},
+	{"no safety re-read", "internal/session/queue.go",
+		`return s.readAt(earlier(earlier(at, s.patience()), s.refresh(ahead)))`, `return s.readAt(s.view.at.Add(time.Hour))`},
 
 	{"a grant in an object that is being deleted", "internal/protocol/transitions.go",
 		`if r.Terminating { // A hold that began now would vanish with the object.`, `if false {`},
@@ -109,36 +140,84 @@ var mutants = []mutant{
 	{"a deletion that is over before the object has gone", "internal/store/objects.go",
 		`left.GetDeletionTimestamp() != nil && len(left.GetFinalizers()) > 0`, `left.GetDeletionTimestamp() == nil`},
 	{"judging by the Date of any answer", "internal/servertime/clock.go",
-		`j.ServerTime, _ = c.told.at(now)`, `j.ServerTime, _ = c.bestLocked(now).at(now)
+		`j.ServerTime, _ = r.told.at(now)`, `j.ServerTime, _ = r.best(now).at(now)
 	}
-	if !c.hints.unknown() {
-		j.ServerTime, _ = c.hints.at(now)`},
+	if !r.hints.unknown() {
+		j.ServerTime, _ = r.hints.at(now)`},
 	{"a stamp by a Date that nothing confirms", "internal/servertime/clock.go",
 		`return !upper.After(stamp.Time.Add(time.Microsecond))`, `_ = upper
 	return true`},
 	{"a client that stamps by what it knew a day ago", "internal/servertime/clock.go",
 		`fresh = 500 * time.Second`, `fresh = 500 * time.Hour`},
 	{"a reaper that goes by a hint", "controllers/reaper.go",
-		`func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Judge(`, `func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Guess(`},
-	{"an acquisition without a pause after a refusal", "pkg/kubelock/claim.go",
-		`if a.tries.Pause(ctx) != nil {
-		return a.failed(ctx, nil)
+		`func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Reading().Judge(`, `func (r *Reaper) judge() protocol.Judge { return r.ServerTime.Reading().Guess(`},
+	{"requests that are refused, without a pause between them", "internal/session/tries.go",
+		`d := min(firstPause<<t.steps, longPause)`, `d := time.Duration(0)`},
+	{"a denial that is believed at once", "internal/session/tries.go",
+		`if !r.Doubted {`, `if r.Doubted {`},
+	{"a Retry-After that is waited for in full", "internal/session/tries.go",
+		`d = min(d, max(left/fitting, t.floor))`, `d = max(d, min(left/fitting, t.floor))`},
+	{"a lock that stays held because its state is refused", "internal/session/release.go",
+		`	e.without = refusal
+}`, `	s.unresolved(e, refusal)
+}`},
+
+	{"a reaper that grants no lock which was freed by hand", "controllers/reaper.go",
+		`return r.grant, 0`, `return nil, 0`},
+	{"a watch that goes on after etcd was restored", "internal/store/gaps.go",
+		`err == nil && order > 0`, `err == nil && order > 1`},
+	{"a token below those that a copied lock records", "internal/protocol/token.go",
+		`if last = max(last, r.recordedToken()); last == math.MaxInt64 {`, `if last == math.MaxInt64 {`},
+	{"a grace for each of many that are dead", "internal/protocol/queue.go",
+		`haste = Grace / 50`, `haste = Grace`},
+	{"a lock that is granted to one dead client after the other", "internal/protocol/queue.go",
+		`		return hasty
 	}
-	return errAgain
+	return 0`, `		return hasty
+	}
+	return h.Duration`},
+	{"a reaper that grants a lock before those behind the dead have noticed that it is free", "internal/protocol/expiry.go",
+		`r.Ahead(len(r.Waiters))), 2*Grace)`, `r.Ahead(len(r.Waiters))))`},
+	{"a copied lock that is collected, with its tokens", "internal/protocol/expiry.go",
+		` || r.Terminating || r.tokensAhead() {`, ` || r.Terminating {`},
+	{"a waiter whose client is no label", "internal/protocol/queue.go",
+		` && ValidLabel(lockID[:end])`, ``},
+	{"a waiter whose lock ID is no label", "internal/protocol/queue.go",
+		`end > 0 && ValidLabel(lockID) && `, `end > 0 && `},
+	{"a waiter of any identity", "internal/protocol/queue.go",
+		`!validLockID(lockID) || !ValidIdentity(identity)`, `!validLockID(lockID)`},
+	{"a waiter that wants the lock for any time", "internal/protocol/queue.go",
+		` || d <= 0 || d > MaxDuration {`, ` || d <= 0 {`},
+	{"a waiter that wants the lock for no time", "internal/protocol/queue.go",
+		` || d <= 0 || d > MaxDuration {`, ` || d > MaxDuration {`},
+	{"a head start for what cannot be read", "internal/protocol/queue.go",
+		`if _, ok := ParseWaiter(text); ok {
+			count++
+		}`, `_ = text
+		count++`},
+	{"numbers of waiters that do not begin anew", "internal/store/annotations.go",
+		`return last%maxWaiterNumber + 1`, `return last + 1`},
+	{"an elector's clock that is believed", "internal/store/leases.go",
+		`Source: protocol.Node, Duration: unknownLease}`, `Source: protocol.Server, Duration: unknownLease}`},
+	{"an observation that ends with its call", "internal/engine/drivers.go",
+		`e.idle.Add(d.key.name, d)`, `if bytes >= 0 {
+		delete(e.byKey, d.key.name)
+		return
+	}
+	e.idle.Add(d.key.name, d)`},
+	{"an elector's lease taken for the usual one", "internal/store/leases.go",
+		`if s := spec.LeaseDurationSeconds; s != nil && *s > 0 {`, `if s := spec.LeaseDurationSeconds; s != nil && *s < 0 {`},
+	{"a sum of durations that overflows", "internal/protocol/bounds.go",
+		`case d > 0 && sum > math.MaxInt64-d:`, `case sum < 0 && sum > math.MaxInt64-d:`},
+	{"a lease in seconds that overflows", "internal/store/leases.go",
+		`(d-1)/time.Second+1`, `(d+time.Second-1)/time.Second`},
+	{"an expiry of no length that is believed", "internal/store/annotations.go",
+		`if err == nil && d <= 0 {`, `if err == nil && d < -time.Hour {`},
 }
 
-// abandon`, `return errAgain
-}
-
-// abandon`},
-	{"a denial that is believed at once", "internal/retry/retry.go",
-		`if a.access == nil || !a.access.Doubts(err) {`, `if a.access == nil || a.access.Doubts(err) {`},
-	{"a lock that stays held because its state is refused", "pkg/kubelock/release.go",
-		`without = refusal`, `return h.unresolved(refusal), false`},
-}
-
-// TestMutants checks that the simulation finds each mutant within the seeds that make
-// test runs. The code is changed only for the compiler.
+// TestMutants checks that the simulation finds each mutant within the seeds that make test runs. make test
+// plants a third of the mutants, another third for each commit. No source file changes: the compiler gets
+// the changed file as an overlay.
 func TestMutants(t *testing.T) { //nolint:tparallel // It runs alone.
 	if *within == 0 {
 		t.Skip("takes long: run it by make test")
@@ -147,7 +226,10 @@ func TestMutants(t *testing.T) { //nolint:tparallel // It runs alone.
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range mutants {
+	for i, m := range mutants {
+		if *third >= 0 && i%3 != *third%3 {
+			continue
+		}
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel() // Each runs a process of its own.
 			m.mustBeFound(t, root)
@@ -155,7 +237,31 @@ func TestMutants(t *testing.T) { //nolint:tparallel // It runs alone.
 	}
 }
 
-// overlay is what go build's -overlay reads.
+// TestMutantsCanBePlanted checks that the text which each mutant replaces occurs once.
+func TestMutantsCanBePlanted(t *testing.T) {
+	t.Parallel()
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			m.source(t, filepath.Join("..", "..", m.file))
+		})
+	}
+}
+
+// source returns the content of the file in which the mutant is planted.
+func (m mutant) source(t *testing.T, path string) string {
+	t.Helper()
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(source), m.old); n != 1 {
+		t.Fatalf("%s has this %d times, want once: %s", m.file, n, m.old)
+	}
+	return string(source)
+}
+
+// overlay is the content of a file for go build's -overlay.
 type overlay struct {
 	Replace map[string]string `json:"Replace"`
 }
@@ -166,21 +272,15 @@ func (m mutant) mustBeFound(t *testing.T, root string) {
 	t.Helper()
 	dir, start := t.TempDir(), time.Now()
 	path := filepath.Join(root, m.file)
-	source, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(source), m.old); n != 1 {
-		t.Fatalf("%s has this %d times, want once: %s", m.file, n, m.old)
-	}
+	source := m.source(t, path)
 	changed := filepath.Join(dir, "changed.go")
 	write := func(name string, data []byte) {
 		t.Helper()
-		if err := os.WriteFile(name, data, 0o600); err != nil { //nolint:gosec // In the test's own folder.
+		if err := os.WriteFile(name, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write(changed, []byte(strings.Replace(string(source), m.old, m.new, 1)))
+	write(changed, []byte(strings.Replace(source, m.old, m.new, 1)))
 	overlay := overlay{Replace: map[string]string{}}
 	if *seeded != "" {
 		data, err := os.ReadFile(*seeded)

@@ -24,7 +24,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,41 +32,45 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// errLost is what a client gets whose request or answer the network has lost.
+// errLost is the error that a client gets if the network has lost its request or the answer.
 var errLost = errors.New("simulated: connection reset")
 
-// node is a machine on the network: a clock, and a way to the API servers.
+// node is a machine with a clock and a network connection to the API servers.
 type node struct {
 	world *world
 	name  string
-	// clock is how far the node's clock is off.
+	// clock is by how much the node's clock is wrong.
 	clock time.Duration
-	// dateless is set where a proxy takes the time out of all answers.
+	// steady is set for a node of a scene: its watches are not cut, and its requests are counted.
+	steady bool
+	// dateless is set if a proxy removes the Date header from all answers.
 	dateless bool
 
 	mu       sync.Mutex        // protects the fields below
-	sent     map[string]uint64 // requests so far, by what they are
+	sent     map[string]uint64 // requests so far, by their kind
 	paused   time.Time         // nothing goes in or out until then
 	dead     bool
 	watches  []*laggingWatch
 	inFlight group
 	refused  refused
+	cut      time.Time // nothing arrives until then
+	counts   counts
 }
 
-// now is the node's clock.
+// now returns the time of the node's clock.
 func (n *node) now() time.Time { return time.Now().Add(n.clock) }
 
-// config reaches the API servers from the node.
+// config returns a configuration that reaches the API servers from the node.
 func (n *node) config() *rest.Config {
 	return &rest.Config{Host: "http://simulated", Transport: n, QPS: -1}
 }
 
-// fate is what the network makes of one request.
+// fate is what happens to one request on the network.
 type fate struct {
-	out, back    time.Duration // how long request and answer are under way
+	out, back    time.Duration // how long the request and the answer take
 	lostOut      bool
 	lostBack     bool
-	hangs        bool // whoever waits for what is lost is not told
+	hangs        bool // the client gets no error if the request or the answer is lost
 	again        time.Duration
 	status       int // instead of an answer
 	retryAfter   int
@@ -78,8 +81,8 @@ type fate struct {
 	refusal      *refusal
 }
 
-// draw decides a request's fate: it depends on the seed, the node and how many
-// requests of that kind it has sent before.
+// draw decides a request's fate. It depends on the seed, the node, and how many requests of that kind the
+// node has sent before.
 func (n *node) draw(req *http.Request, body []byte, watch bool) fate {
 	kind := req.Method + strconv.FormatBool(watch) + req.URL.Path
 	n.mu.Lock()
@@ -107,7 +110,7 @@ func (n *node) draw(req *http.Request, body []byte, watch bool) fate {
 	if chance(0.05) {
 		f.status = []int{http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusGatewayTimeout}[r.IntN(4)]
 		f.retryAfter = r.IntN(3)
-		// What the server has answered with an error may have been done.
+		// A request that is answered with an error may have been executed.
 		f.lostOut = f.lostOut || f.status == http.StatusTooManyRequests || r.IntN(2) == 0
 	}
 	if w.slow && req.Method == http.MethodPatch && level > 0 && r.IntN(3) == 0 {
@@ -118,6 +121,9 @@ func (n *node) draw(req *http.Request, body []byte, watch bool) fate {
 		if level > 0 {
 			f.cut = span(r, time.Second, 60*time.Second)
 		}
+		if n.steady {
+			f.cut = time.Hour
+		}
 		if chance(0.1) {
 			f.stallsEvents = span(r, time.Second, 20*time.Second)
 		}
@@ -126,8 +132,8 @@ func (n *node) draw(req *http.Request, body []byte, watch bool) fate {
 	return f
 }
 
-// group waits for goroutines, as sync.WaitGroup does, but lets others begin while
-// somebody waits: what a dead process has sent may still lead to more.
+// group waits for goroutines, as sync.WaitGroup does. Unlike there, goroutines may be added during Wait:
+// the requests of a dead process may still start others.
 type group struct {
 	mu    sync.Mutex // protects count
 	count int
@@ -159,8 +165,8 @@ func (g *group) Wait() {
 	}
 }
 
-// delay is how long a message takes that nothing is wrong with. No two take exactly
-// as long, so that one thing comes after the other.
+// delay returns how long a message without faults takes. No two messages take equally long, so that they
+// arrive in a defined order.
 func delay(r *rand.Rand) time.Duration { return span(r, 500*time.Microsecond, 12*time.Millisecond) }
 
 func span(r *rand.Rand, from, to time.Duration) time.Duration {
@@ -174,7 +180,7 @@ func hash(text string) (h uint64) {
 	return h << 20
 }
 
-// CloseIdleConnections is called by clients that close. There are no connections.
+// CloseIdleConnections does nothing: there are no connections. Clients call it when they close.
 func (n *node) CloseIdleConnections() {}
 
 // RoundTrip implements http.RoundTripper.
@@ -203,16 +209,16 @@ func (n *node) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// carry takes a request to the server and the answer back. It sends nil for one that
-// is lost, or nothing if nobody is told.
+// carry delivers a request to the server, and the answer to the client. It sends nil if one of them is
+// lost, or nothing if the client's request hangs then.
 func (n *node) carry(req *http.Request, body []byte, f fate, watch bool, answers chan<- *http.Response) {
 	w := n.world
 	n.wait(f.out)
 	if n.isDead() {
-		return // It was never sent, or its sender does not care.
+		return // The request was never sent, or the client does not wait for its answer.
 	}
 	var resp *http.Response
-	if !f.lostOut {
+	if f.lostOut = f.lostOut || n.isCut(); !f.lostOut {
 		resp = w.arrive(n, req, body, f)
 		if f.again > 0 && !watch {
 			w.after(f.again, func() {
@@ -221,6 +227,10 @@ func (n *node) carry(req *http.Request, body []byte, f fate, watch bool, answers
 				}
 			})
 		}
+	}
+	if n.steady && !f.lostOut && f.status == 0 {
+		n.wait(f.back)
+		f.back, f.lostBack = 0, f.lostBack || n.isCut()
 	}
 	if f.status != 0 {
 		if resp != nil {
@@ -249,7 +259,7 @@ func (n *node) carry(req *http.Request, body []byte, f fate, watch bool, answers
 	answers <- resp
 }
 
-// wait lets the time go by that a message is under way, and that the node is paused.
+// wait waits for as long as a message takes, and while the node is paused.
 func (n *node) wait(d time.Duration) {
 	pass(d)
 	for {
@@ -259,11 +269,11 @@ func (n *node) wait(d time.Duration) {
 		if left <= 0 {
 			return
 		}
-		pass(left + d) // What has waited comes in its turn.
+		pass(left + d) // Delayed messages arrive in order.
 	}
 }
 
-// pass lets virtual time go by.
+// pass waits for d in virtual time.
 func pass(d time.Duration) {
 	if d > 0 {
 		<-time.After(d)
@@ -284,70 +294,13 @@ func (n *node) isDead() bool {
 	return n.dead
 }
 
-// die cuts the node off for ever. What it has sent may still arrive.
+// die cuts the node off permanently. Messages that it has sent may still arrive.
 func (n *node) die() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dead = true
 	for i, watch := range n.watches {
 		n.world.after(time.Duration(i+1)*time.Microsecond, func() { watch.end(io.ErrUnexpectedEOF) })
-	}
-}
-
-// laggingWatch is a watch whose events are late, until it is cut.
-type laggingWatch struct {
-	node   *node
-	body   io.ReadCloser
-	cancel func() bool
-
-	mu     sync.Mutex // protects the fields below
-	frames []byte
-	err    error
-	signal chan struct{}
-}
-
-// lag delays the events of a watch, and cuts it some time.
-func (n *node) lag(ctx context.Context, body io.ReadCloser, f fate) io.ReadCloser {
-	watch := &laggingWatch{node: n, body: body, signal: make(chan struct{}, 1)}
-	watch.cancel = context.AfterFunc(ctx, func() { watch.end(context.Cause(ctx)) })
-	n.mu.Lock()
-	n.watches = append(n.watches, watch)
-	n.mu.Unlock()
-	cut := time.AfterFunc(f.cut, func() { watch.end(io.EOF) })
-	n.inFlight.Go(func() {
-		defer cut.Stop()
-		watch.pump(f)
-	})
-	return watch
-}
-
-// pump passes the events on, in their order.
-func (l *laggingWatch) pump(f fate) {
-	var buffer []byte
-	chunk := make([]byte, 16<<10)
-	for {
-		size, err := l.body.Read(chunk)
-		buffer = append(buffer, chunk[:size]...)
-		for {
-			frame, after, ok := bytes.Cut(buffer, []byte("\n"))
-			if !ok {
-				break
-			}
-			buffer = after
-			d := delay(f.rand)
-			if f.rand.Float64() < 0.05*l.node.world.level() {
-				d += f.stallsEvents + span(f.rand, 100*time.Millisecond, 3*time.Second)
-			}
-			l.node.wait(d)
-			l.put(append(bytes.Clone(frame), '\n'))
-		}
-		if err != nil {
-			if !l.ended() {
-				pass(delay(f.rand)) // Watches that are cut together do not all end at once.
-			}
-			l.end(err)
-			return
-		}
 	}
 }
 
@@ -384,37 +337,7 @@ func (l *laggingWatch) wake() {
 	}
 }
 
-// Read implements io.Reader.
-func (l *laggingWatch) Read(p []byte) (int, error) {
-	for {
-		l.mu.Lock()
-		n, err := copy(p, l.frames), l.err
-		l.frames = l.frames[n:]
-		if n > 0 && len(l.frames) > 0 || n > 0 && err != nil {
-			l.wake()
-		}
-		l.mu.Unlock()
-		switch {
-		case n > 0:
-			return n, nil
-		case err != nil:
-			return 0, err
-		}
-		<-l.signal
-	}
-}
-
-// Close implements io.Closer.
-func (l *laggingWatch) Close() error {
-	l.cancel()
-	l.end(errors.New("closed"))
-	l.node.mu.Lock()
-	l.node.watches = slices.DeleteFunc(l.node.watches, func(other *laggingWatch) bool { return other == l })
-	l.node.mu.Unlock()
-	return nil
-}
-
-// arrive lets the server handle a request.
+// arrive makes the server handle a request, and returns the answer.
 func (w *world) arrive(n *node, req *http.Request, body []byte, f fate) *http.Response {
 	again := req.Clone(req.Context())
 	if req.URL.Query().Get("watch") == "" {
@@ -427,11 +350,12 @@ func (w *world) arrive(n *node, req *http.Request, body []byte, f fate) *http.Re
 	defer w.serving.Unlock()
 	w.writer = n
 	w.checkRequest(n, req, body)
+	n.count(req)
 	w.answering = w.clocks[f.server] - w.clocks[0]
 	resp, err := w.server.RoundTrip(again)
 	w.writer, w.answering = nil, 0
 	if err != nil {
-		return nil // Its context has ended.
+		return nil // The request's context has ended.
 	}
 	if w.verbose {
 		w.sayf("%s %s %s: %d", n.name, req.Method, strings.TrimPrefix(req.URL.RequestURI(), strings.TrimSuffix(w.folder(), w.kind.Resource().Resource+"/")), resp.StatusCode)
@@ -440,7 +364,7 @@ func (w *world) arrive(n *node, req *http.Request, body []byte, f fate) *http.Re
 	return resp
 }
 
-// date writes the time into an answer as that API server's clock shows it.
+// date sets the Date header of an answer by that API server's clock.
 func (w *world) date(n *node, resp *http.Response, server int) {
 	if n.dateless {
 		resp.Header.Del("Date")

@@ -50,6 +50,7 @@ var (
 	first   = flag.Uint64("first", 1, "the first seed")
 	seeds   = flag.Uint64("seeds", 50, "how many seeds to run")
 	within  = flag.Uint64("within", 0, "within how many seeds each mutant must be found; 0 does not try")
+	third   = flag.Int("third", -1, "which third of the mutants to plant: 0, 1 or 2; all if negative")
 	seeded  = flag.String("seeded", "", "the overlay of hack/seededruntime, if this was built with it")
 	verbose = flag.Bool("transcript", false, "print the transcript of each seed, requests included")
 )
@@ -57,24 +58,23 @@ var (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	debug.SetGCPercent(800)
-	runtime.GOMAXPROCS(1) // So that goroutines which could run at once run in the same order each time.
-	// client-go slows error reports down by a clock that does not know of bubbles.
+	runtime.GOMAXPROCS(1) // Goroutines then run in the same order each time.
+	// client-go limits error reports by a clock that is outside of the bubble.
 	utilruntime.ErrorHandlers = nil //nolint:reassign // The documented way.
 	klog.SetLogger(logr.Discard())
 	ctrl.SetLogger(logr.Discard())
-	if _, err := crd(); err != nil { // Here, and not in the first bubble.
+	if _, err := crd(); err != nil { // Compile it outside of a bubble.
 		panic(err)
 	}
 	os.Exit(m.Run())
 }
 
-// TestSimulation runs many seeds. A seed that fails is printed with its transcript. Run
-// it alone, with the same transcript and the requests, with
+// TestSimulation runs many seeds. If a seed fails, it prints the seed and its transcript. Repeat that seed
+// alone, with all requests in the transcript, by
 //
 //	make sim FIRST=SEED SEEDS=1 TRANSCRIPT=1
 //
-// if it was run by make sim or the simulation of make test. Built by go test alone, it need
-// not do the same again.
+// That repeats a failure of make sim or make test exactly. A failure of go test alone may not repeat.
 func TestSimulation(t *testing.T) {
 	holds, start := 0, time.Now()
 	for seed := *first; seed < *first+*seeds; seed++ {
@@ -92,8 +92,8 @@ func TestSimulation(t *testing.T) {
 	t.Logf("%d seeds with %d holds in %v", *seeds, holds, time.Since(start).Round(time.Millisecond))
 }
 
-// TestReplay checks that a seed gives the same transcript each time, whatever was
-// simulated before it, and in another process.
+// TestReplay checks that a seed gives the same transcript each time: after other seeds, and in another
+// process.
 func TestReplay(t *testing.T) {
 	if *seeded == "" {
 		t.Skip("Go's own runtime chooses by chance what is first of what happens at the same instant: run it by make test")
@@ -155,7 +155,7 @@ type noEvents struct{}
 func (noEvents) Eventf(apiruntime.Object, apiruntime.Object, string, string, string, string, ...any) {
 }
 
-// mapper knows the kinds that there are.
+// mapper returns a RESTMapper with the kinds of the simulation.
 func mapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	m := meta.NewDefaultRESTMapper(nil)
 	m.Add(v1alpha1.GroupVersion.WithKind("DistributedLock"), meta.RESTScopeNamespace)

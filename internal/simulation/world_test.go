@@ -17,28 +17,18 @@ limitations under the License.
 package simulation
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
@@ -54,28 +44,28 @@ const (
 	maxClockSkew = time.Second
 )
 
-// world is one simulation.
+// world is one simulation, with its API server and the records of its checks.
 type world struct {
 	t       testing.TB
 	seed    uint64
 	verbose bool
-	rand    *rand.Rand // for what is decided before anything runs
-	kind    store.Kind // of the objects
+	rand    *rand.Rand // for choices before anything runs
+	kind    store.Kind // the kind of the locks' objects
 	begun   time.Time
 	server  *memapi.Server
 	clocks  [2]time.Duration // how far the API servers' clocks are off
 	calm    time.Time        // when faults end
-	ctx     context.Context  //nolint:containedctx // The world's end.
+	ctx     context.Context  //nolint:containedctx // It ends with the simulation.
 	end     context.CancelFunc
 	harsh   float64 // how likely faults are
 	slow    bool    // writes take seconds
 	denials denials
 
 	clockFaults clockFaults
-	answering   time.Duration // how far the clock is off of the API server that handles a request; guarded by serving
+	answering   time.Duration // by how much the clock of the API server that handles a request differs; guarded by serving
 
 	serving sync.Mutex // one request at a time; protects writer
-	writer  *node      // whose request is handled; nil for somebody's hands
+	writer  *node      // the node whose request is handled; nil for a manual edit
 
 	timers group
 
@@ -84,28 +74,33 @@ type world struct {
 	violations []string
 	locks      map[string]*history
 	beliefs    []*belief
-	forbidden  []write // which must never have been done
+	forbidden  []write // writes that must never be stored
+	repairs    bool    // whether a scene repairs objects that cannot be read
 }
 
-// history is what is known of one key, over all lives of its object.
+// history has the facts about one key, across deletions of its object.
 type history struct {
-	record    protocol.Record // the newest; does not exist if there is no object
+	record    protocol.Record // the newest version; it does not exist if there is no object
 	lastToken int64
-	values    map[string]string // who wrote each, over all time
-	holds     int
-	forced    map[string]bool // lock IDs of holds that somebody's hands have ended
+	// before is the largest version that a restore has undone and that a client may still know: see undo. A holder
+	// that hands over the lock tests its own hold, and no version. So it may grant a token above that version.
+	before int64
+	values map[string]string // the writer of each value, over all time
+	holds  int
+	wiped  map[string]bool // values from before the last deletion of the object
+	undone map[string]bool // values that a restore of etcd has undone: see undo
+	forced map[string]bool // lock IDs of holds that a manual edit has ended
+	rests  rests
 }
 
-// belief is a hold from when its owner was told of it until its owner gave it up.
+// belief is a hold as its owner sees it: from the return of its acquisition until the owner gives it
+// up.
 type belief struct {
 	owner *node
 	key   string
 	held  *kubelock.Held[string]
-	given bool // up, by its owner
+	given bool // whether its owner has given it up
 }
-
-// write is a state that somebody tried to write.
-type write struct{ key, value, why string }
 
 var crd = sync.OnceValues(func() (*memapi.CRD, error) {
 	data, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", "bases", "kubelock.dev_distributedlocks.yaml"))
@@ -143,7 +138,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	return w
 }
 
-// level is how likely faults are now.
+// level returns how likely faults are at the moment.
 func (w *world) level() float64 {
 	if time.Now().After(w.calm) {
 		return 0
@@ -172,11 +167,11 @@ func (w *world) violatedf(format string, args ...any) {
 func (w *world) violatedLockedf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	w.violations = append(w.violations, text)
-	w.end() // Nothing that follows would say more.
+	w.end() // Later violations may be consequences of this one.
 	w.sayLockedf("VIOLATION: %s", text)
 }
 
-// after does something later, whoever has asked for it.
+// after calls f after d, even if the node that caused it has died.
 func (w *world) after(d time.Duration, f func()) {
 	w.timers.Go(func() {
 		pass(d)
@@ -197,7 +192,7 @@ func (w *world) client(n *node, cfg kubelock.Config) *kubelock.Client {
 	return c.(*kubelock.Client)
 }
 
-// committed looks at each version of each object as it is stored.
+// committed checks each version of each object when it is stored.
 func (w *world) committed(c memapi.Commit) {
 	if c.Resource.Resource != w.kind.Resource().Resource {
 		return
@@ -217,97 +212,44 @@ func (w *world) committed(c memapi.Commit) {
 			return
 		}
 		var err error
-		if now, err = w.kind.Decode(obj); err != nil {
+		if now, err = w.kind.Decode(obj); err != nil && w.repairs && w.writer == nil {
+			w.sayLockedf("%s cannot be read: %v", c.Name, err)
+			return
+		} else if err != nil {
 			w.violatedLockedf("%s cannot be read: %v", c.Name, err)
 			return
 		}
-		if label := obj.GetLabels()[v1alpha1.HolderLabel]; w.writer != nil && (now.Holder == nil) != (label == "") {
+		if label := obj.GetLabels()[v1alpha1.HolderLabel]; w.writer != nil && (now.Holder == nil || now.Holder.Foreign()) != (label == "") {
 			w.violatedLockedf("invariant 1: %s is labelled %q and held by %+v", c.Name, label, now.Holder)
 		}
 	}
 	h.record = now
 	w.sayLockedf("%s: %s", w.writerName(), describe(c, now))
 
+	if old.Exists() && now.UID != old.UID {
+		h.wiped = map[string]bool{}
+		for value := range h.values {
+			h.wiped[value] = true
+		}
+	}
 	ended := old.Holder != nil && (now.UID != old.UID || now.Holder == nil || !now.HeldBy(old.Holder.LockID, tokenOf(old)))
 	began := now.Holder != nil && (ended || old.Holder == nil)
 	w.checkTerminating(old, now, began)
 	if began {
-		w.checkToken(h, now, c.ResourceVersion)
+		w.checkToken(h, now, recorded(old), c.ResourceVersion)
 	}
 	if ended {
 		w.checkEnd(h, old)
 	}
-	w.checkValue(h, old, now)
+	w.checkValue(h, old, now, c.ResourceVersion)
 	w.checkStamp(old, now)
+	w.checkRest(h, old, now, began, ended)
 	if !began && !ended {
 		w.checkWaiters(old, now)
 	} else {
 		w.checkQueue(old, now)
 	}
 }
-
-// checkWaiters is a part of invariant 8: whoever joins a queue or leaves it, or renews a
-// hold, leaves the others in the queue, in their order.
-func (w *world) checkWaiters(old, now protocol.Record) {
-	if w.writer == nil || !now.Exists() {
-		return
-	}
-	others := func(texts []string) []string {
-		return slices.DeleteFunc(slices.Clone(texts), func(text string) bool {
-			waiter, ok := protocol.ParseWaiter(text)
-			return ok && waiter.Identity == w.writer.name
-		})
-	}
-	if was, is := others(old.Waiters), others(now.Waiters); !slices.Equal(was, is) {
-		w.violatedLockedf("invariant 8: of the others in the queue %q is left %q", was, is)
-	}
-}
-
-// checkQueue is a part of invariant 8: whoever gives the lock to a waiter leaves those
-// behind it in the queue, and nobody leaves the queue for another. A queue in annotations
-// may have got, since the writer has read it, somebody before whom it gives the lock to.
-func (w *world) checkQueue(old, now protocol.Record) {
-	if w.writer == nil || !now.Exists() || now.Holder == nil {
-		return
-	}
-	numbered := w.kind != store.DistributedLocks
-	granted := old.Place(func(lockID string) bool { return lockID == now.Holder.LockID })
-	if granted == len(old.Waiters) || now.Holder.Identity == w.writer.name || old.HeldBy(now.Holder.LockID, now.Holder.Token) {
-		return
-	}
-	stay := slices.DeleteFunc(slices.Clone(old.Waiters[:granted]), func(text string) bool {
-		waiter, ok := protocol.ParseWaiter(text)
-		return !ok || old.Holder == nil || waiter.Client() == old.Holder.Client
-	})
-	if !numbered && len(stay) > 0 {
-		w.violatedLockedf("invariant 8: %q were passed over", stay)
-	}
-	stay = append(stay, old.Waiters[granted+1:]...)
-	left := now.Waiters
-	if numbered { // Entries of the one that has had the lock may be among them, old and new.
-		done := func(text string) bool { // Of what the network delivered twice, either may be what the writer has read.
-			waiter, ok := protocol.ParseWaiter(text)
-			return ok && (waiter.LockID == now.Holder.LockID || old.Holder != nil && waiter.Client() == old.Holder.Client)
-		}
-		stay, left = slices.DeleteFunc(stay, done), slices.DeleteFunc(slices.Clone(left), done)
-		left = common(stay, left)
-	}
-	if len(left) < len(stay) || !slices.Equal(stay, left[:len(stay)]) {
-		w.violatedLockedf("invariant 8: of the queue %q is left %q", old.Waiters, now.Waiters)
-	}
-}
-
-// common is what of one queue stands in another, in the same order.
-func common(one, other []string) (both []string) {
-	for _, text := range other {
-		if len(both) < len(one) && one[len(both)] == text {
-			both = append(both, text)
-		}
-	}
-	return both
-}
-
-func tokenOf(r protocol.Record) int64 { return r.Holder.Token }
 
 func (w *world) writerName() string {
 	if w.writer == nil {
@@ -316,62 +258,16 @@ func (w *world) writerName() string {
 	return w.writer.name
 }
 
-// checkToken is invariant 6.
-func (w *world) checkToken(h *history, now protocol.Record, version int64) {
-	token := now.Holder.Token
-	if token == 0 {
-		token = version
-	}
-	if token <= h.lastToken || token > version {
-		w.violatedLockedf("invariant 6: token %d at version %d after %d", token, version, h.lastToken)
-	}
-	h.lastToken = token
-	h.holds++
-}
-
-// checkEnd is invariants 1, 4, 5 and 10: a hold ends when its owner does not believe
-// in it any more, whoever ends it.
-func (w *world) checkEnd(h *history, old protocol.Record) {
-	if w.writer == nil {
-		h.forced[old.Holder.LockID] = true
-	}
-	for _, b := range w.beliefs {
-		if b.held.ID() != old.Holder.LockID || !w.believes(b) {
-			continue
-		}
-		w.violatedLockedf("invariant 5: %s ends the hold %s of %s, which lasts for %v more", w.writerName(), b.held.ID(), b.owner.name, w.left(b))
-	}
-}
-
-// checkValue is invariant 2.
-func (w *world) checkValue(h *history, old, now protocol.Record) {
-	if !now.Exists() {
-		return
-	}
-	same := old.Exists() && (old.Value == nil) == (now.Value == nil) && (old.Value == nil || *old.Value == *now.Value)
-	if same || !old.Exists() && now.Value == nil || w.writer == nil {
-		return
-	}
-	if now.Value != nil {
-		if _, again := h.values[*now.Value]; again {
-			w.violatedLockedf("invariant 2: %s writes the state %s again, over %s", w.writerName(), *now.Value, textOf(old.Value))
-		}
-		h.values[*now.Value] = w.writer.name
-	}
-	if old.Holder == nil || old.Holder.Identity != w.writer.name {
-		w.violatedLockedf("invariant 2: %s writes the state while %+v holds the lock", w.writerName(), old.Holder)
-	}
-}
-
-// believes reports whether the owner of b believes that it holds the lock, and may.
+// believes reports whether the owner of b believes that it holds the lock, and no manual edit has ended
+// the hold.
 func (w *world) believes(b *belief) bool {
 	return !b.given && !w.locks[b.key].forced[b.held.ID()] && !b.owner.isDead() && b.held.Context().Err() == nil && w.left(b) > 0
 }
 
-// left is how long b lasts by its owner's clock.
+// left returns how long b still lasts by its owner's clock.
 func (w *world) left(b *belief) time.Duration { return b.held.Deadline().Sub(b.owner.now()) }
 
-// believe takes a new hold in, and checks that nobody else has one.
+// believe records a new hold, and checks that no other client believes in a hold of the lock.
 func (w *world) believe(n *node, key string, held *kubelock.Held[string]) *belief {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -379,7 +275,7 @@ func (w *world) believe(n *node, key string, held *kubelock.Held[string]) *belie
 	w.beliefs = append(w.beliefs, b)
 	w.sayLockedf("%s: holds %s as %s with token %d and state %s for %v", n.name, key, held.ID(), held.Token(), stateOf(held), w.left(b))
 	if !w.believes(b) {
-		return b // Lost before it could be used.
+		return b // The hold was lost before its owner could use it.
 	}
 	for _, other := range w.beliefs {
 		if other != b && other.key == key && w.believes(other) {
@@ -411,80 +307,14 @@ func textOf(value *string) string {
 	return *value
 }
 
-// giveUp notes that the owner of b does not use the lock any more.
+// giveUp records that the owner of b does not use the lock any more.
 func (w *world) giveUp(b *belief) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	b.given = true
 }
 
-// lastRelease finds the lock ID and the token of the hold that a request's body says
-// was the last.
-var lastRelease = regexp.MustCompile(`(?s)last-?[rR]elease.{0,24}?\{"lockID":"([^"]+)","identity":"[^"]*","token":([0-9]+)`)
-
-// checkRequest is invariant 10: nothing ends a hold whose context is not over. The
-// token matters: a late copy of a request may be about an earlier hold of the same
-// lock ID.
-func (w *world) checkRequest(n *node, req *http.Request, body []byte) {
-	if req.Method != http.MethodPut && req.Method != http.MethodPatch {
-		return
-	}
-	ended := lastRelease.FindSubmatch(bytes.ReplaceAll(body, []byte(`\"`), []byte(`"`))) // Annotations are text in text.
-	if ended == nil {
-		return
-	}
-	ends := func(b *belief) bool {
-		return b.held.ID() == string(ended[1]) && strconv.FormatInt(b.held.Token(), 10) == string(ended[2])
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, b := range w.beliefs {
-		if b.owner == n && ends(b) && b.held.Context().Err() == nil && !n.isDead() {
-			w.violatedLockedf("invariant 10: the release of %s was sent before its context was over", b.held.ID())
-		}
-	}
-}
-
-// wrote checks an operation that says that it wrote value, or, with an error, that it
-// did not.
-func (w *world) wrote(key, value string, err error, what string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sayLockedf("%s of %s: %s", what, value, outcome(err))
-	stored := fmt.Sprintf("%q", value)
-	_, done := w.locks[key].values[stored]
-	switch {
-	case err == nil && !done:
-		w.violatedLockedf("invariant 7: %s of %s says that it was done", what, value)
-	case err == nil, errors.Is(err, kubelock.ErrUnknownOutcome), errors.Is(err, kubelock.ErrClosed):
-	default:
-		w.forbidden = append(w.forbidden, write{key, stored, fmt.Sprintf("%s: %v", what, err)})
-	}
-}
-
-// outcome is an error in the words of the contract. Which of several causes its text
-// names can be a matter of chance.
-func outcome(err error) string {
-	for _, known := range []error{kubelock.ErrUnknownOutcome, kubelock.ErrLost, kubelock.ErrNotAcquired, kubelock.ErrClosed} {
-		if errors.Is(err, known) {
-			return known.Error()
-		}
-	}
-	return fmt.Sprint(err)
-}
-
-// finish checks what can only be checked when everything is over.
-func (w *world) finish() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, f := range w.forbidden {
-		if _, done := w.locks[f.key].values[f.value]; done {
-			w.violatedLockedf("invariant 7: %s was written, but %s", f.value, f.why)
-		}
-	}
-}
-
-// describe is a version in one line.
+// describe returns a version of an object in one line.
 func describe(c memapi.Commit, r protocol.Record) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s@%d", c.Name, c.ResourceVersion)
@@ -497,90 +327,19 @@ func describe(c memapi.Commit, r protocol.Record) string {
 		b.WriteString(" free")
 	}
 	fmt.Fprintf(&b, ", state %s", textOf(r.Value))
+	unread := 0
 	for _, text := range r.Waiters {
-		waiter, _ := protocol.ParseWaiter(text)
-		fmt.Fprintf(&b, ", waits %s as %s", waiter.Identity, waiter.LockID)
+		if waiter, ok := protocol.ParseWaiter(text); ok {
+			fmt.Fprintf(&b, ", waits %s as %s", waiter.Identity, waiter.LockID)
+		} else {
+			unread++
+		}
+	}
+	if unread > 0 {
+		fmt.Fprintf(&b, ", %d entries that cannot be read", unread)
 	}
 	if l := r.LastRelease; l != nil {
 		fmt.Fprintf(&b, "; %s of %s", l.Reason, l.LockID)
 	}
 	return b.String()
-}
-
-// byHand edits a lock as people do.
-func (w *world) byHand(method, name, body string) {
-	w.serving.Lock()
-	defer w.serving.Unlock()
-	w.handLocked(method, name, body)
-}
-
-// handLocked sends a request that no client has sent, and returns what it answers. It
-// needs serving.
-func (w *world) handLocked(method, name, body string) []byte {
-	req, err := http.NewRequestWithContext(w.t.Context(), method, "http://simulated"+w.folder()+name, strings.NewReader(body))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", string(types.MergePatchType))
-	resp, err := w.server.RoundTrip(req)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return answer
-}
-
-// folder is the path of the objects.
-func (w *world) folder() string {
-	resource := w.kind.Resource()
-	api := "/apis/" + resource.Group + "/"
-	if resource.Group == "" {
-		api = "/api/"
-	}
-	return api + resource.Version + "/namespaces/" + namespace + "/" + resource.Resource + "/"
-}
-
-// free takes the holder out of a lock by hand.
-func (w *world) free(name string) {
-	metadata := `"metadata":{"labels":{"kubelock.dev/holder":null},"annotations":{"kubelock.dev/holder":null}}`
-	switch w.kind {
-	case store.DistributedLocks:
-		w.byHand(http.MethodPatch, name, `{"spec":{"holder":null},`+metadata+`}`)
-	case store.Leases:
-		w.byHand(http.MethodPatch, name, `{"spec":{"holderIdentity":null},`+metadata+`}`)
-	default:
-		w.byHand(http.MethodPatch, name, `{`+metadata+`}`)
-	}
-}
-
-// emptyQueue takes all waiters out of a lock by hand.
-func (w *world) emptyQueue(name string) {
-	if w.kind == store.DistributedLocks {
-		w.byHand(http.MethodPatch, name, `{"spec":{"waiters":null}}`)
-		return
-	}
-	w.serving.Lock()
-	defer w.serving.Unlock()
-	var obj metav1.PartialObjectMetadata
-	if err := json.Unmarshal(w.handLocked(http.MethodGet, name, ""), &obj); err != nil {
-		w.t.Fatal(err)
-	}
-	waiters := map[string]any{}
-	for annotation := range obj.Annotations {
-		if strings.HasPrefix(annotation, "kubelock.dev/waiter-") {
-			waiters[annotation] = nil
-		}
-	}
-	if len(waiters) == 0 {
-		return
-	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": waiters}})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.handLocked(http.MethodPatch, name, string(patch))
 }

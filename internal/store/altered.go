@@ -17,9 +17,11 @@ limitations under the License.
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/kubelock/kubelock/internal/protocol"
@@ -30,26 +32,37 @@ import (
 type AlteredError struct {
 	Field     string // of the lock
 	Want, Got string // what was written, and what is there
+	// Missing is the path of the field where the object does not have it, and the reason may be
+	// that its CustomResourceDefinition does not; otherwise it is empty.
+	Missing string
 }
 
 func (e *AlteredError) Error() string {
 	const most = 200 // Of a state.
-	return fmt.Sprintf("the API server has stored something else than was written: %s is %.*q, not %.*q; "+
-		"look for an admission webhook or policy that changes it", e.Field, most, e.Got, most, e.Want)
+	text := fmt.Sprintf("the API server has stored something else than was written: %s is %.*q, not %.*q; ", e.Field, most, e.Got, most, e.Want)
+	if e.Missing != "" {
+		text += fmt.Sprintf("if the CustomResourceDefinition of distributedlocks is older than this program and has no %s, upgrade it, otherwise ", e.Missing)
+	}
+	return text + "look for an admission webhook or policy that changes it"
 }
 
 // comparison looks for a field in which what is stored is not what was written.
 type comparison struct{ err *AlteredError }
 
-func (c *comparison) text(field, want, got string) {
-	if c.err == nil && want != got {
-		c.err = &AlteredError{field, want, got}
+// text compares a field; without is what it is where there is none at path.
+func (c *comparison) text(field, path, want, got, without string) {
+	if c.err != nil || want == got {
+		return
+	}
+	c.err = &AlteredError{Field: field, Want: want, Got: got}
+	if got == without {
+		c.err.Missing = path
 	}
 }
 
-func (c *comparison) time(field string, want, got time.Time) {
+func (c *comparison) time(field, path string, want, got time.Time) {
 	if !want.Equal(got) {
-		c.text(field, want.Format(time.RFC3339Nano), got.Format(time.RFC3339Nano))
+		c.text(field, path, want.Format(time.RFC3339Nano), got.Format(time.RFC3339Nano), time.Time{}.Format(time.RFC3339Nano))
 	}
 }
 
@@ -60,15 +73,15 @@ func (c *comparison) holder(want, got *protocol.Holder) {
 		}
 		return h.LockID
 	}
-	c.text("the holder's lock ID", name(want), name(got))
+	c.text("the holder's lock ID", "spec.holder", name(want), name(got), name(nil))
 	if want == nil || got == nil {
 		return
 	}
-	c.text("the holder's identity", want.Identity, got.Identity)
-	c.text("the holder's client", want.Client, got.Client)
-	c.text("the holder's token", strconv.FormatInt(want.Token, 10), strconv.FormatInt(got.Token, 10))
-	c.text("the holder's duration", want.Duration.String(), got.Duration.String())
-	c.time("the holder's renewal time", want.RenewTime, got.RenewTime)
+	c.text("the holder's identity", "spec.holder.identity", want.Identity, got.Identity, "")
+	c.text("the holder's client", "spec.holder.client", want.Client, got.Client, "")
+	c.text("the holder's token", "spec.holder.token", strconv.FormatInt(want.Token, 10), strconv.FormatInt(got.Token, 10), "0")
+	c.text("the holder's duration", "spec.holder.duration", want.Duration.String(), got.Duration.String(), "0s")
+	c.time("the holder's renewal time", "spec.holder.renewTime", want.RenewTime, got.RenewTime)
 }
 
 func (c *comparison) lastRelease(want, got *protocol.LastRelease) {
@@ -76,11 +89,12 @@ func (c *comparison) lastRelease(want, got *protocol.LastRelease) {
 		return
 	}
 	if got == nil {
-		got = &protocol.LastRelease{}
+		c.text("the last release's lock ID", "spec.lastRelease", want.LockID, "", "")
+		return
 	}
-	c.text("the last release's lock ID", want.LockID, got.LockID)
-	c.text("the last release's reason", string(want.Reason), string(got.Reason))
-	c.time("the last release's time", want.Time, got.Time)
+	c.text("the last release's lock ID", "spec.lastRelease.lockID", want.LockID, got.LockID, "")
+	c.text("the last release's reason", "spec.lastRelease.reason", string(want.Reason), string(got.Reason), "")
+	c.time("the last release's time", "spec.lastRelease.time", want.Time, got.Time)
 }
 
 func (c *comparison) value(want, got *string) {
@@ -90,13 +104,13 @@ func (c *comparison) value(want, got *string) {
 		}
 		return *value
 	}
-	c.text("the state", text(want), text(got))
+	c.text("the state", "spec.value", text(want), text(got), text(nil))
 }
 
 func (c *comparison) waiters(want, got []string) {
 	for _, entry := range want {
 		if !slices.Contains(got, entry) {
-			c.text("the queue", entry, "")
+			c.text("the queue", "spec.waiters", entry, strings.Join(got, ", "), "")
 		}
 	}
 }
@@ -113,6 +127,7 @@ func (c *comparison) result() error {
 // what decides who holds the lock and what its state is, and by which its writer knows it again.
 func altered(written, got protocol.Record) error {
 	var c comparison
+	c.text("the key", "spec.key", cmp.Or(written.Key, written.Name), got.Key, written.Name)
 	c.holder(written.Holder, got.Holder)
 	c.value(written.Value, got.Value)
 	c.lastRelease(written.LastRelease, got.LastRelease)

@@ -31,9 +31,9 @@ func worthSending(from, to protocol.Record) bool {
 	return to.Value == nil || len(*to.Value) < large || !reflect.DeepEqual(from.Value, to.Value)
 }
 
-// overtakes reports whether the hold ends and no waiter gets the lock.
+// overtakes reports whether the hold ends and no waiter gets the lock. While the lock rests none can have it.
 func overtakes(from, to protocol.Record, gone int) bool {
-	if to.Holder != nil && to.Holder.LockID == from.Holder.LockID {
+	if to.Holder != nil && to.Holder.LockID == from.Holder.LockID || to.Resting() {
 		return false
 	}
 	if to.Holder == nil || gone == 0 {

@@ -135,8 +135,8 @@ func annotate(stored map[string]string, r protocol.Record) map[string]string {
 	if !isDuration(stored, expiryAnnotation, r.ObjectExpiry) { // Else in the words of whoever wrote it.
 		set(expiryAnnotation, r.ObjectExpiry > 0, r.ObjectExpiry.String)
 	}
-	set(holderAnnotation, r.Holder != nil, func() string { return encodeHolder(r.Holder) })
-	set(lastReleaseAnnotation, r.LastRelease != nil, func() string { return encodeLastRelease(r.LastRelease) })
+	set(holderAnnotation, r.Holder != nil, func() string { return holderOver(stored[holderAnnotation], r.Holder) })
+	set(lastReleaseAnnotation, r.LastRelease != nil, func() string { return lastReleaseOver(stored[lastReleaseAnnotation], r.LastRelease) })
 
 	q := queueOf(stored)
 	gone, come := queueChange(q.texts, r.Waiters)

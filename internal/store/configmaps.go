@@ -113,6 +113,9 @@ func (configMapCodec) dequeue(p *patch, stored *corev1.ConfigMap, place int) {
 	annotatedDequeue(p, &stored.ObjectMeta, place)
 }
 
+// ends is nothing: what belongs to a hold is in annotations.
+func (configMapCodec) ends(*corev1.ConfigMap, protocol.Record) ending { return nil }
+
 // remains keeps a ConfigMap that has other data.
 func (configMapCodec) remains(stored *corev1.ConfigMap) (*corev1.ConfigMap, bool) {
 	data := maps.Clone(stored.Data)

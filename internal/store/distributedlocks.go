@@ -99,8 +99,10 @@ func (distributedLockCodec) encode(stored *v1alpha1.DistributedLock, r protocol.
 }
 
 func (distributedLockCodec) amend(p *patch, stored *v1alpha1.DistributedLock, from, to protocol.Record) {
-	p.test(holderPath+"/lockID", stored.Spec.Holder.LockID)
-	p.test(holderPath+"/renewTime", stored.Spec.Holder.RenewTime)
+	if stored.Spec.Holder != nil {
+		p.test(holderPath+"/lockID", stored.Spec.Holder.LockID)
+		p.test(holderPath+"/renewTime", stored.Spec.Holder.RenewTime)
+	}
 
 	gone, come := queueChange(from.Waiters, to.Waiters)
 	for _, entry := range from.Waiters[:gone] {
@@ -111,10 +113,14 @@ func (distributedLockCodec) amend(p *patch, stored *v1alpha1.DistributedLock, fr
 		distributedLockCodec{}.enqueue(p, stored, entry)
 	}
 
-	if to.Holder != nil {
-		p.add(holderPath, toHolder(to.Holder))
-	} else {
+	switch is := toHolder(to.Holder); {
+	case is == nil && stored.Spec.Holder == nil:
+	case is == nil:
 		p.remove(holderPath)
+	case from.SameHold(to):
+		renewHolder(p, stored.Spec.Holder, is)
+	default:
+		p.add(holderPath, is)
 	}
 	p.change(labelsPath, stored.Labels, withHolder(stored.Labels, to.Holder))
 	if !reflect.DeepEqual(from.Value, to.Value) {
@@ -129,6 +135,51 @@ func (distributedLockCodec) amend(p *patch, stored *v1alpha1.DistributedLock, fr
 	if from.Transitions != to.Transitions {
 		p.add("/spec/transitions", to.Transitions)
 	}
+}
+
+// renewHolder makes is of the holder that was stored, of the same hold. It leaves alone what does
+// not change, and so what a newer version has put there.
+func renewHolder(p *patch, was, is *v1alpha1.Holder) {
+	set := func(field string, same, had, has bool, value any) {
+		if !same {
+			p.set(holderPath+"/"+field, had, has, value)
+		}
+	}
+	set("identity", was.Identity == is.Identity, true, true, is.Identity)
+	set("pod", samePod(was.Pod, is.Pod), was.Pod != nil, is.Pod != nil, is.Pod)
+	set("client", was.Client == is.Client, true, true, is.Client)
+	set("token", was.Token == is.Token, was.Token != 0, is.Token != 0, is.Token)
+	set("renewTime", was.RenewTime.Equal(&is.RenewTime), true, true, is.RenewTime)
+	set("renewTimeSource", was.RenewTimeSource == is.RenewTimeSource, was.RenewTimeSource != "", is.RenewTimeSource != "", is.RenewTimeSource)
+	set("duration", was.Duration == is.Duration, true, true, is.Duration)
+}
+
+func samePod(a, b *v1alpha1.PodReference) bool {
+	return (a == nil) == (b == nil) && (a == nil || *a == *b)
+}
+
+// ends is what a hold, and the note of the last one, end with.
+func (distributedLockCodec) ends(stored *v1alpha1.DistributedLock, r protocol.Record) (ends ending) {
+	var pod *v1alpha1.PodReference
+	if h := toHolder(r.Holder); h != nil {
+		pod = h.Pod
+	}
+	switch was := (protocol.Record{UID: r.UID, Holder: fromHolder(stored.Spec.Holder)}); {
+	case was.Holder == nil:
+	case !was.SameHold(r):
+		ends = append(ends, []string{"spec", "holder"})
+	case !samePod(stored.Spec.Holder.Pod, pod):
+		ends = append(ends, []string{"spec", "holder", "pod"})
+	}
+	if !sameRelease(fromLastRelease(stored.Spec.LastRelease), r.LastRelease) {
+		ends = append(ends, []string{"spec", "lastRelease"})
+	}
+	return ends
+}
+
+// sameRelease reports whether a and b are the end of the same hold.
+func sameRelease(a, b *protocol.LastRelease) bool {
+	return a != nil && b != nil && a.LockID == b.LockID && a.Token == b.Token && a.Time.Equal(b.Time)
 }
 
 // enqueue appends to the list; where there is none, it begins one.

@@ -18,6 +18,7 @@ package store
 
 import (
 	"encoding/json"
+	"reflect"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,6 +71,60 @@ func decodeLastRelease(text string) (*v1alpha1.LastRelease, error) {
 	err := json.Unmarshal([]byte(text), &l)
 	l.LastRelease.Time = l.Time.MicroTime
 	return &l.LastRelease, err
+}
+
+var (
+	holderFields      = textFieldsOf(reflect.TypeFor[v1alpha1.Holder]())
+	lastReleaseFields = textFieldsOf(reflect.TypeFor[v1alpha1.LastRelease]())
+)
+
+// textFieldsOf are the fields of a struct that encoding/json reads.
+func textFieldsOf(t reflect.Type) *fieldSet {
+	f := fieldsOf(t)
+	f.folded()
+	return f
+}
+
+// holderOver is the text of a holder that replaces a stored one. What that has besides the fields
+// that are known stays in the text of the same hold.
+func holderOver(stored string, h *protocol.Holder) string {
+	text := encodeHolder(h)
+	more, err := holderFields.unknownText(stored)
+	if err != nil || more == nil {
+		return text // What cannot be read is replaced.
+	}
+	was, err := decodeHolder(stored)
+	if err != nil || !(protocol.Record{Holder: fromHolder(was)}).SameHold(protocol.Record{Holder: h}) {
+		return text
+	}
+	if !samePod(was.Pod, toHolder(h).Pod) {
+		if more, err = without(more, []string{"pod"}); err != nil {
+			return text
+		}
+	}
+	return mergedText(text, more)
+}
+
+// lastReleaseOver is holderOver for a last release.
+func lastReleaseOver(stored string, l *protocol.LastRelease) string {
+	text := encodeLastRelease(l)
+	more, err := lastReleaseFields.unknownText(stored)
+	if err != nil || more == nil {
+		return text
+	}
+	if was, err := decodeLastRelease(stored); err != nil || !sameRelease(fromLastRelease(was), l) {
+		return text
+	}
+	return mergedText(text, more)
+}
+
+// mergedText is a JSON object with the fields of another; both can be read.
+func mergedText(text string, others []byte) string {
+	all, err := merged([]byte(text), others)
+	if err != nil {
+		panic(err)
+	}
+	return string(all)
 }
 
 // microTime is a metav1.MicroTime that reads and writes its usual text by itself.

@@ -196,3 +196,23 @@ func FuzzAnnotations(f *testing.F) {
 		}
 	})
 }
+
+// TestLongestHoldInALease keeps the hold of a client in a Lease whose duration is the longest that
+// there is, as a person may have written it: it stays that client's.
+func TestLongestHoldInALease(t *testing.T) {
+	r := protocol.Record{Name: "k", Holder: &protocol.Holder{
+		Identity: "me", Client: "c", LockID: "c-1", Token: 3, Source: protocol.Server,
+		AcquireTime: time.Unix(1, 0), RenewTime: time.Unix(1, 0), Duration: math.MaxInt64,
+	}}
+	obj := Leases.Encode(r)
+	if seconds := *obj.(*coordinationv1.Lease).Spec.LeaseDurationSeconds; seconds != math.MaxInt32 {
+		t.Errorf("leaseDurationSeconds is %d", seconds)
+	}
+	got, err := Leases.Decode(obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := got.Holder; h.Foreign() || h.Duration != r.Holder.Duration {
+		t.Errorf("the holder is %+v", h)
+	}
+}

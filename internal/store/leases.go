@@ -69,9 +69,10 @@ type leaseCodec struct{}
 // its own, and readable.
 func leaseHolder(h *protocol.Holder) string { return h.Identity + "_" + h.LockID }
 
-// leaseSeconds rounds up, so that nobody who reads the Lease takes it over early.
+// leaseSeconds rounds up, so that no reader of the Lease takes it over early. d is positive, and
+// may be the longest that there is.
 func leaseSeconds(d time.Duration) int32 {
-	return int32(min((d+time.Second-1)/time.Second, math.MaxInt32)) //nolint:gosec // It is bounded.
+	return int32(min((d-1)/time.Second+1, math.MaxInt32)) //nolint:gosec // It is bounded.
 }
 
 func (leaseCodec) decode(obj *coordinationv1.Lease) (protocol.Record, error) {
@@ -167,5 +168,8 @@ func (leaseCodec) enqueue(p *patch, stored *coordinationv1.Lease, text string) {
 func (leaseCodec) dequeue(p *patch, stored *coordinationv1.Lease, place int) {
 	annotatedDequeue(p, &stored.ObjectMeta, place)
 }
+
+// ends is nothing: what belongs to a hold is in annotations.
+func (leaseCodec) ends(*coordinationv1.Lease, protocol.Record) ending { return nil }
 
 func (leaseCodec) remains(*coordinationv1.Lease) (*coordinationv1.Lease, bool) { return nil, false }

@@ -18,10 +18,12 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,8 +71,11 @@ type codec[T Object] interface {
 	// dequeue removes the waiter at that place.
 	dequeue(p *patch, stored T, place int)
 	// remains is what is left of the object when the lock is deleted; ok is false if that
-	// is nothing that others would miss.
+	// is nothing that others would miss. Unknown fields alone are nothing.
 	remains(stored T) (left T, ok bool)
+	// ends are the places in an object's JSON of what is another in r than in stored, as another
+	// hold is: unknown fields there go with it.
+	ends(stored T, r protocol.Record) ending
 }
 
 func (k *kind[T, L]) Resource() schema.GroupVersionResource { return k.resource }
@@ -110,29 +115,30 @@ func (k *kind[T, L]) object(r protocol.Record) T {
 	return obj
 }
 
-func (k *kind[T, L]) Remains(r protocol.Record) (Object, bool) {
+// left is what is left of the object of r when its lock is deleted; ok is false if that is nothing
+// that others would miss.
+func (k *kind[T, L]) left(r protocol.Record) (left T, ok bool) {
 	stored, ok := r.Stored.(T)
 	if !ok {
-		return nil, false
+		return left, false
 	}
-	left, ok := k.remains(stored)
-	if !ok {
-		return nil, false
+	if left, ok = k.remains(stored); ok {
+		left.SetManagedFields(nil)
 	}
-	left.SetManagedFields(nil)
-	return left, true
+	return left, ok
 }
 
 func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace string) (Store, error) {
-	if problems := rest.IsValidPathSegmentName(namespace); len(problems) > 0 {
-		return nil, fmt.Errorf("%q is no name of a namespace: %s", namespace, strings.Join(problems, "; "))
-	}
 	scheme := runtime.NewScheme()
 	version := k.resource.GroupVersion()
 	if err := k.addToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("registering the types of %s: %w", version, err)
 	}
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+	kinds, _, err := scheme.ObjectKinds(k.newObject())
+	if err != nil {
+		return nil, err
+	}
 
 	config = rest.CopyConfig(config)
 	config.GroupVersion = &version
@@ -142,24 +148,19 @@ func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace st
 	if k.contentType != runtime.ContentTypeJSON {
 		config.AcceptContentTypes += "," + runtime.ContentTypeJSON
 	}
-	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	config.NegotiatedSerializer = newKeeping[T, L](serializer.NewCodecFactory(scheme).WithoutConversion())
 	restClient, err := rest.RESTClientForConfigAndClient(config, client)
 	if err != nil {
 		return nil, err
 	}
 	s := &objects[T, L]{
-		kind:   k,
-		client: once{restClient, config.UserAgent},
-		many: gentype.NewClientWithList(k.resource.Resource, rest.Interface(restClient), runtime.NewParameterCodec(scheme),
-			namespace, k.newObject, k.newList),
-		path:      path.Join(k.apiPath, version.String(), k.resource.Resource),
-		namespace: namespace,
-		manager:   managerOf(config.UserAgent),
+		kind:       k,
+		gvk:        kinds[0],
+		client:     once{restClient, config.UserAgent},
+		parameters: runtime.NewParameterCodec(scheme),
+		manager:    managerOf(config.UserAgent),
 	}
-	if namespace != "" {
-		s.path = path.Join(k.apiPath, version.String(), "namespaces", namespace, k.resource.Resource)
-	}
-	return s, nil
+	return s.In(namespace)
 }
 
 // managerOf is what the API server calls, in managed fields, who writes with that user
@@ -174,10 +175,12 @@ func managerOf(userAgent string) string {
 
 // objects is a store in the objects of one kind and namespace.
 type objects[T Object, L runtime.Object] struct {
-	kind   *kind[T, L]
-	client rest.Interface                // for one object
-	many   *gentype.ClientWithList[T, L] // lists and watches
-	path   string                        // of all objects
+	kind       *kind[T, L]
+	gvk        schema.GroupVersionKind
+	client     once                          // for one object
+	many       *gentype.ClientWithList[T, L] // lists
+	parameters runtime.ParameterCodec        // of requests
+	path       string                        // of all objects
 	// namespace is that of the objects; empty for all.
 	namespace string
 	// manager is what the API server calls this program in managed fields.
@@ -207,6 +210,21 @@ func (c once) named(r *rest.Request) *rest.Request {
 		return r
 	}
 	return r.SetHeader("User-Agent", c.userAgent)
+}
+
+func (s *objects[T, L]) In(namespace string) (Store, error) {
+	if problems := rest.IsValidPathSegmentName(namespace); len(problems) > 0 {
+		return nil, fmt.Errorf("%q is no name of a namespace: %s", namespace, strings.Join(problems, "; "))
+	}
+	k := s.kind
+	in := *s
+	in.namespace = namespace
+	in.many = gentype.NewClientWithList(k.resource.Resource, s.client.Interface, s.parameters, namespace, k.newObject, k.newList)
+	in.path = path.Join(k.apiPath, k.resource.GroupVersion().String(), k.resource.Resource)
+	if namespace != "" {
+		in.path = path.Join(k.apiPath, k.resource.GroupVersion().String(), "namespaces", namespace, k.resource.Resource)
+	}
+	return &in, nil
 }
 
 func (s *objects[T, L]) Kind() Kind { return s.kind }
@@ -253,31 +271,59 @@ func (s *objects[T, L]) Get(ctx context.Context, name string) (protocol.Record, 
 }
 
 // checked is what a write returns: with an *AlteredError, too, what it has left.
-func checked(got protocol.Record, err error, compare func() error) (protocol.Record, error) {
+func (s *objects[T, L]) checked(got protocol.Record, err error, compare func() error) (protocol.Record, error) {
 	if err == nil {
 		err = compare()
+	}
+	if altered, ok := errors.AsType[*AlteredError](err); ok && s.gvk.Group != v1alpha1.GroupVersion.Group {
+		altered.Missing = "" // It is in no CustomResourceDefinition.
 	}
 	return got, err
 }
 
 func (s *objects[T, L]) Create(ctx context.Context, r protocol.Record) (protocol.Record, error) {
 	got, err := s.write(ctx, s.client.Post().AbsPath(s.path).Body(s.kind.object(r)))
-	return checked(got, err, func() error { return altered(r, got) })
+	return s.checked(got, err, func() error { return altered(r, got) })
 }
 
 func (s *objects[T, L]) Update(ctx context.Context, r protocol.Record) (protocol.Record, error) {
-	got, err := s.write(ctx, s.object(s.client.Put(), r.Name).Body(s.kind.object(r)))
-	return checked(got, err, func() error { return altered(r, got) })
+	req, err := s.put(r, s.kind.object(r))
+	if err != nil {
+		return protocol.Record{}, err
+	}
+	got, err := s.write(ctx, req)
+	return s.checked(got, err, func() error { return altered(r, got) })
+}
+
+// put is a request that writes the whole object of r, as obj and with the fields that are not
+// known.
+func (s *objects[T, L]) put(r protocol.Record, obj T) (*rest.Request, error) {
+	req := s.object(s.client.Put(), r.Name)
+	stored, ok := r.Stored.(T)
+	if !ok {
+		return req.Body(obj), nil
+	}
+	u := unknownOf(stored)
+	if u == nil {
+		return req.Body(obj), nil
+	}
+	obj.GetObjectKind().SetGroupVersionKind(s.gvk)
+	data, err := u.encode(obj, s.kind.ends(stored, r))
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s with the fields that are not known: %w", r.Name, err)
+	}
+	return req.SetHeader("Content-Type", u.format).Body(data), nil
 }
 
 func (s *objects[T, L]) Amend(ctx context.Context, from, to protocol.Record) (protocol.Record, error) {
 	stored, ok := from.Stored.(T)
-	if !ok || from.Holder == nil {
+	free := from.Holder == nil
+	if !ok || free && to.Holder != nil {
 		return protocol.Record{}, fmt.Errorf("amending %s: it was not read as held", from.Name)
 	}
 	gone, _ := queueChange(from.Waiters, to.Waiters)
-	exact := overtakes(from, to, gone) // Then nobody may have joined the queue since.
-	if exact && worthSending(from, to) {
+	exact := free || overtakes(from, to, gone) // Then no client may have joined the queue since.
+	if exact && !free && worthSending(from, to) {
 		return s.Update(ctx, to)
 	}
 	var p patch
@@ -288,7 +334,7 @@ func (s *objects[T, L]) Amend(ctx context.Context, from, to protocol.Record) (pr
 	}
 	s.kind.amend(&p, stored, from, to)
 	got, err := s.patch(ctx, stored.GetName(), p, s.write)
-	return checked(got, err, func() error { return alteredFrom(from, to, got) })
+	return s.checked(got, err, func() error { return alteredFrom(from, to, got) })
 }
 
 func (s *objects[T, L]) Enqueue(ctx context.Context, r protocol.Record, text string, exact bool) (protocol.Record, error) {
@@ -303,7 +349,7 @@ func (s *objects[T, L]) Enqueue(ctx context.Context, r protocol.Record, text str
 	}
 	s.kind.enqueue(&p, stored, text)
 	got, err := s.patch(ctx, stored.GetName(), p, s.write)
-	return checked(got, err, func() error { return enqueued(text, got) })
+	return s.checked(got, err, func() error { return enqueued(text, got) })
 }
 
 func (s *objects[T, L]) Dequeue(ctx context.Context, r protocol.Record, place int) (protocol.Record, error) {
@@ -318,8 +364,12 @@ func (s *objects[T, L]) Dequeue(ctx context.Context, r protocol.Record, place in
 
 func (s *objects[T, L]) Delete(ctx context.Context, r protocol.Record) (protocol.Record, error) {
 	gone := protocol.Record{Name: r.Name}
-	if left, ok := s.kind.Remains(r); ok {
-		return gone, s.object(s.client.Put(), r.Name).Body(left).Do(ctx).Error()
+	if left, ok := s.kind.left(r); ok {
+		req, err := s.put(r, left)
+		if err != nil {
+			return protocol.Record{}, err
+		}
+		return gone, req.Do(ctx).Error()
 	}
 	answer, err := s.object(s.client.Delete(), r.Name).Body(&metav1.DeleteOptions{Preconditions: &metav1.Preconditions{
 		UID:             new(types.UID(r.UID)),
@@ -366,7 +416,7 @@ func (s *objects[T, L]) selected(choose func(*metav1.ListOptions), gap func()) c
 		},
 		watch: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			choose(&options)
-			return s.many.Watch(ctx, options)
+			return s.watch(ctx, options)
 		},
 		version: func(ctx context.Context) (string, error) {
 			list, err := s.many.List(ctx, s.nothing())
@@ -382,6 +432,18 @@ func (s *objects[T, L]) selected(choose func(*metav1.ListOptions), gap func()) c
 		gap: gap,
 	}
 	return &cache.ListWatch{ListWithContextFunc: w.List, WatchFuncWithContext: w.Watch}
+}
+
+// watch opens a watch that is not compressed. The reader of a compressed stream keeps 44 KB for as long as the
+// watch is open, which is half of the memory of a waiter, and the API server would compress each event anew for each
+// watch.
+func (s *objects[T, L]) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	options.Watch = true
+	req := s.client.Get().SetHeader("Accept-Encoding", "identity").AbsPath(s.path).VersionedParams(&options, s.parameters)
+	if options.TimeoutSeconds != nil {
+		req.Timeout(time.Duration(*options.TimeoutSeconds) * time.Second)
+	}
+	return req.Watch(ctx)
 }
 
 // nothing asks for a list that costs little to make: of one name that no lock has, or, in all

@@ -26,30 +26,22 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/kubelock/kubelock/internal/protocol"
 )
 
-// Outcome is what an answer says of a write.
-type Outcome int
+// Outcome is what an answer says of a request.
+type Outcome = protocol.Outcome
 
+// The outcomes: see protocol.Outcome.
 const (
-	// Unknown means that the write may have been committed, may be so later, or never. No
-	// answer came, or one that does not say.
-	Unknown Outcome = iota
-	// Committed means that it was done.
-	Committed
-	// Stale means that this request was not committed, because the object is not, or no longer,
-	// as the write assumed. An earlier copy of the request may have been: transports
-	// may send a request twice.
-	Stale
-	// Busy means that it was not looked at; it may be sent again later.
-	Busy
-	// Rejected means that it was not committed and would not be if it were sent again.
-	Rejected
-	// Denied means that it was not committed, because its sender has no access, or there is
-	// nothing to have access to. Where there was access before, that may end by itself.
-	Denied
-	// Altered means that it was committed, but that the object is not as it was written.
-	Altered
+	Unknown   = protocol.Unknown
+	Committed = protocol.Committed
+	Stale     = protocol.Stale
+	Busy      = protocol.Busy
+	Rejected  = protocol.Rejected
+	Denied    = protocol.Denied
+	Altered   = protocol.Altered
 )
 
 // OutcomeOf says what the error of a write means. A write that was Stale for an object which is

@@ -20,11 +20,15 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/kubelock/kubelock/internal/protocol"
 )
@@ -98,6 +102,37 @@ func TestRequestPaths(t *testing.T) {
 		}
 		if len(got) > 0 {
 			t.Errorf("%s: names that are none sent %q", kind.Resource().Resource, got)
+		}
+	}
+}
+
+// TestWatchIsNotCompressed has a client list and watch: the API server may compress a list, and no watch.
+func TestWatchIsNotCompressed(t *testing.T) {
+	for _, kind := range []Kind{DistributedLocks, Leases, ConfigMaps} {
+		var got []string
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			got = append(got, r.URL.String()+" "+r.Header.Get("Accept-Encoding"))
+			http.Error(w, "no", http.StatusForbidden)
+		}))
+		t.Cleanup(server.Close)
+		s, err := kind.Open(&rest.Config{Host: server.URL + "/behind/proxy"}, server.Client(), "ns")
+		if err != nil {
+			t.Fatal(err)
+		}
+		watcher := cache.ToListerWatcherWithContext(s.Watcher("k-1", func() {}))
+		if _, err := watcher.ListWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "0"}); !apierrors.IsForbidden(err) {
+			t.Errorf("list: %v", err)
+		}
+		if _, err := watcher.WatchWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "3", TimeoutSeconds: new(int64(300))}); !apierrors.IsForbidden(err) {
+			t.Errorf("watch: %v", err)
+		}
+		all := "/behind/proxy/" + path.Join(map[bool]string{true: "api", false: "apis"}[kind == ConfigMaps], kind.Resource().Group, kind.Resource().Version, "namespaces/ns", kind.Resource().Resource)
+		want := []string{
+			all + "?fieldSelector=metadata.name%3Dk-1&resourceVersion=0 gzip",
+			all + "?fieldSelector=metadata.name%3Dk-1&resourceVersion=3&timeout=5m0s&timeoutSeconds=300&watch=true identity",
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: sent\n%q, want\n%q", kind.Resource().Resource, got, want)
 		}
 	}
 }

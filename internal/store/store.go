@@ -52,11 +52,9 @@ type Kind interface {
 	Decode(obj any) (protocol.Record, error)
 	// Encode writes r over a copy of the object that it was read from, so that what
 	// others put into that stays. What does not change the two share: neither may be
-	// written to.
+	// written to. It lacks the fields that this version does not know; what a Store writes
+	// has them.
 	Encode(r protocol.Record) Object
-	// Remains is what is left of the object of r when its lock is deleted; ok is false if
-	// that is nothing that others would miss.
-	Remains(r protocol.Record) (left Object, ok bool)
 	// Open returns a store in the objects of a namespace; of all, to read only, if its name
 	// is empty. config's requests are sent through client. Writes name no field manager: it
 	// is the beginning of the client's user agent, up to the first slash.
@@ -85,6 +83,8 @@ func (e *UnusableError) Error() string { return e.Reason }
 type Store interface {
 	// Kind is the kind of object that locks are kept in.
 	Kind() Kind
+	// In is the store in another namespace. It shares the connections.
+	In(namespace string) (Store, error)
 	// Get reads a lock. A lock that has no object gives a record that does not exist,
 	// and no error.
 	Get(ctx context.Context, name string) (protocol.Record, error)
@@ -97,7 +97,8 @@ type Store interface {
 	// of the queue. Where the hold ends and none of them gets the lock, the object
 	// must still be at from's ResourceVersion. Otherwise waiters may have come and gone,
 	// and others may have changed what to does not. Like Enqueue, it is refused as stale if
-	// the object is being deleted and from does not show that.
+	// the object is being deleted and from does not show that. If from is free, so is to, and the object
+	// must still be at from's ResourceVersion. Unlike Update that is not idempotent, so that no proxy repeats it.
 	Amend(ctx context.Context, from, to protocol.Record) (protocol.Record, error)
 	// Enqueue appends an entry to the queue of r's object, however that has changed
 	// since r; with exact only if it has not.
@@ -117,6 +118,20 @@ type Store interface {
 	// HeldBy lists and watches the locks that a client holds, for an informer; gap as for
 	// Watcher.
 	HeldBy(client string, gap func()) cache.ListerWatcher
+}
+
+// WithMetadata returns r, which has no object, such that the object that Create makes of it has these
+// labels and annotations, too. They are neither changed nor compared with what the server stores.
+func WithMetadata(k Kind, r protocol.Record, labels, annotations map[string]string) protocol.Record {
+	if len(labels) == 0 && len(annotations) == 0 {
+		return r
+	}
+	obj := k.New()
+	obj.SetName(r.Name)
+	obj.SetLabels(labels)
+	obj.SetAnnotations(annotations)
+	r.Stored = obj
+	return r
 }
 
 // Write creates or updates the object of r, whichever r asks for.

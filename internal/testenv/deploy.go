@@ -33,26 +33,26 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// What the manifests call the reaper.
+// The reaper's namespace and service account in the manifests.
 const (
 	ReaperNamespace = "kubelock-system"
 	ReaperAccount   = "kubelock-reaper"
 )
 
-// AccountUser is the name of a service account's user.
+// AccountUser returns the user name of a service account.
 func AccountUser(namespace, name string) string {
 	return "system:serviceaccount:" + namespace + ":" + name
 }
 
-// Deploy installs everything as a person does, and returns when the API server
-// grants the reaper's service account what the manifests bind to it.
+// Deploy installs the manifests as a user would. It returns when the API server grants the reaper's service
+// account the rights of its roles.
 func (e *Env) Deploy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if out, err := e.Kubectl(ctx, "", "apply", "-k", "config/default"); err != nil {
 		return fmt.Errorf("kubectl apply: %w: %s", err, strings.TrimSpace(out))
 	}
-	// One permission of each binding: authorizers learn of them one by one.
+	// One permission per binding, for the authorizer sees new bindings one by one.
 	for _, attributes := range []authorizationv1.ResourceAttributes{
 		{Verb: "update", Group: "kubelock.dev", Resource: "distributedlocks"},
 		{Verb: "create", Group: "authentication.k8s.io", Resource: "tokenreviews"},
@@ -65,8 +65,8 @@ func (e *Env) Deploy(ctx context.Context) error {
 	return nil
 }
 
-// AwaitAccess returns when the API server grants user something that a role was just
-// bound for. There is nothing to watch for that, so it asks again and again.
+// AwaitAccess returns when the API server grants user a right, after a role was bound to it. It polls, since
+// that cannot be watched.
 func (e *Env) AwaitAccess(ctx context.Context, user string, attributes authorizationv1.ResourceAttributes) error {
 	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		return e.Allowed(ctx, user, authorizationv1.SubjectAccessReviewSpec{ResourceAttributes: &attributes})
@@ -77,8 +77,8 @@ func (e *Env) AwaitAccess(ctx context.Context, user string, attributes authoriza
 	return nil
 }
 
-// Allowed asks the API server whether user, of the groups that every user is in, may
-// do what spec describes.
+// Allowed asks the API server whether user has the right in spec. The user counts as a member of the groups
+// of all users.
 func (e *Env) Allowed(ctx context.Context, user string, spec authorizationv1.SubjectAccessReviewSpec) (bool, error) {
 	clients, err := kubernetes.NewForConfig(e.Config)
 	if err != nil {
@@ -94,11 +94,11 @@ func (e *Env) Allowed(ctx context.Context, user string, spec authorizationv1.Sub
 	return review.Status.Allowed, nil
 }
 
-// AccountIn creates a service account to which a ClusterRole is bound in its own
-// namespace only, named like the role, and returns its configuration when the API
-// server grants it what it may do there.
+// AccountIn creates a service account with the name of a ClusterRole, and binds the role to it in that
+// namespace only. It returns the account's configuration when the API server grants the right may.
 func (e *Env) AccountIn(t testing.TB, namespace, clusterRole string, may authorizationv1.ResourceAttributes) *rest.Config {
 	t.Helper()
+	e.NeedsControlPlane(t)
 	meta := metav1.ObjectMeta{Namespace: namespace, Name: clusterRole}
 	admin := e.Client(t)
 	for _, obj := range []client.Object{

@@ -26,8 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// Event waits for the event about a lock, and ends the test if there is none within
-// patience.
+// Event waits for an Event about a lock and returns it. It ends the test if there is none within patience.
 func (e *Env) Event(t testing.TB, patience time.Duration, namespace, name, reason string) *eventsv1.Event {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -29,24 +29,23 @@ import (
 // Version is one version of a lock's object, as a watch has shown it.
 type Version struct {
 	*v1alpha1.DistributedLock
-	// Seen is when it arrived.
+	// Seen is when the version arrived.
 	Seen time.Time
-	// Deleted is set for the last version of an object that is no more.
+	// Deleted is set for the last version of a deleted object.
 	Deleted bool
 }
 
-// Free reports whether nobody holds the lock.
+// Free reports whether the lock has no holder.
 func (v Version) Free() bool { return v.Spec.Holder == nil }
 
-// History is every version of the locks of a namespace since a watch began. It is
-// for one goroutine.
+// History has every version of the locks of a namespace since a watch began. Only one goroutine may use it.
 type History struct {
 	t        testing.TB
 	events   <-chan watch.Event
 	versions map[string][]Version
 }
 
-// Watch begins to watch the locks of a namespace, until the test ends.
+// Watch watches the locks of a namespace until the test ends.
 func (e *Env) Watch(t testing.TB, namespace string) *History {
 	t.Helper()
 	c, err := client.NewWithWatch(e.Config, client.Options{Scheme: e.Client(t).Scheme()})
@@ -61,8 +60,8 @@ func (e *Env) Watch(t testing.TB, namespace string) *History {
 	return &History{t: t, events: w.ResultChan(), versions: map[string][]Version{}}
 }
 
-// Until returns the first version of a lock for which condition holds, seen before
-// or still to come. It ends the test if there is none within patience.
+// Until returns the first version of a lock for which condition holds, also if it was seen before the call.
+// It ends the test if there is none within patience.
 func (h *History) Until(patience time.Duration, name, what string, condition func(Version) bool) Version {
 	h.t.Helper()
 	for _, v := range h.versions[name] {
@@ -89,5 +88,5 @@ func (h *History) Until(patience time.Duration, name, what string, condition fun
 	}
 }
 
-// Of returns the versions of a lock that Until has come across.
+// Of returns the versions of a lock that Until has seen.
 func (h *History) Of(name string) []Version { return h.versions[name] }

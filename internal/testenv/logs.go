@@ -22,7 +22,7 @@ import (
 	"sync"
 )
 
-// Logs keeps what is logged. It is safe for concurrent use.
+// Logs stores log output. It is safe for concurrent use.
 type Logs struct {
 	mu   sync.Mutex // protects text
 	text bytes.Buffer
@@ -51,7 +51,7 @@ func (l *Logs) With(part string) []string {
 	return found
 }
 
-// Reset forgets what was logged so far.
+// Reset removes the output so far.
 func (l *Logs) Reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -20,7 +20,9 @@ package testenv
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,26 +49,41 @@ import (
 
 // Env is a running API server.
 type Env struct {
-	// Config is that of an administrator.
+	// Config is the configuration of an administrator.
 	Config *rest.Config
 	// Root is the project's root folder.
 	Root string
 
-	environment *envtest.Environment
+	environment *envtest.Environment // nil if the server is in memory
+	memory      *httptest.Server     // nil if it is not
 	scheme      *runtime.Scheme
 	kubeconfig  string
 	namespaces  atomic.Int64
 }
 
-// Main runs the tests of a package with an API server that has the project's CRD,
-// and returns the exit code: not 0 also if goroutines are left behind. ready gets
-// the server before the tests run.
+// Main runs the tests of a package with an API server that has the project's CRD, and returns the exit code.
+// It calls ready with the server before the tests run. The exit code is also not 0 if the tests leave
+// goroutines behind. With -short no test of the package runs.
 func Main(m *testing.M, ready func(*Env)) int {
+	return run(m, ready, func() (*Env, error) { return nil, nil })
+}
+
+// run runs the tests on a real API server, or with -short on the server that short starts.
+func run(m *testing.M, ready func(*Env), short func() (*Env, error)) int {
 	log.SetLogger(klog.Background())
-	env, err := start()
+	flag.Parse()
+	begin := start
+	if testing.Short() {
+		begin = short
+	}
+	env, err := begin()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "starting the control plane:", err)
+		fmt.Fprintln(os.Stderr, "starting the API server:", err)
 		return 1
+	}
+	if env == nil {
+		fmt.Fprintln(os.Stderr, "left out with -short: these tests need a control plane")
+		return 0
 	}
 	ready(env)
 	code := m.Run()
@@ -92,8 +109,8 @@ func start() (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	scheme, err := newScheme()
+	if err != nil {
 		return nil, err
 	}
 	env := &Env{Root: root, scheme: scheme, environment: &envtest.Environment{
@@ -104,18 +121,29 @@ func start() (*Env, error) {
 	if env.Config, err = env.environment.Start(); err != nil {
 		return nil, err
 	}
+	err = env.writeKubeconfig(env.environment.KubeConfig)
+	return env, err
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+}
+
+func (e *Env) writeKubeconfig(content []byte) error {
 	file, err := os.CreateTemp("", "kubelock-kubeconfig-*")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	env.kubeconfig = file.Name()
-	if _, err := file.Write(env.environment.KubeConfig); err != nil {
-		return nil, err
-	}
-	return env, file.Close()
+	e.kubeconfig = file.Name()
+	_, err = file.Write(content)
+	return errors.Join(err, file.Close())
 }
 
 func (e *Env) stop() error {
+	if e.memory != nil {
+		return e.stopMemory()
+	}
 	return errors.Join(os.Remove(e.kubeconfig), os.RemoveAll(e.kubeconfig+".cache"), e.environment.Stop())
 }
 
@@ -150,10 +178,11 @@ func (e *Env) Namespace(t testing.TB) string {
 	return name
 }
 
-// ServiceAccount returns the configuration of a program that runs as a service
-// account, and may do no more than the roles that are bound to it.
+// ServiceAccount returns the configuration of a program that runs as a service account, with no more rights
+// than the account's roles give.
 func (e *Env) ServiceAccount(t testing.TB, namespace, name string) *rest.Config {
 	t.Helper()
+	e.NeedsControlPlane(t)
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(3600))}}
 	token, err := e.Clientset(t).CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), name, request, metav1.CreateOptions{})
 	if err != nil {
@@ -164,10 +193,11 @@ func (e *Env) ServiceAccount(t testing.TB, namespace, name string) *rest.Config 
 	return config
 }
 
-// User returns the configuration of a user with a client certificate, who may do no
-// more than the roles that are bound to it.
+// User returns the configuration of a user with a client certificate, with no more rights than the user's
+// roles give.
 func (e *Env) User(t testing.TB, name string) *rest.Config {
 	t.Helper()
+	e.NeedsControlPlane(t)
 	user, err := e.environment.AddUser(envtest.User{Name: name}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -175,12 +205,15 @@ func (e *Env) User(t testing.TB, name string) *rest.Config {
 	return user.Config()
 }
 
-// Kubeconfig returns the path of an administrator's configuration for other programs.
+// Kubeconfig returns the path of a kubeconfig of an administrator, for other programs.
 func (e *Env) Kubeconfig() string { return e.kubeconfig }
 
-// Kubectl runs kubectl as an administrator, with input if it is not empty, and
-// returns what it prints; failing, also what it says of the error.
+// Kubectl runs kubectl as an administrator, with input on its standard input if that is not empty. It
+// returns kubectl's output, and after a failure also its error messages.
 func (e *Env) Kubectl(ctx context.Context, input string, args ...string) (string, error) {
+	if e.environment == nil {
+		return "", errNoKubectl
+	}
 	cmd := exec.CommandContext(ctx, e.environment.ControlPlane.KubectlPath, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+e.kubeconfig, "KUBECACHEDIR="+e.kubeconfig+".cache")
 	cmd.Dir = e.Root

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package version says which version of the project a program is.
+// Package version has the version of the project.
 package version
 
 import (
@@ -23,11 +23,11 @@ import (
 	"runtime/debug"
 )
 
-// Version is that of the project.
+// Version is the version of the project.
 const Version = "v0.1.0"
 
-// String returns the version, the commit where the build has noted it, and what the
-// program was built with and for.
+// String returns the version, the commit if the build has recorded it, and the Go version and the platform of
+// the build.
 func String() string {
 	text := Version
 	if info, ok := debug.ReadBuildInfo(); ok {

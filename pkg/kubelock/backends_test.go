@@ -101,13 +101,14 @@ func TestForeignLeaseIsJudgedByObservation(t *testing.T) {
 // TestLeaseShowsItsHolder checks what Kubernetes' own programs read of a held Lease.
 func TestLeaseShowsItsHolder(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	l := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns, Backend: kubelock.Leases, Identity: "worker-1"}), "report")
 	before := time.Now().Add(-2 * time.Second) // The server's time comes in whole seconds.
-	held := acquire(t, l, kubelock.WithDuration(1300*time.Millisecond))
+	held := acquire(t, l, kubelock.WithDuration(20300*time.Millisecond))
 	got := lease(t, ns, "report")
-	if seconds := *got.Spec.LeaseDurationSeconds; seconds != 2 {
-		t.Errorf("a lease of 1.3s is shown as %ds, want it rounded up", seconds)
+	if seconds := *got.Spec.LeaseDurationSeconds; seconds != 21 {
+		t.Errorf("a lease of 20.3s is shown as %ds, want it rounded up", seconds)
 	}
 	if renewed := got.Spec.RenewTime.Time; renewed.Before(before) || renewed.After(time.Now().Add(2*time.Second)) {
 		t.Errorf("renewed at %v, now it is %v", renewed, time.Now())
@@ -214,6 +215,7 @@ func TestConfigMapThatIsNoLock(t *testing.T) {
 // not taken for free, and nothing is written over them.
 func TestUnreadableAnnotations(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	c := newClient(t, kubelock.Config{Namespace: ns, Backend: kubelock.Leases})
 	l := kubelock.NewLock[string](c, "broken")
@@ -259,6 +261,7 @@ func TestMoveBetweenBackends(t *testing.T) {
 // needs, and that without them it is told so.
 func TestShippedRolesSuffice(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	for backend, tc := range map[kubelock.Backend]struct{ resource, group, role string }{
 		kubelock.Leases:     {"leases", "coordination.k8s.io", "kubelock-leases-user"},
 		kubelock.ConfigMaps: {"configmaps", "", "kubelock-configmaps-user"},

@@ -19,6 +19,7 @@ package kubelock
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"time"
@@ -26,8 +27,10 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/kubelock/kubelock/internal/engine"
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
 )
@@ -40,8 +43,8 @@ const (
 	// default.
 	DistributedLocks Backend = "DistributedLocks"
 	// Leases keeps locks in coordination.k8s.io Leases, for clusters where no
-	// CustomResourceDefinition can be installed. Whoever elects leaders by the same Lease,
-	// as client-go does, excludes and is excluded. At most 200 KiB of state.
+	// CustomResourceDefinition can be installed. A leader election by the same Lease, as
+	// client-go's, excludes kubelock's holders and is excluded by them. At most 200 KiB of state.
 	Leases Backend = "Leases"
 	// ConfigMaps keeps locks in ConfigMaps, where Leases do not take the state: at most
 	// 900 KiB. A ConfigMap that others made is refused unless it has the label
@@ -70,7 +73,7 @@ type Config struct {
 	// ObjectExpiry is how long a lock and its state are kept after its last release.
 	// The reaper deletes them then. It is at most 36,500 days. A client with an ObjectExpiry writes it into each
 	// lock that it acquires; one without (0) leaves it as it is, and locks that it
-	// creates are kept for ever.
+	// creates are kept without end.
 	ObjectExpiry time.Duration
 	// Backend is the kind of object to keep locks in; DistributedLocks if empty.
 	Backend Backend
@@ -84,101 +87,102 @@ type Config struct {
 	// Metrics is where the client registers its metrics; nil for none. Several
 	// clients may share one.
 	Metrics prometheus.Registerer
+	// TracerProvider makes OpenTelemetry spans of acquisitions, holds, releases and calls of Apply; nil for
+	// none. A program that uses OpenTelemetry's global provider passes otel.GetTracerProvider().
+	// The provider's processors run in the goroutines of callers.
+	TracerProvider trace.TracerProvider
 	// MaxClockSkew is how far the clocks of two API servers of the cluster may be
-	// apart; 0 means one second. Somebody who finds a lock held judges by the server's
-	// time whether the lease is over, and allows for this much. Below 0 nothing is
-	// judged by the server's time, only by watching a hold for its own duration.
+	// apart; 0 means one second. A client that finds a lock held judges by the server's
+	// time whether the lease is over, and allows for this much. Below 0 it judges
+	// only by watching a hold for its whole duration.
 	// Clocks of nodes do not matter.
 	MaxClockSkew time.Duration
+	// Labels and Annotations are set on each object that the client creates for a lock, beside
+	// kubelock's own. An object that exists keeps those that it has: they are neither added to it
+	// later nor taken away. Keys below kubelock.dev/ are refused, and so is more than 8 KiB in all.
+	Labels, Annotations map[string]string
 }
 
-// settings is a checked Config with every default filled in.
-type settings struct {
-	kind         store.Kind
-	namespace    string
-	duration     time.Duration
-	objectExpiry time.Duration
-	identity     string
-	pod          protocol.Pod
-	log          logr.Logger
-	maxClockSkew time.Duration
-}
-
-// settle checks the configuration and fills in the defaults. Its error lists
+// settings checks the configuration and fills in the defaults. Its error lists
 // everything that is wrong.
-func (cfg Config) settle() (settings, error) { //nolint:gocyclo // One check after the other.
-	s := settings{
-		namespace:    cfg.Namespace,
-		duration:     cfg.LockDuration,
-		objectExpiry: cfg.ObjectExpiry,
-		identity:     cfg.Identity,
-		log:          cfg.Logger,
-		maxClockSkew: cfg.MaxClockSkew,
+func (cfg Config) settings() (engine.Settings, time.Duration, error) { //nolint:gocyclo // One check after the other.
+	s := engine.Settings{
+		Namespace:    cfg.Namespace,
+		ObjectExpiry: cfg.ObjectExpiry,
+		Identity:     cfg.Identity,
+		Log:          cfg.Logger,
+		MaxClockSkew: cfg.MaxClockSkew,
+		Metrics:      cfg.Metrics,
+		Tracing:      cfg.TracerProvider,
 	}
+	duration := cfg.LockDuration
 	var wrong []error
 
 	podNamespace := ownNamespace()
-	if s.namespace == "" {
-		s.namespace = podNamespace
+	if s.Namespace == "" {
+		s.Namespace = podNamespace
 	}
-	if s.namespace == "" {
+	if s.Namespace == "" {
 		wrong = append(wrong, errors.New("Namespace must be set, because this program does not run in a pod"))
-	} else if bad := validation.IsDNS1123Label(s.namespace); len(bad) > 0 {
-		wrong = append(wrong, fmt.Errorf("Namespace %q is not valid: %s", s.namespace, strings.Join(bad, "; ")))
+	} else if bad := validation.IsDNS1123Label(s.Namespace); len(bad) > 0 {
+		wrong = append(wrong, fmt.Errorf("Namespace %q is not valid: %s", s.Namespace, strings.Join(bad, "; ")))
 	}
 
-	if s.duration == 0 {
-		s.duration = defaultLockDuration
+	if duration == 0 {
+		duration = defaultLockDuration
 	}
-	if err := checkDuration(s.duration); err != nil {
+	if err := checkDuration(duration); err != nil {
 		wrong = append(wrong, fmt.Errorf("LockDuration %w", err))
 	}
-	if s.objectExpiry < 0 || s.objectExpiry > protocol.MaxObjectExpiry {
-		wrong = append(wrong, fmt.Errorf("ObjectExpiry must not be negative and at most %v, is %v; 0 keeps objects without end", protocol.MaxObjectExpiry, s.objectExpiry))
+	if s.ObjectExpiry < 0 || s.ObjectExpiry > protocol.MaxObjectExpiry {
+		wrong = append(wrong, fmt.Errorf("ObjectExpiry must not be negative and at most %v, is %v; 0 keeps objects without end", protocol.MaxObjectExpiry, s.ObjectExpiry))
 	}
-	if s.maxClockSkew == 0 {
-		s.maxClockSkew = defaultMaxClockSkew
+	if s.MaxClockSkew == 0 {
+		s.MaxClockSkew = defaultMaxClockSkew
 	}
-	if s.maxClockSkew > protocol.MaxDuration {
-		wrong = append(wrong, fmt.Errorf("MaxClockSkew must be at most %v, is %v; below 0 nothing is judged by the server's time", protocol.MaxDuration, s.maxClockSkew))
+	if s.MaxClockSkew > protocol.MaxDuration {
+		wrong = append(wrong, fmt.Errorf("MaxClockSkew must be at most %v, is %v; below 0 nothing is judged by the server's time", protocol.MaxDuration, s.MaxClockSkew))
 	}
 
 	switch cfg.Backend {
 	case "", DistributedLocks:
-		s.kind = store.DistributedLocks
+		s.Kind = store.DistributedLocks
 	case Leases:
-		s.kind = store.Leases
+		s.Kind = store.Leases
 	case ConfigMaps:
-		s.kind = store.ConfigMaps
+		s.Kind = store.ConfigMaps
 	default:
 		wrong = append(wrong, fmt.Errorf("Backend %q is unknown, use %s, %s or %s", cfg.Backend, DistributedLocks, Leases, ConfigMaps))
 	}
 
 	podName, podUID := os.Getenv("POD_NAME"), os.Getenv("POD_UID")
-	if s.identity == "" {
-		s.identity = podName
+	if s.Identity == "" {
+		s.Identity = podName
 	}
-	if s.identity == "" {
+	if s.Identity == "" {
 		host, err := os.Hostname()
 		if err != nil {
 			wrong = append(wrong, fmt.Errorf("Identity must be set, because the host's name cannot be read: %w", err))
 		}
-		s.identity = host
+		s.Identity = host
 	}
-	if len(s.identity) > maxKeyBytes {
-		wrong = append(wrong, fmt.Errorf("Identity must have at most %d bytes, has %d", maxKeyBytes, len(s.identity)))
+	if len(s.Identity) > engine.MaxKeyBytes {
+		wrong = append(wrong, fmt.Errorf("Identity must have at most %d bytes, has %d", engine.MaxKeyBytes, len(s.Identity)))
 	}
-	if !utf8.ValidString(s.identity) {
-		wrong = append(wrong, fmt.Errorf("Identity must be valid UTF-8, is %q", s.identity))
+	if !utf8.ValidString(s.Identity) {
+		wrong = append(wrong, fmt.Errorf("Identity must be valid UTF-8, is %q", s.Identity))
 	}
-	if podName != "" && podUID != "" && podNamespace == s.namespace {
-		s.pod = protocol.Pod{Name: podName, UID: podUID}
+	if podName != "" && podUID != "" && podNamespace == s.Namespace {
+		s.Pod = protocol.Pod{Name: podName, UID: podUID}
 	}
 
+	wrong = append(wrong, checkMetadata(cfg.Labels, cfg.Annotations)...)
+	s.Labels, s.Annotations = maps.Clone(cfg.Labels), maps.Clone(cfg.Annotations)
+
 	if len(wrong) > 0 {
-		return settings{}, fmt.Errorf("kubelock: wrong configuration:\n%w", errors.Join(wrong...))
+		return engine.Settings{}, 0, fmt.Errorf("kubelock: wrong configuration:\n%w", errors.Join(wrong...))
 	}
-	return s, nil
+	return s, duration, nil
 }
 
 func checkDuration(d time.Duration) error {

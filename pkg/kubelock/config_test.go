@@ -38,8 +38,11 @@ func TestWrongConfigurationListsEverything(t *testing.T) {
 		ObjectExpiry: -time.Minute,
 		Backend:      "Redis",
 		Identity:     strings.Repeat("i", 254),
+		Labels:       map[string]string{"kubelock.dev/holder": "x", "team": "not valid"},
+		Annotations:  map[string]string{"sub.kubelock.dev/x": "", "a/b/c": "", "text": "\xff", "long": strings.Repeat("x", 8<<10)},
 	})
-	expectErrors(t, map[string]error{"NewClient": err}, nil, "Namespace", "LockDuration", "-1s", "ObjectExpiry", "-1m0s", "Backend", "Redis", "Identity")
+	expectErrors(t, map[string]error{"NewClient": err}, nil, `Labels: "kubelock.dev/holder"`, `"not valid" of "team"`,
+		`Annotations: "sub.kubelock.dev/x"`, `"a/b/c"`, `"text"`, "8192 bytes", "Namespace", "LockDuration", "-1s", "ObjectExpiry", "-1m0s", "Backend", "Redis", "Identity")
 	_, err = kubelock.NewClient(env.Config, kubelock.Config{})
 	expectErrors(t, map[string]error{"NewClient": err}, nil, "Namespace must be set")
 	_, err = kubelock.NewClient(nil, kubelock.Config{Namespace: "default"})
@@ -146,6 +149,7 @@ func TestObjectWhileHeldAndFree(t *testing.T) {
 // TestLoggerAndMetrics checks that both are used, and that clients share metrics.
 func TestLoggerAndMetrics(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	lines := make(chan string, 100)
 	logger := funcr.New(func(_, args string) { lines <- args }, funcr.Options{})
@@ -180,20 +184,7 @@ func TestLoggerAndMetrics(t *testing.T) {
 	release(t, held)
 	release(t, waiting.get(t))
 
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := f.GetName()
-			for _, label := range m.GetLabel() {
-				name += " " + label.GetValue()
-			}
-			got[name] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
-		}
-	}
+	got := samples(t, registry)
 	want := map[string]float64{
 		"kubelock_acquire_seconds acquired":     4,
 		"kubelock_acquire_seconds not_acquired": 1,

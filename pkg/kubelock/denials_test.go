@@ -307,7 +307,7 @@ func TestDeniedRenewals(t *testing.T) {
 // TestLongRetryAfter has the API server ask once for more patience than the lease has.
 func TestLongRetryAfter(t *testing.T) {
 	t.Parallel()
-	busy := refusal{code: http.StatusTooManyRequests, text: "too many requests", retryAfter: 32}
+	busy := refusal{code: http.StatusTooManyRequests, text: "Too many requests, please try again later.", page: true, retryAfter: 32}
 	for name, call := range map[string]func(ctx context.Context, l *kubelock.Lock[string], g *gate) error{
 		"Save": func(ctx context.Context, l *kubelock.Lock[string], g *gate) error {
 			held, err := l.Acquire(ctx)

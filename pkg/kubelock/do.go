@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/kubelock/kubelock/internal/engine"
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
@@ -67,10 +68,8 @@ func (l *Lock[T]) Do(ctx context.Context, fn func(ctx context.Context, state T) 
 		return zero, err
 	}
 
-	work, cancel := context.WithCancelCause(withHold(ctx, held.hold))
-	defer cancel(nil)
-	stop := context.AfterFunc(held.Context(), func() { cancel(context.Cause(held.Context())) })
-	defer context.AfterFunc(l.client.ctx, func() { cancel(ErrClosed) })() // What fn does from then on cannot be written.
+	work, end := l.working(ctx, held)
+	defer end()
 	releaseCtx := func() (context.Context, context.CancelFunc) {
 		return context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	}
@@ -79,7 +78,7 @@ func (l *Lock[T]) Do(ctx context.Context, fn func(ctx context.Context, state T) 
 		if !returned { // fn panics, or the encoding of its state, or it ends its goroutine. The release's own error would hide that.
 			rctx, cancel := releaseCtx()
 			defer cancel()
-			_ = held.hold.release(rctx, protocol.Change{})
+			_ = held.hold.Release(rctx, protocol.Change{})
 		}
 	}()
 	state, err := fn(work, held.Value())
@@ -87,17 +86,26 @@ func (l *Lock[T]) Do(ctx context.Context, fn func(ctx context.Context, state T) 
 		held.Update(state) // It may panic, too.
 	}
 	returned = true
-	stop()
+	end()
 
 	rctx, cancelRelease := releaseCtx()
 	defer cancelRelease()
 	if err != nil {
-		return zero, joined(err, held.hold.release(rctx, protocol.Change{}))
+		return zero, joined(err, held.hold.Release(rctx, protocol.Change{}))
 	}
 	if err := held.Release(rctx); err != nil {
 		return zero, err
 	}
 	return state, nil
+}
+
+// working returns the context of work under held: it ends with ctx, with the hold, and when the client
+// is closed, because what is done from then on cannot be written. end ends it otherwise.
+func (l *Lock[T]) working(ctx context.Context, held *Held[T]) (work context.Context, end func()) {
+	work, cancel := context.WithCancelCause(engine.WithHold(held.hold.Under(ctx), held.hold))
+	lost := context.AfterFunc(held.Context(), func() { cancel(context.Cause(held.Context())) })
+	closed := context.AfterFunc(l.client.engine.Closing(), func() { cancel(ErrClosed) })
+	return work, func() { lost(); closed(); cancel(nil) }
 }
 
 // joined returns first, and second with it if there is one.

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,6 +122,7 @@ func TestLateDeleteDoesNotEndTheNextHold(t *testing.T) {
 // who have the turn of another.
 func TestSecondReleaseGivesTheLockToNobody(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
 	var rec recorder
@@ -133,11 +135,12 @@ func TestSecondReleaseGivesTheLockToNobody(t *testing.T) {
 	if err := held.Release(within(t)); err == nil {
 		t.Fatal("a refused release gives no error")
 	}
-	proceed, reached := make(chan struct{}), make(chan struct{})
-	rec.on(once("update", func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
-		close(reached)
-		<-proceed
-		return next.RoundTrip(req)
+	reached := make(chan struct{})
+	rec.on(once("update", func(req *http.Request, _ http.RoundTripper) (*http.Response, error) {
+		defer close(reached)
+		resp := answerOf(req, http.StatusTooManyRequests, "")
+		resp.Header.Set("Retry-After", "2") // Meanwhile the old hold is released.
+		return resp, nil
 	}))
 	first := startAcquire(within(t), l)
 	<-reached
@@ -149,7 +152,6 @@ func TestSecondReleaseGivesTheLockToNobody(t *testing.T) {
 	history.Until(patience, "orders", "released, to nobody", func(v testenv.Version) bool {
 		return v.Free() && v.Spec.LastRelease != nil && v.Spec.LastRelease.LockID == held.ID() && v.Spec.LastRelease.Reason == v1alpha1.ReasonReleased
 	})
-	close(proceed)
 	release(t, first.get(t))
 	release(t, second.get(t))
 }
@@ -169,14 +171,13 @@ func TestLateReleaseGivesTheLockToItsClient(t *testing.T) {
 	eventuallyQueued(t, c, "orders", 2)
 
 	var request late
-	reads := 0
+	var reads atomic.Int64 // One that is given up may still be under way beside the next.
 	rec.on(func(req *http.Request, n http.RoundTripper) (*http.Response, error) {
 		switch verb := verbOf(req); {
 		case verb == "update" && request.req == nil:
 			return request.keep(req, n)
 		case verb == "get":
-			reads++
-			if reads == 1 {
+			if reads.Add(1) == 1 {
 				return answerOf(req, http.StatusBadRequest, ""), nil
 			}
 			if ctx.Err() == nil { // The next caller's.

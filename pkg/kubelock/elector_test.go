@@ -18,18 +18,24 @@ package kubelock_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
+	"github.com/kubelock/kubelock/internal/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
+	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
 
 // section is what only one of many may be in.
@@ -106,6 +112,7 @@ const crashes = 4
 // compete for one Lease. Some die while they hold it.
 func TestElectorsAndClientsExcludeEachOther(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	s := &section{t: t, changes: map[string]int{}, done: make(chan struct{})}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -233,5 +240,137 @@ func (s *section) client(ctx context.Context, ns, name string) {
 		if err := held.Update(held.Value() + 1).Release(ctx); err != nil {
 			s.t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// turn is a program that leads once.
+type turn struct {
+	leads chan struct{} // closed when it does
+	quit  func()        // has it stop, or die, and returns when it has
+}
+
+// turnLease is the lease of a turn.
+const turnLease = 15 * time.Second
+
+// electedTurn is that of a program with client-go's election and its usual times.
+func (s *section) electedTurn(leases coordinationv1client.LeasesGetter, name string, dies bool) turn {
+	lock := &resourcelock.LeaseLock{
+		LeaseMeta: metav1.ObjectMeta{Namespace: kubelocktest.Namespace, Name: "leader"}, Client: leases,
+		LockConfig: resourcelock.ResourceLockConfig{Identity: name},
+	}
+	ctx, cancel := context.WithCancel(s.t.Context())
+	leads, ended := make(chan struct{}), make(chan struct{})
+	e, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: lock, LeaseDuration: turnLease, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second,
+		ReleaseOnCancel: !dies,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(context.Context) {
+				s.enter("elector", name)
+				close(leads)
+			},
+			OnStoppedLeading: func() {},
+		},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	go func() {
+		defer close(ended)
+		e.Run(ctx)
+	}()
+	return turn{leads, func() {
+		var until time.Time
+		if dies {
+			reader := &resourcelock.LeaseLock{LeaseMeta: lock.LeaseMeta, Client: leases} // The elector's own keeps what it reads.
+			now, _, err := reader.Get(s.t.Context())
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			until = now.RenewTime.Add(turnLease)
+		}
+		s.leave(until)
+		cancel()
+		<-ended
+	}}
+}
+
+// ledTurn is that of a program that calls Lead.
+func (s *section) ledTurn(c *kubelock.Client, name string, dies bool) turn {
+	ctx, cancel := context.WithCancel(s.t.Context())
+	leads, ended := make(chan struct{}), make(chan error, 1)
+	led := sync.OnceFunc(func() { close(leads) }) // After a loss it leads again.
+	go func() {
+		ended <- kubelock.NewLock[int](c, "leader").Lead(ctx, func(ctx context.Context, held *kubelock.Held[int]) error {
+			s.enter("kubelock", name)
+			led()
+			<-ctx.Done()
+			if dies {
+				s.leave(held.Deadline())
+			} else {
+				s.leave(time.Time{})
+			}
+			return ctx.Err()
+		})
+	}()
+	return turn{leads, func() {
+		defer cancel()
+		want := kubelock.ErrClosed
+		if dies {
+			_ = c.Close() // Always nil. Its lease stays.
+		} else {
+			want = context.Canceled
+			cancel()
+		}
+		if err := <-ended; !errors.Is(err, want) {
+			s.t.Errorf("Lead of %s returned %v, want %v", name, err, want)
+		}
+	}}
+}
+
+// TestLeadAndElectorsExcludeEachOther has Lock.Lead and client-go's elector lead in turns by one Lease. Each waits
+// for several leases while the other one leads, and leads after that has stopped, and after that has died.
+func TestLeadAndElectorsExcludeEachOther(t *testing.T) {
+	t.Parallel()
+	for i, first := range []string{"elector", "kubelock"} {
+		t.Run(first+" first", func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const turns = 8
+				server := kubelocktest.NewServer(t)
+				leases := kubernetes.NewForConfigOrDie(server.Config()).CoordinationV1()
+				s := &section{t: t, changes: map[string]int{}, done: make(chan struct{})}
+				dies := func(n int) bool { return n%4 > 1 } // One turn of each kind in two.
+				start := func(n int) turn {
+					name := strconv.Itoa(n)
+					if n%2 == i {
+						return s.electedTurn(leases, name, dies(n))
+					}
+					c := server.NewClient(t, kubelock.Config{Backend: kubelock.Leases, Identity: name, LockDuration: turnLease})
+					return s.ledTurn(c, name, dies(n))
+				}
+				now := start(0)
+				<-now.leads
+				for n := 1; n <= turns; n++ {
+					next := start(n)
+					<-time.After(4*turnLease + rand.N(5*time.Second))
+					const tries = 5 * time.Second // An elector's are at most 4.4 seconds apart.
+					limit := tries
+					if dies(n - 1) {
+						limit = tries + turnLease + tries // It counts from when it saw the renewal.
+					}
+					quit := time.Now()
+					now.quit()
+					<-next.leads
+					if took := time.Since(quit); took > limit {
+						t.Errorf("turn %d begins after %v, want at most %v", n, took, limit)
+					}
+					now = next
+				}
+				now.quit()
+				if s.changes["elector to kubelock"] != turns/2 || s.changes["kubelock to elector"] != turns/2 {
+					t.Errorf("changes of hands: %v, want %d in each direction", s.changes, turns/2)
+				}
+			})
+		})
 	}
 }

@@ -17,114 +17,53 @@ limitations under the License.
 package kubelock
 
 import (
+	"context"
 	"errors"
-	"fmt"
-	"strings"
-	"time"
 
-	"github.com/kubelock/kubelock/internal/protocol"
-	"github.com/kubelock/kubelock/internal/store"
+	"github.com/kubelock/kubelock/internal/engine"
 )
 
 // The outcomes that callers tell apart, with errors.Is. Errors that wrap none of
 // them come from the API server, from the network or from the caller's own
 // functions, and can be unwrapped to those.
 var (
-	// ErrNotAcquired: the caller does not hold the lock. From TryAcquire, somebody
-	// else does; from Acquire, its context ended first, and the error Is the
+	// ErrNotAcquired: the caller does not hold the lock. From TryAcquire, another
+	// caller does; from Acquire, its context ended first, and the error Is the
 	// context's too.
-	ErrNotAcquired = errors.New("kubelock: lock not acquired")
-	// ErrLost: the lease ended before the call did its work, or somebody took the
-	// lock away. Release then has written nothing.
-	ErrLost = errors.New("kubelock: lock lost")
+	ErrNotAcquired = engine.ErrNotAcquired
+	// ErrLost: the lease ended before the call did its work, or the lock was taken
+	// away. Release then has written nothing.
+	ErrLost = engine.ErrLost
 	// ErrDeadlock: the call's context belongs to a hold of the same key by the same client, whose
 	// end the call would wait for: it is that which Do gives to its function, or Held.Context, or
 	// derived from one of them. Nothing was sent. TryAcquire, which does not wait, returns it
 	// together with ErrNotAcquired. A call with another context is not detected, nor is one by
 	// another client: it waits until the hold or its context ends.
-	ErrDeadlock = errors.New("kubelock: deadlock")
+	ErrDeadlock = engine.ErrDeadlock
 	// ErrClosed: the client was closed.
-	ErrClosed = errors.New("kubelock: client closed")
+	ErrClosed = engine.ErrClosed
 	// ErrInvalidKey: the key is empty, too long or no UTF-8, or its object belongs to
 	// another key.
-	ErrInvalidKey = errors.New("kubelock: invalid key")
+	ErrInvalidKey = engine.ErrInvalidKey
 	// ErrValueTooLarge: the state is larger than the store takes, or the lock's object would be with
 	// what others keep in it. Nothing was written.
-	ErrValueTooLarge = errors.New("kubelock: value too large")
+	ErrValueTooLarge = engine.ErrValueTooLarge
 	// ErrUnknownOutcome: a request was sent and what became of it could not be
 	// learned before the context ended. It may have been done, or may be done yet.
-	ErrUnknownOutcome = errors.New("kubelock: outcome unknown")
+	ErrUnknownOutcome = engine.ErrUnknownOutcome
 )
 
-// notAcquiredError says why, and for how long, an acquisition waited in vain.
-type notAcquiredError struct {
-	key    string
-	holder string        // "" when nobody was seen to hold the lock
-	waited time.Duration // 0 for a call that does not wait
-	ahead  int           // callers of the same client that came first
-	waiter string        // who is first in the queue for a free lock
-	place  int           // in the queue, from 1, as last seen; 0 when it was not in it
-	queued int           // the length of that queue
-	causes []error       // besides ErrNotAcquired
-}
+// What a program passes by mistake is an error, and no panic: most of it comes from an error
+// that was not looked at, and would otherwise end a program that holds other locks.
+var (
+	errNoClient = errors.New("kubelock: this Client is none: use what NewClient returned, after a look at its error")
+	errNoLock   = errors.New("kubelock: this Lock is none: use what NewLock returned")
+	errNoHold   = errors.New("kubelock: this Held is none: use what Acquire or TryAcquire returned, after a look at its error")
+)
 
-func (e *notAcquiredError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%v: %q", ErrNotAcquired, e.key)
-	if e.waited > 0 {
-		fmt.Fprintf(&b, " after %v", e.waited.Round(time.Millisecond))
-	}
-	if e.holder != "" {
-		fmt.Fprintf(&b, ": held by %q", e.holder)
-	}
-	if e.waiter != "" {
-		fmt.Fprintf(&b, ": %q is the next to have it", e.waiter)
-	}
-	if e.place > 0 {
-		fmt.Fprintf(&b, ", place %d of %d in the queue", e.place, e.queued)
-	}
-	if e.ahead > 0 {
-		fmt.Fprintf(&b, ", with %d earlier caller(s) of this client ahead", e.ahead)
-	}
-	for _, cause := range e.causes {
-		fmt.Fprintf(&b, ": %v", cause)
-	}
-	return b.String()
-}
-
-func (e *notAcquiredError) Unwrap() []error { return append([]error{ErrNotAcquired}, e.causes...) }
-
-// terminating says what keeps an object that is being deleted.
-func terminating(r protocol.Record) error {
-	if len(r.Finalizers) == 0 {
-		return fmt.Errorf("its object %q is being deleted", r.Name)
-	}
-	return fmt.Errorf("its object %q is being deleted, and exists until whatever set these finalizers removes them: %s",
-		r.Name, strings.Join(r.Finalizers, ", "))
-}
-
-// explain adds to an error of the API server what a person can do about it. verb
-// is the Kubernetes verb of the request, or that of most requests which do this.
-func (c *Client) explain(verb string, k key, err error) error {
-	kind := c.store.Kind()
-	resource := kind.Resource().GroupResource()
-	denied := store.DeniedVerb(err)
-	switch {
-	case store.NoSuchResource(err):
-		return fmt.Errorf("kubelock: the API server does not know %s: install the CustomResourceDefinition with "+
-			"\"kubectl apply -k config/crd\" from kubelock's sources: %w", resource, err)
-	case store.NoSuchNamespace(err):
-		return fmt.Errorf("kubelock: namespace %q does not exist: create it with \"kubectl create namespace %[1]s\", "+
-			"or set Config.Namespace to another: %w", c.namespace, err)
-	case denied != "": // Not a quota or a policy, which are Forbidden too.
-		if !strings.Contains(verb, denied) {
-			verb = denied
-		}
-		return fmt.Errorf("kubelock: no permission to %s %s in namespace %q: bind the ClusterRole %s, which "+
-			"config ships, to this program's service account: %w", verb, resource, c.namespace, kind.Role(), err)
-	case store.TooLarge(err):
-		return fmt.Errorf("%w: %q: %w", ErrValueTooLarge, k.name, err)
-	default:
-		return fmt.Errorf("kubelock: %s %s %s/%s: %w", verb, resource, c.namespace, k.object, err)
-	}
-}
+// noHoldContext is the context of a Held that is none.
+var noHoldContext = func() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errNoHold)
+	return ctx
+}()

@@ -24,6 +24,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
@@ -142,6 +144,43 @@ func ExampleWithAutoRenew() {
 	// kubelock: lock lost
 }
 
+// WithMinHold lets a short job that all replicas start at the same second run once. The lock that the first
+// replica releases early rests until the window is over.
+func ExampleWithMinHold() {
+	server := newServer()
+	ctx := context.Background()
+	replica := func(name string) {
+		client := connect(server, kubelock.Config{Identity: name})
+		defer client.Close()
+		held, err := kubelock.NewLock[int](client, "report").TryAcquire(ctx, kubelock.WithMinHold(time.Minute), kubelock.WithAutoRenew())
+		if errors.Is(err, kubelock.ErrNotAcquired) {
+			fmt.Println(name, "leaves it out") // Another replica does this run, or has just done it.
+			return
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(name, "reports")
+		if err := held.Update(held.Value() + 1).Release(ctx); err != nil {
+			log.Fatal(err)
+		}
+	}
+	replica("worker-a")
+	replica("worker-b") // A moment later: worker-a has done the run and has ended.
+
+	client := connect(server, kubelock.Config{})
+	defer client.Close()
+	now, err := kubelock.NewLock[int](client, "report").Get(ctx)
+	if err != nil {
+		log.Fatal(err) //nolint:gocritic // What is deferred does not matter to a program that ends.
+	}
+	fmt.Println("resting:", now.Resting, "runs:", now.Value)
+	// Output:
+	// worker-a reports
+	// worker-b leaves it out
+	// resting: true runs: 1
+}
+
 // account is a system that is protected by fencing tokens: it refuses a token that is smaller than the
 // greatest that it has seen.
 type account struct {
@@ -187,6 +226,42 @@ func ExampleHeld_Token() {
 	// of the next
 }
 
+// Lead runs a function on one program at a time. A program that stops hands over to the next at once.
+func ExampleLock_Lead() {
+	server := newServer()
+	terms := make(chan string)
+	program := func(name string) (stop func()) {
+		client := connect(server, kubelock.Config{Identity: name, LockDuration: time.Minute})
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- kubelock.NewLock[int](client, "leader").Lead(ctx, func(ctx context.Context, held *kubelock.Held[int]) error {
+				terms <- fmt.Sprintf("%s leads in term %d", name, held.Value()+1)
+				held.Update(held.Value() + 1) // Written with the hand-over.
+				<-ctx.Done()                  // A program works until then.
+				return ctx.Err()
+			})
+		}()
+		return func() {
+			cancel()
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				log.Fatal(err)
+			}
+			client.Close()
+		}
+	}
+
+	stopA := program("a")
+	fmt.Println(<-terms)
+	stopB := program("b")
+	stopA()
+	fmt.Println(<-terms)
+	stopB()
+	// Output:
+	// a leads in term 1
+	// b leads in term 2
+}
+
 // Wait waits until another client's hold ends, and does not take the lock.
 func ExampleLock_Wait() {
 	server := newServer()
@@ -225,4 +300,33 @@ func ExampleLock_Do_deadlock() {
 	fmt.Println(errors.Is(err, kubelock.ErrDeadlock))
 	// Output:
 	// true
+}
+
+// WithName tells kinds of work apart in metrics, where keys are no labels.
+func ExampleWithName() {
+	registry := prometheus.NewRegistry()
+	client := connect(newServer(), kubelock.Config{Metrics: registry})
+	defer client.Close()
+
+	for _, customer := range []string{"a", "b", "c"} { // Any number of keys, one name.
+		lock := kubelock.NewLock[int](client, "report/"+customer)
+		_, err := lock.Do(context.Background(), func(_ context.Context, runs int) (int, error) {
+			return runs + 1, nil
+		}, kubelock.WithName("report"))
+		if err != nil {
+			log.Fatal(err) //nolint:gocritic // What is deferred does not matter to a program that ends.
+		}
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if labels := m.GetLabel(); f.GetName() == "kubelock_hold_seconds" && labels[0].GetValue() != "" {
+				fmt.Printf("%s{%s=%q} %d holds\n", f.GetName(), labels[0].GetName(), labels[0].GetValue(), m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	// Output: kubelock_hold_seconds{name="report"} 3 holds
 }

@@ -35,6 +35,7 @@ import (
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
@@ -45,6 +46,7 @@ import (
 // gets its turn.
 func TestLoopsLeaveRoom(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	synctest.Test(t, func(t *testing.T) {
 		const clients, work = protocol.MaxWaiters + 1, 100 * time.Millisecond
 		server := kubelocktest.NewServer(t)
@@ -283,7 +285,12 @@ func TestDeleteAgain(t *testing.T) {
 				t.Error(err)
 			}
 			close(released)
-			<-ended
+			select { // No answer comes.
+			case <-ended:
+			case <-req.Context().Done():
+				_ = resp.Body.Close()
+				return nil, req.Context().Err()
+			}
 			return resp, err
 		})
 		ctx, stop := context.WithTimeout(t.Context(), late/4)

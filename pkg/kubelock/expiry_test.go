@@ -31,6 +31,7 @@ import (
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/servertime"
+	"github.com/kubelock/kubelock/internal/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -72,6 +73,7 @@ func latency(t *testing.T, ns string) time.Duration {
 // holder died has the lock within a second after the lease's end, without a reaper,
 // and not before.
 func TestCrashIsNoticedByAWaiter(t *testing.T) {
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	var rec recorder
 	waiter := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns}), "crash")
@@ -93,6 +95,7 @@ func TestCrashIsNoticedByAWaiter(t *testing.T) {
 // TestCrashWithAReaper checks the same with a reaper, which may be first to see the
 // lease's end, and the promptness of a latecomer, for whom the reaper has watched.
 func TestCrashWithAReaper(t *testing.T) {
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	startReaper(t, ns)
 	c := newClient(t, kubelock.Config{Namespace: ns})
@@ -130,7 +133,7 @@ func startReaper(t *testing.T, ns string) {
 		t.Fatal(err)
 	}
 	reaper := &controllers.Reaper{
-		Namespaces: []string{ns}, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("reaper"), ServerTime: clock, MaxClockSkew: time.Second,
+		Namespaces: []string{ns}, Events: mgr.GetEventRecorder("reaper"), ServerTime: clock, MaxClockSkew: time.Second,
 	}
 	if err := reaper.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
@@ -148,6 +151,7 @@ func startReaper(t *testing.T, ns string) {
 // holder is dead already: the server's time tells, within MaxClockSkew and the three
 // seconds by which it is known.
 func TestCrashIsNoticedByALatecomer(t *testing.T) {
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	end := crashed(t, ns, "late", 3*time.Second)
 	latecomer := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "late")
@@ -166,6 +170,7 @@ func TestCrashIsNoticedByALatecomer(t *testing.T) {
 // server's time does not.
 func TestLongDeadHolderIsReplacedAtOnce(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	end := crashed(t, ns, "dead", time.Second)
 	// The skew, twice the second that a time of the server leaves open, and the second by which a
@@ -229,6 +234,7 @@ func TestDurations(t *testing.T) {
 // watching it.
 func TestWithoutDateHeaders(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	var rec recorder
 	rec.on(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
@@ -298,6 +304,7 @@ func TestSuspendedMachine(t *testing.T) {
 // each other, and that none of them loses a lock early or waits long for a dead one.
 func TestAnHourApart(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	client := func(offset time.Duration) *kubelock.Client {
 		c, err := kubelock.NewClientAt(env.Config, kubelock.Config{Namespace: ns, LockDuration: 20 * time.Second},

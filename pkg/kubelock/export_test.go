@@ -21,7 +21,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/engine"
 )
 
 // NewClientAt is NewClient for a node with a clock of its own.
@@ -30,20 +30,13 @@ func NewClientAt(config *rest.Config, cfg Config, now func() time.Time) (*Client
 }
 
 // Queued is how many callers of the client have or want the key.
-func (c *Client) Queued(key string) int {
-	c.turns.mu.Lock()
-	defer c.turns.mu.Unlock()
-	if l := c.turns.lines[key]; l != nil {
-		return len(l.waiting) + 1
+func (c *Client) Queued(name string) int {
+	k, err := engine.NewKey(name)
+	if err != nil {
+		panic(err)
 	}
-	return 0
+	return c.engine.Callers(k)
 }
 
-// LookAfter has the client look after the lock as a version of it shows it.
-func (c *Client) LookAfter(name string, r protocol.Record) error {
-	k, err := newKey(name)
-	if err == nil {
-		c.lookAfter(k, r)
-	}
-	return err
-}
+// Remembered is how many locks, and how many bytes of states, the client remembers.
+func (c *Client) Remembered() (locks, bytes int) { return c.engine.Remembered() }

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kubelock/kubelock/internal/engine"
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
@@ -33,7 +34,7 @@ import (
 //
 // Work that needs the lock should use Context, and stop when that ends.
 type Held[T any] struct {
-	hold *hold
+	hold *engine.Hold
 
 	mu     sync.Mutex // protects the fields below
 	value  T
@@ -50,7 +51,7 @@ func (h *Held[T]) Key() string {
 	if h.none() {
 		return ""
 	}
-	return h.hold.key.name
+	return h.hold.Key().Name()
 }
 
 // ID returns the lock ID: unique to this hold, and shown in the object.
@@ -58,11 +59,11 @@ func (h *Held[T]) ID() string {
 	if h.none() {
 		return ""
 	}
-	return h.hold.claim.LockID
+	return h.hold.LockID()
 }
 
 // Token returns the fencing token: constant during a hold, and greater than that of
-// every earlier hold of the same key, whoever had it, also when the object was
+// every earlier hold of the same key by any client, also when the object was
 // deleted in between. Pass it along with each request to a system that the lock
 // protects, and let that system refuse a token smaller than the greatest it has
 // seen: no lock can keep a process from being paused between its last look at the
@@ -75,10 +76,10 @@ func (h *Held[T]) Token() int64 {
 	if h.none() {
 		return 0
 	}
-	return h.hold.token
+	return h.hold.Token()
 }
 
-// Value returns the state: what Update was last called with, else what was there
+// Value returns the state: what Update was last called with, otherwise what was there
 // when the hold began; the zero T where there is none.
 func (h *Held[T]) Value() T {
 	if h.none() {
@@ -107,7 +108,7 @@ func (h *Held[T]) Update(v T) *Held[T] {
 	if h.none() {
 		return h
 	}
-	text, err := encodeState(v, h.hold.client.store.Kind().Limit())
+	text, err := encodeState(v, h.hold.Limit())
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.value, h.exists = v, true
@@ -161,12 +162,12 @@ func (h *Held[T]) Save(ctx context.Context) error {
 	if bad != nil {
 		return bad
 	}
-	if err := h.hold.update(ctx, change); err != nil {
+	if err := h.hold.Update(ctx, change); err != nil {
 		return err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.change == change { // Nobody has called Update meanwhile.
+	if h.change == change { // Update was not called meanwhile.
 		h.change = protocol.Change{}
 	}
 	return nil
@@ -178,16 +179,16 @@ func (h *Held[T]) Renew(ctx context.Context) error {
 	if h.none() {
 		return errNoHold
 	}
-	return h.hold.update(ctx, protocol.Change{})
+	return h.hold.Update(ctx, protocol.Change{})
 }
 
 // Deadline returns the end of the lease by the local clock, as far as renewals have
 // been confirmed. It counts from before the request that began or renewed the hold
-// was sent, so nobody else has the lock before it. It has a monotonic reading: use
+// was sent, so no other client has the lock before it. It has a monotonic reading: use
 // time.Until.
 //
-// A lock that the last holder has handed on has a short lease at first, at most five
-// seconds from when this client last knew that it had not got it; it is renewed to its
+// A lock that the last holder has handed over has a short lease at first, at most five
+// seconds from when this client last knew that it did not have it; it is renewed to its
 // whole duration in the background when a part of that is over. In a Lease that leader
 // electors use, too, the deadline is never more than 15 seconds ahead, and renewals in the
 // background move it for as long as the hold's duration says.
@@ -195,7 +196,7 @@ func (h *Held[T]) Deadline() time.Time {
 	if h.none() {
 		return time.Time{}
 	}
-	return h.hold.until()
+	return h.hold.Deadline()
 }
 
 // Context returns a context that ends when the lock is released or lost, whatever
@@ -206,7 +207,7 @@ func (h *Held[T]) Context() context.Context {
 	if h.none() {
 		return noHoldContext
 	}
-	return h.hold.ctx
+	return h.hold.Context()
 }
 
 // Release writes what Update or Clear was called with, if anything, and releases
@@ -232,16 +233,13 @@ func (h *Held[T]) Context() context.Context {
 // is called with later is not. A hold that was released can only say what it was; its
 // other methods fail.
 func (h *Held[T]) Release(ctx context.Context) error {
-	switch {
-	case h.none():
+	if h.none() {
 		return errNoHold
-	case ctx == nil:
-		return errNoContext
 	}
 	h.mu.Lock()
 	change, bad := h.change, h.bad
 	h.mu.Unlock()
-	err := h.hold.release(ctx, change)
+	err := h.hold.Release(ctx, change)
 	if bad != nil {
 		return joined(bad, err)
 	}

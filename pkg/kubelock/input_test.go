@@ -83,6 +83,7 @@ func TestInvalidKeys(t *testing.T) {
 // TestKeys checks that any other key works, and is kept as it is.
 func TestKeys(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	c := newClient(t, kubelock.Config{Namespace: ns})
 	keys := []string{"plain", "a.b-c", "UPPER", "upper", "orders/2026:eu", "orders-2026-eu", "-", "über", "a b", "日本語", strings.Repeat("k", 253), strings.Repeat("/", 253), "x\x00y"}
@@ -103,6 +104,7 @@ func TestKeys(t *testing.T) {
 // error and not a shared lock.
 func TestKeyOfAnotherObject(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	manifest := "apiVersion: kubelock.dev/v1alpha1\nkind: DistributedLock\nmetadata: {name: taken}\nspec: {key: somebody/else}\n"
 	if out, err := env.Kubectl(t.Context(), manifest, "apply", "-n", ns, "-f", "-"); err != nil {
@@ -220,6 +222,7 @@ func TestNamespaceMissing(t *testing.T) {
 
 // TestCRDMissing is not parallel: it takes the CRD away from every other test.
 func TestCRDMissing(t *testing.T) {
+	env.NeedsControlPlane(t)
 	if out, err := env.Kubectl(t.Context(), "", "delete", "-k", "config/crd", "--wait"); err != nil {
 		t.Fatal(out)
 	}
@@ -244,6 +247,7 @@ func TestCRDMissing(t *testing.T) {
 // that the role that is named suffices.
 func TestPermissions(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	cs := env.Clientset(t)
 	account := func(name string, verbs ...string) *kubelock.Client {

@@ -84,21 +84,21 @@ func slowly(t *testing.T, server *kubelocktest.Server, each time.Duration, join 
 	return reads
 }
 
-// TestCrowdGivesWay has many clients join a queue at once, on an API server that takes the
-// longer the more it has to do. It would do the work of those entries that are appended to
-// any version again for each other: so there are few of them at a time. It is the same where
-// all of them try to create the lock first.
-func TestCrowdGivesWay(t *testing.T) {
+// TestClientsJoinFewAtATime has many clients join a queue at once, on an API server that takes
+// longer the more requests it handles. It repeats its work for an entry that is appended to any
+// version whenever another entry comes first: so clients must append few at a time. The same holds
+// if all of them try to create the lock first.
+func TestClientsJoinFewAtATime(t *testing.T) {
 	t.Parallel()
 	for name, held := range map[string]bool{"held": true, "new": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { crowd(t, held) })
+			synctest.Test(t, func(t *testing.T) { joinAtOnce(t, held) })
 		})
 	}
 }
 
-func crowd(t *testing.T, held bool) {
+func joinAtOnce(t *testing.T, held bool) {
 	t.Helper()
 	const clients, atATime = 80, 20
 	server := kubelocktest.NewServer(t)
@@ -155,7 +155,7 @@ func crowd(t *testing.T, held bool) {
 }
 
 // TestJoinBesideALoop has a client join where each write finds the lock changed, by its
-// holder: there is no crowd. It is in with its second write, however slow the answers are.
+// holder: there is no herd. It is in the queue with its second write, however slow the answers are.
 func TestJoinBesideALoop(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]time.Duration{"quick": 2 * time.Millisecond, "slow": 100 * time.Millisecond} {
@@ -298,7 +298,7 @@ func annotate(t *testing.T, server *kubelocktest.Server, text string) {
 }
 
 // TestJoinAfterCreation has a client create the lock, slowly, when another has been faster.
-// That is no crowd: it joins the queue at once.
+// That is no herd: it joins the queue at once.
 func TestJoinAfterCreation(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -342,9 +342,9 @@ func TestJoinAfterCreation(t *testing.T) {
 	})
 }
 
-// TestJoinBesideACrowd has a client join on a slow API server where others are faster each
-// time. It tries its version only, again and again, but not for ever.
-func TestJoinBesideACrowd(t *testing.T) {
+// TestJoinBesideAHerd has a client join on a slow API server where other clients are faster each
+// time. It backs off and tries only the version that it has read, five times.
+func TestJoinBesideAHerd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server := kubelocktest.NewServer(t)

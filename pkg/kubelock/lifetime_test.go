@@ -30,6 +30,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kubelock/kubelock/internal/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
@@ -38,6 +39,7 @@ import (
 // renewed any more once it is released.
 func TestAutoRenew(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	var rec recorder
 	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns, LockDuration: 2 * time.Second}), "renewed")
@@ -92,6 +94,7 @@ func TestAutoRenewThatFails(t *testing.T) {
 // end of all tests.
 func TestClose(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	owner := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "busy")
 	busy := acquire(t, owner)

@@ -21,6 +21,7 @@ import (
 
 	"k8s.io/utils/ptr"
 
+	"github.com/kubelock/kubelock/internal/engine"
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
@@ -28,15 +29,15 @@ import (
 // methods may be called concurrently, also by callers that want the same key: they
 // are served in the order in which they came.
 //
-// A hold belongs to whoever has the Held, or runs in Do, and not to a goroutine. A
+// A hold belongs to the code that has the Held, or runs in Do, and not to a goroutine. A
 // call that would wait for its own caller's hold is an error if the call's context
-// tells so: see ErrDeadlock.
+// shows it: see ErrDeadlock.
 //
 // Locks are made by NewLock. Every call of another one, or with a nil context, is an error.
 type Lock[T any] struct {
 	client *Client
 	name   string
-	key    key
+	key    engine.Key
 	err    error // what is wrong with the key
 }
 
@@ -46,10 +47,13 @@ type Snapshot[T any] struct {
 	Value T
 	// Exists reports whether there is state.
 	Exists bool
-	// Held reports whether a client holds the lock. A hold that is known to have
+	// Held reports whether the lock is taken: a client holds it, or it rests. A hold that is known to have
 	// expired does not count.
 	Held bool
-	// Holder is the identity of who holds it.
+	// Resting reports whether the lock is taken although no client holds it: the last hold was released, and its
+	// time is not over that WithMinHold has set.
+	Resting bool
+	// Holder is the identity of the client that holds it, or, if it rests, of the last one.
 	Holder string
 	// Token is the fencing token of the hold, or of the last one; 0 if unknown.
 	Token int64
@@ -64,7 +68,7 @@ func NewLock[T any](c *Client, key string) *Lock[T] {
 		l.err = errNoClient
 		return l
 	}
-	l.key, l.err = newKey(key)
+	l.key, l.err = engine.NewKey(key)
 	return l
 }
 
@@ -88,14 +92,14 @@ func NewLock[T any](c *Client, key string) *Lock[T] {
 //     taken then. A client that had access before believes that it has none, or that its writes
 //     are refused, after 15 seconds in which no answer says otherwise;
 //   - an error that names a field of the lock: the API server has stored something else in it than
-//     was written. The lock is given back in the background, if it still shows whose it is.
+//     was written. The lock is given back in the background, if it still shows this hold.
 func (l *Lock[T]) Acquire(ctx context.Context, opts ...Option) (*Held[T], error) {
 	return l.acquire(ctx, false, opts)
 }
 
 // TryAcquire takes the lock if it is free or its holder's lease is known to have
 // ended, and no client queues for it; it returns ErrNotAcquired if it is held by another
-// client or another caller of the same client, or belongs to those who queue. It does not
+// client or another caller of the same client, rests after a hold with WithMinHold, or belongs to the clients that queue. It does not
 // wait for the lock; for the API server it waits 15 seconds at most. Other errors are those of Acquire; if the API server
 // cannot be reached the error is not ErrNotAcquired. If it is the caller's own hold, as for
 // ErrDeadlock of Acquire, the error Is ErrDeadlock besides ErrNotAcquired: to try again is vain.
@@ -111,20 +115,10 @@ func (l *Lock[T]) acquire(ctx context.Context, try bool, opts []Option) (*Held[T
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel, err := l.client.begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer cancel()
-	if err := l.client.checkNested(ctx, l.key); err != nil {
-		if try {
-			err = &notAcquiredError{key: l.name, holder: l.client.identity, causes: []error{err}}
-		}
-		return nil, err
-	}
 	h := &Held[T]{}
 	var decoded *string // the text of h.value
-	h.hold, err = l.client.acquire(ctx, l.key, o, try, func(text *string) (err error) {
+	want := engine.Want{Duration: o.duration, MinHold: o.minHold, Try: try}
+	h.hold, err = l.client.engine.Acquire(ctx, l.key, want, o.name, func(text *string) (err error) {
 		if text != nil && ptr.Equal(decoded, text) {
 			return nil // As it was before the lock was taken, most often.
 		}
@@ -139,7 +133,7 @@ func (l *Lock[T]) acquire(ctx context.Context, try bool, opts []Option) (*Held[T
 		return nil, err
 	}
 	if o.autoRenew {
-		h.hold.renewInBackground()
+		h.hold.KeepAlive()
 	}
 	return h, nil
 }
@@ -148,23 +142,18 @@ func (l *Lock[T]) acquire(ctx context.Context, try bool, opts []Option) (*Held[T
 // state. If it is free or its holder's lease has ended, that is at once. Otherwise it
 // is at the first end of a hold that it sees: a release, a hand-over to another client,
 // an expiry or a deletion, with the state as that left it; the lock need not stay
-// free.
+// free. After a hold with WithMinHold it waits until that time is over, too.
 //
 // The error Is ctx's if that ends first, ErrDeadlock as for Acquire, ErrInvalidKey,
 // ErrClosed, or one of the API server or of decoding the state.
 func (l *Lock[T]) Wait(ctx context.Context) (Snapshot[T], error) {
-	return l.look(ctx, func(c *Client, ctx context.Context, k key) (protocol.Record, bool, error) {
-		if err := c.checkNested(ctx, k); err != nil {
-			return protocol.Record{}, false, err
-		}
-		return c.wait(ctx, k)
-	})
+	return l.look(ctx, (*engine.Client).Wait)
 }
 
 // Get reads the lock now, held or not: one request. Its errors are those of Wait, but
 // for ErrDeadlock: it waits for no hold.
 func (l *Lock[T]) Get(ctx context.Context) (Snapshot[T], error) {
-	return l.look(ctx, (*Client).get)
+	return l.look(ctx, (*engine.Client).Get)
 }
 
 // usable says what is wrong with the lock.
@@ -175,26 +164,39 @@ func (l *Lock[T]) usable() error {
 	return l.err
 }
 
-func (l *Lock[T]) look(ctx context.Context, how func(*Client, context.Context, key) (protocol.Record, bool, error)) (Snapshot[T], error) {
+func (l *Lock[T]) look(ctx context.Context, how func(*engine.Client, context.Context, engine.Key) (protocol.Record, bool, error)) (Snapshot[T], error) {
 	if err := l.usable(); err != nil {
 		return Snapshot[T]{}, err
 	}
-	ctx, cancel, err := l.client.begin(ctx)
-	if err != nil {
-		return Snapshot[T]{}, err
-	}
-	defer cancel()
-	r, isHeld, err := how(l.client, ctx, l.key)
+	r, isHeld, err := how(l.client.engine, ctx, l.key)
 	if err != nil {
 		return Snapshot[T]{}, err
 	}
 	return snapshot[T](l.key, r, isHeld)
 }
 
-// Delete waits until no client holds the lock and deletes its object, state and all. If
+// snapshot shows a record to the user.
+func snapshot[T any](k engine.Key, r protocol.Record, isHeld bool) (Snapshot[T], error) {
+	s := Snapshot[T]{Exists: r.Value != nil, Held: isHeld, Resting: isHeld && r.Resting()}
+	if r.LastRelease != nil {
+		s.Token = r.LastRelease.Token
+	}
+	if h := r.Holder; h != nil {
+		s.Token = h.Token
+		if isHeld {
+			s.Holder = h.Identity
+		}
+	}
+	var err error
+	s.Value, err = decodeState[T](k, r.Value)
+	return s, err
+}
+
+// Delete waits until no client holds the lock and deletes its object, state and all. It does not wait for
+// the time that WithMinHold has set, unless other clients queue: that ends with the object. If
 // other clients queue behind it, it hands the lock to them without state instead, and the
-// object stays. A client whose callers take the lock again and again may queue for the one
-// that it expects, who then need not come.
+// object stays. A client whose callers take the lock in a loop may queue for the next one, which
+// then need not come.
 // It queues as Acquire does, and has its errors; ErrUnknownOutcome means that ctx
 // ended while a deletion was under way. A lock without an object is deleted already.
 // Tokens go on to increase if the key is locked again.
@@ -202,13 +204,5 @@ func (l *Lock[T]) Delete(ctx context.Context) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	ctx, cancel, err := l.client.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	if err := l.client.checkNested(ctx, l.key); err != nil {
-		return err
-	}
-	return l.client.delete(ctx, l.key)
+	return l.client.engine.Delete(ctx, l.key, l.client.duration)
 }

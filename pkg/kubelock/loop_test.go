@@ -167,11 +167,15 @@ func TestTryAfterLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rounds = 20
 		server := kubelocktest.NewServer(t)
-		first, second := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "loop"), kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "loop")
+		another := server.NewClient(t, kubelock.Config{})
+		first, second := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{}), "loop"), kubelock.NewLock[int](another, "loop")
 		var other sync.WaitGroup
 		other.Go(func() { turnsOf(t, rounds+1, second) }) // The last one.
 		turnsOf(t, rounds, first)
 		other.Wait()
+		if err := another.Close(); err != nil { // It expects no caller any more.
+			t.Fatal(err)
+		}
 		held, err := first.TryAcquire(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -35,7 +35,7 @@ import (
 var env *testenv.Env
 
 func TestMain(m *testing.M) {
-	os.Exit(testenv.Main(m, func(e *testenv.Env) { env = e }))
+	os.Exit(testenv.MainOrMemory(m, func(e *testenv.Env) { env = e }))
 }
 
 // patience bounds what must happen but may take long on a loaded machine.

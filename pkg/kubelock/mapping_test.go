@@ -20,56 +20,10 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
-	"k8s.io/apimachinery/pkg/util/validation"
-
-	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/engine"
 	"github.com/kubelock/kubelock/internal/store"
 )
-
-func TestObjectNames(t *testing.T) {
-	for key, want := range map[string]string{
-		"orders":         "orders",
-		"a.b-c.9":        "a.b-c.9",
-		"orders/2026:eu": "orders-2026-eu-3b77844bb3def2c8",
-	} {
-		k, err := newKey(key)
-		if err != nil || k.object != want || k.name != key {
-			t.Errorf("the key %q has the object %q, %v; want %q", key, k.object, err, want)
-		}
-	}
-}
-
-// FuzzKeys checks of any text that it is refused with a reason, or has a valid object
-// name that is its own; and that only a valid name keeps its own form.
-func FuzzKeys(f *testing.F) {
-	for _, seed := range []string{"", "a", "A", "a/b", "-a", "a..b", "日本", "\xff", strings.Repeat("Ä", 130), strings.Repeat("-", 253)} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, name string) {
-		k, err := newKey(name)
-		valid := name != "" && len(name) <= 253 && utf8.ValidString(name)
-		if (err == nil) != valid {
-			t.Fatalf("%q: %v", name, err)
-		}
-		if err != nil {
-			return
-		}
-		if bad := validation.IsDNS1123Subdomain(k.object); len(bad) > 0 {
-			t.Errorf("%q has the object name %q: %v", name, k.object, bad)
-		}
-		if (k.object == name) != (len(validation.IsDNS1123Subdomain(name)) == 0) {
-			t.Errorf("%q has the object name %q", name, k.object)
-		}
-		if err := k.check(protocol.Record{UID: "u", Name: k.object, Key: name}); err != nil {
-			t.Errorf("%q does not accept its own object: %v", name, err)
-		}
-		if err := k.check(protocol.Record{UID: "u", Name: k.object, Key: name + "x"}); err == nil {
-			t.Errorf("%q accepts the object of another key", name)
-		}
-	})
-}
 
 // TestStatesAreKept checks that every kind of JSON is state, the empty ones included,
 // and that none is told from no state only by its value.
@@ -86,7 +40,7 @@ func TestStatesAreKept(t *testing.T) {
 	roundTrip(t, json.RawMessage(`{"b":1,"a":123456789012345678901234567890}`), `{"b":1,"a":123456789012345678901234567890}`)
 	roundTrip(t, struct{ A []string }{[]string{"ä\n"}}, `{"A":["ä\n"]}`)
 
-	if v, err := decodeState[*int](key{}, nil); v != nil || err != nil {
+	if v, err := decodeState[*int](anyKey(t), nil); v != nil || err != nil {
 		t.Errorf("no state gives %v, %v", v, err)
 	}
 	for _, bad := range []any{make(chan int), func() {}, map[bool]int{true: 1}} {
@@ -94,7 +48,7 @@ func TestStatesAreKept(t *testing.T) {
 			t.Errorf("%T was encoded", bad)
 		}
 	}
-	if _, err := decodeState[int](key{name: "k"}, new(`"text"`)); err == nil || !strings.Contains(err.Error(), `"k"`) {
+	if _, err := decodeState[int](anyKey(t), new(`"text"`)); err == nil || !strings.Contains(err.Error(), `"k"`) {
 		t.Errorf("decoding text as a number: %v", err)
 	}
 }
@@ -106,7 +60,7 @@ func roundTrip[T any](t *testing.T, v T, want string) {
 		t.Errorf("%v is encoded as %v, %v; want %s", v, text, err, want)
 		return
 	}
-	back, err := decodeState[T](key{}, text)
+	back, err := decodeState[T](anyKey(t), text)
 	if err != nil {
 		t.Error(err)
 	}
@@ -114,4 +68,13 @@ func roundTrip[T any](t *testing.T, v T, want string) {
 	if err != nil || *again != want {
 		t.Errorf("%s comes back as %v, %v", want, again, err)
 	}
+}
+
+func anyKey(t *testing.T) engine.Key {
+	t.Helper()
+	k, err := engine.NewKey("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }

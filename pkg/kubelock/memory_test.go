@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package kubelock
+package kubelock_test
 
 import (
 	"strconv"
@@ -22,42 +22,42 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/pkg/kubelock"
+	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
 
-// TestMemoryIsBounded checks that of free locks with large states a client remembers the
-// last ones, 16 MiB in all, however often each was put there and taken; and of those without
-// a state so many.
+// TestMemoryIsBounded checks that a client remembers 16 MiB of states at most, and 4096 locks, of those
+// that it has no part in; and that it has what it remembers: a lock is acquired again without a read.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
-	large, at := new(strings.Repeat("x", 1<<20)), time.Unix(1, 0)
 	for name, tc := range map[string]struct {
-		value       *string
-		locks, want int
+		state              string
+		keys, locks, bytes int
 	}{
-		"large":         {large, 40, 16},
-		"without state": {nil, 2000, maxRemembered},
+		"large states":   {strings.Repeat("x", 512<<10), 40, 31, 16 << 20},
+		"without states": {"", 4200, 4096, 0},
 	} {
-		m := newMemory()
-		for i := range tc.locks {
-			for version := range 3 {
-				m.put(strconv.Itoa(i), protocol.Record{Value: tc.value, Transitions: int64(version)}, at)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := kubelocktest.NewServer(t)
+			c := server.NewClient(t, kubelock.Config{})
+			for i := range tc.keys {
+				held, err := kubelock.NewLock[string](c, strconv.Itoa(i)).Acquire(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tc.state != "" {
+					held.Update(tc.state)
+				}
+				release(t, held)
 			}
-			if r, ok := m.take(strconv.Itoa(i)); !ok || r.record.Transitions != 2 || !r.at.Equal(at) {
-				t.Errorf("%s: took %+v, %v", name, r, ok)
+			locks, bytes := c.Remembered()
+			for end := time.Now().Add(patience); locks != tc.locks && time.Now().Before(end); locks, bytes = c.Remembered() {
+				<-time.After(time.Millisecond) // What follows the last answer may be under way.
 			}
-			if r, ok := m.take(strconv.Itoa(i)); ok {
-				t.Errorf("%s: took %+v once more", name, r)
+			if locks != tc.locks || bytes > tc.bytes || bytes <= tc.bytes-len(tc.state)-2 && tc.state != "" {
+				t.Errorf("the client remembers %d locks and %d bytes, want %d and at most %d", locks, bytes, tc.locks, tc.bytes)
 			}
-			m.put(strconv.Itoa(i), protocol.Record{Value: tc.value}, at)
-		}
-		for i := range tc.locks {
-			if _, ok := m.take(strconv.Itoa(i)); ok != (i >= tc.locks-tc.want) {
-				t.Errorf("%s: of %d the one with number %d is remembered: %v", name, tc.locks, i, ok)
-			}
-		}
-		if m.bytes != 0 || m.records.Len() != 0 {
-			t.Errorf("%s: in the end %d bytes of %d records are left", name, m.bytes, m.records.Len())
-		}
+		})
 	}
 }

@@ -38,7 +38,8 @@ func everyCall(ctx context.Context, l *kubelock.Lock[int], opts ...kubelock.Opti
 	_, try := l.TryAcquire(ctx, opts...)
 	_, wait := l.Wait(ctx)
 	_, get := l.Get(ctx)
-	return map[string]error{"Do": do, "Acquire": acquire, "TryAcquire": try, "Wait": wait, "Get": get, "Delete": l.Delete(ctx)}
+	lead := l.Lead(ctx, func(context.Context, *kubelock.Held[int]) error { return errors.New("leads") }, opts...)
+	return map[string]error{"Do": do, "Lead": lead, "Acquire": acquire, "TryAcquire": try, "Wait": wait, "Get": get, "Delete": l.Delete(ctx)}
 }
 
 // TestMisuse checks that what a program passes by mistake is an error which names it, and
@@ -75,7 +76,7 @@ func TestMisuse(t *testing.T) {
 		expect(wrong, "option 2")
 		expect(wrong, "WithDuration")
 		_, err := l.Do(t.Context(), nil)
-		expect(map[string]error{"Do without a function": err}, "function")
+		expect(map[string]error{"Do without a function": err, "Lead without a function": l.Lead(t.Context(), nil)}, "function")
 
 		var noClient *kubelock.Client
 		expect(map[string]error{"Close of nil": noClient.Close(), "Close of zero": new(kubelock.Client).Close()}, "NewClient")

@@ -33,7 +33,8 @@ func waitingCalls(ctx context.Context, l *kubelock.Lock[int]) map[string]error {
 	_, do := l.Do(ctx, func(_ context.Context, n int) (int, error) { return n + 100, nil })
 	_, acquire := l.Acquire(ctx)
 	_, wait := l.Wait(ctx)
-	return map[string]error{"Do": do, "Acquire": acquire, "Wait": wait, "Delete": l.Delete(ctx)}
+	lead := l.Lead(ctx, func(context.Context, *kubelock.Held[int]) error { return errors.New("leads") })
+	return map[string]error{"Do": do, "Lead": lead, "Acquire": acquire, "Wait": wait, "Delete": l.Delete(ctx)}
 }
 
 type plain struct{}

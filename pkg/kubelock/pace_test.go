@@ -29,9 +29,9 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
 
-// TestBusyLockNeedsNoConfirmation has clients wait for longer than they may use what they
-// are given unseen. As the lock moves on, they read when their turn is near, and so
-// nobody has to renew a hold before using it.
+// TestBusyLockNeedsNoConfirmation has clients wait for longer than a grant may be used without a
+// read. The lock changes hands, so each client reads when its turn is near, and none has to renew a
+// hold before it uses it.
 func TestBusyLockNeedsNoConfirmation(t *testing.T) {
 	t.Parallel()
 	for _, backend := range []kubelock.Backend{kubelock.DistributedLocks, kubelock.Leases, kubelock.ConfigMaps} {
@@ -66,7 +66,7 @@ func TestBusyLockNeedsNoConfirmation(t *testing.T) {
 					})
 				}
 				all.Wait()
-				// Who knows the pace reads when it has joined, and once before its turn.
+				// A client that has measured the hold times reads when it has joined, and once before its turn.
 				if c, r, w := cycles.Load()-clients, reads.Load(), writes.Load(); w > 2*c || r > 3*c {
 					t.Errorf("%d cycles took %d writes and %d reads, want two writes each", c, w, r)
 				}
@@ -149,7 +149,7 @@ func TestReadIsLaterThanAStamp(t *testing.T) {
 				})
 				given := startAcquire(t.Context(), kubelock.NewLock[string](server.NewClient(t, cfg), "k"))
 				<-read
-				<-time.After(750 * time.Millisecond) // It is about to watch the lock, and reads then.
+				<-time.After(protocol.Grace/2 - 500*time.Millisecond) // It reads soon, to bound the age of what it may be given.
 				slow.Store(true)
 				stamped := time.Now()
 				if err := held.Release(t.Context()); err != nil {

@@ -27,6 +27,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/kubelock/kubelock/internal/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -113,6 +114,7 @@ func pass(to io.WriteCloser, from io.Reader, dead <-chan struct{}) {
 // any more does not cost a lock that is renewed.
 func TestDeadConnectionIsReplaced(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	proxy := newProxy(t, env.Config.Host)
 	config := proxy.config(env.Config)

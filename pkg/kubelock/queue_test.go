@@ -133,6 +133,7 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 // queue, until everybody in it has had the chance to take it.
 func TestTryAcquireDoesNotOvertake(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	release(t, acquire(t, lockOf(t, ns, "try")))
 	entry := protocol.Waiter{LockID: "somebody-1", Duration: time.Minute, Identity: "somebody"}
@@ -183,6 +184,7 @@ func TestWaiterLeavesTheQueue(t *testing.T) {
 // of the queue does not keep the lock from the next.
 func TestDeadWaiterCostsTheGrace(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
 	held := acquire(t, lockOf(t, ns, "dead"), kubelock.WithDuration(3*time.Second))

@@ -45,7 +45,7 @@ func TestServerTellsItsTime(t *testing.T) {
 	if err := asker.Ask(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	lower, upper, ok := clock.ToldBounds(time.Now())
+	lower, upper, ok := clock.Reading().ToldBounds(time.Now())
 	if now := time.Now(); !ok || lower.After(now) || upper.Before(now) {
 		t.Errorf("the server's time is told as [%v, %v), %v; want now", lower, upper, ok)
 	}

@@ -314,13 +314,14 @@ func TestStoredOtherwise(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		what, old, new string
+		patch          string // of a renewal, which does not write the field
 		field          string
 		lost           bool // Save loses the lock
 		acquires       bool // and so does no Acquire
 	}{
-		{"the identity", `"identity":"me"`, `"identity":"somebody"`, "identity", false, true},
-		{"the lock ID", `"lockID":"`, `"lockID":"x`, "lock ID", true, true},
-		{"the state", `state-1`, `state-2`, "state", false, false},
+		{"the identity", `"identity":"me"`, `"identity":"somebody"`, `{"op":"add","path":"/spec/holder/identity","value":"somebody"}`, "identity", false, true},
+		{"the lock ID", `"lockID":"`, `"lockID":"x`, `{"op":"add","path":"/spec/holder/lockID","value":"x"}`, "lock ID", true, true},
+		{"the state", `state-1`, `state-2`, "", "state", false, false},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			t.Parallel()
@@ -339,6 +340,9 @@ func TestStoredOtherwise(t *testing.T) {
 						body = bytes.ReplaceAll(body, []byte(test), []byte("TEST"))
 						body = bytes.ReplaceAll(body, []byte(tc.old), []byte(tc.new))
 						body = bytes.ReplaceAll(body, []byte("TEST"), []byte(test))
+						if req.Method == http.MethodPatch && tc.patch != "" {
+							body = append(bytes.TrimSuffix(bytes.TrimSpace(body), []byte("]")), ","+tc.patch+"]"...)
+						}
 						req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 					}
 					return next.RoundTrip(req)

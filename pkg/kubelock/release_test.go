@@ -129,6 +129,7 @@ func TestSaveKeepsTheLock(t *testing.T) {
 // its next write.
 func TestForcedRelease(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	l := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "forced")
 	other := kubelock.NewLock[string](newClient(t, kubelock.Config{Namespace: ns}), "forced")

@@ -112,6 +112,7 @@ func permitted(t *testing.T, l *kubelock.Lock[int]) {
 // TestTokenIsRotated ends a service account's token in the middle of a hold, after its file has got another.
 func TestTokenIsRotated(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	token := programAccount(t, ns)
 	file := filepath.Join(t.TempDir(), "token")

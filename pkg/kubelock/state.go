@@ -24,6 +24,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/kubelock/kubelock/internal/engine"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
@@ -64,13 +65,13 @@ func storedBytes(text string) int {
 }
 
 // decodeState reads stored JSON text; nil gives the zero T.
-func decodeState[T any](k key, text *string) (T, error) {
+func decodeState[T any](k engine.Key, text *string) (T, error) {
 	var v T
 	if text == nil {
 		return v, nil
 	}
 	if err := json.Unmarshal([]byte(*text), &v); err != nil {
-		return v, fmt.Errorf("kubelock: the state of %q is not a %T: %w", k.name, v, err)
+		return v, fmt.Errorf("kubelock: the state of %q is not a %T: %w", k.Name(), v, err)
 	}
 	return v, nil
 }

@@ -111,6 +111,7 @@ func contend(t *testing.T, locks []*kubelock.Lock[int], n int) (slowest time.Dur
 // TestLabelsAreRemoved has a MutatingAdmissionPolicy remove every label.
 func TestLabelsAreRemoved(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	forBackends(t, func(t *testing.T, ns string, backend kubelock.Backend) {
 		t.Helper()
 		removeLabels(t, ns)
@@ -187,6 +188,7 @@ func removeLabels(t *testing.T, ns string) {
 // contend for the lock, as kubectl label and kubectl annotate with --overwrite do.
 func TestMetadataIsOverwritten(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	forBackends(t, func(t *testing.T, ns string, backend kubelock.Backend) {
 		t.Helper()
 		locks := make([]*kubelock.Lock[int], 3)
@@ -231,6 +233,7 @@ func TestMetadataIsOverwritten(t *testing.T) {
 // do, which take fields from others. Only what the manifest has under the state's own key is lost.
 func TestConfigMapIsAppliedByForce(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	for _, c := range []struct {
 		name     string
 		manifest map[string]any
@@ -359,6 +362,7 @@ func TestUserAgentIsReplaced(t *testing.T) {
 // TestQuotaIsFull has a quota refuse the creation of the object.
 func TestQuotaIsFull(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	forBackends(t, func(t *testing.T, ns string, backend kubelock.Backend) {
 		t.Helper()
 		name := map[kubelock.Backend]corev1.ResourceName{

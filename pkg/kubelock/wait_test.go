@@ -60,6 +60,7 @@ func TestWaitTimesOut(t *testing.T) {
 // TestWaitEnds checks every way in which a wait ends, with the state that it shows.
 func TestWaitEnds(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	for name, end := range map[string]func(t *testing.T, ns string, held *kubelock.Held[string]) (want string, held2 bool){
 		"release": func(t *testing.T, _ string, held *kubelock.Held[string]) (string, bool) {
 			release(t, held.Update("released"))
@@ -125,6 +126,7 @@ func TestWaitEnds(t *testing.T) {
 // not lower tokens.
 func TestDelete(t *testing.T) {
 	t.Parallel()
+	env.NeedsControlPlane(t)
 	ns := env.Namespace(t)
 	var rec recorder
 	deleter := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns}), "gone")

@@ -1,4 +1,4 @@
-{{/* The name of the release's objects, with room for what is added to it. */}}
+{{/* The name of the release's objects. It is short enough for suffixes. */}}
 {{- define "kubelock.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride -}}
@@ -13,15 +13,18 @@
 {{ include "kubelock.fullname" . }}-reaper
 {{- end -}}
 
-{{/* What Helm's conventions want on every object. */}}
+{{/* The labels that every object has by Helm's conventions. */}}
 {{- define "kubelock.labels" -}}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
-{{/* What finds the Pods of this release, and no others. */}}
+{{/* The labels that select the Pods of this release only. */}}
 {{- define "kubelock.selector" -}}
 app.kubernetes.io/name: kubelock
 app.kubernetes.io/component: reaper
@@ -45,16 +48,25 @@ app.kubernetes.io/component: reaper
 {{- end -}}
 {{- end -}}
 
+{{- define "kubelock.serviceAccount" -}}
+{{- with .Values.serviceAccount -}}
+{{- if not (or .create .name) -}}
+{{- fail "serviceAccount.create=false needs serviceAccount.name" -}}
+{{- end -}}
+{{- .name | default (include "kubelock.reaper" $) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The reaper's service account, as the subject of a binding. */}}
 {{- define "kubelock.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "kubelock.reaper" . }}
+  name: {{ include "kubelock.serviceAccount" . }}
   namespace: {{ .Release.Namespace }}
 {{- end -}}
 
 {{/*
-Binds a ClusterRole to the reaper where it reaps: in the namespaces that it is restricted
-to, or else in all of them. The argument is a dict of root and the role's name.
+Binds a ClusterRole to the reaper: in the namespaces to which the reaper is restricted, or otherwise in the
+whole cluster. The argument is a dict of root and the role's name.
 */}}
 {{- define "kubelock.bindWhereReaped" -}}
 {{- $root := .root }}

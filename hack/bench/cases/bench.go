@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package cases has what the benchmark does with its subjects, one case a file.
+// Package cases has the cases of the benchmark, one per file.
 package cases
 
 import (
@@ -31,15 +31,15 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/worker"
 )
 
-// Case is one thing to measure of all subjects.
+// Case is one measurement of all subjects.
 type Case struct {
 	Name string
 	Run  func(ctx context.Context, b *Bench) error
-	// Durable is set for what is also measured with an etcd that waits for its disk.
+	// Durable is set if the case is measured a second time with an etcd that waits for its disk.
 	Durable bool
 }
 
-// All lists the cases.
+// All returns the cases.
 func All() []Case {
 	return []Case{
 		{Name: "uncontended", Run: uncontended, Durable: true},
@@ -51,6 +51,11 @@ func All() []Case {
 		{Name: "state", Run: state},
 		{Name: "holds", Run: holds},
 		{Name: "do", Run: increments},
+		{Name: "apply", Run: apply},
+		{Name: "apply-callers", Run: applyCallers},
+		{Name: "apply-32", Run: applyWriters},
+		{Name: "apply-8x16", Run: applyProcesses},
+		{Name: "apply-retry", Run: applyRetry},
 	}
 }
 
@@ -61,14 +66,14 @@ type Bench struct {
 	Fsync    bool // whether etcd waits for its disk
 	Results  *report.Results
 	Progress io.Writer
-	// StartReaper starts a reaper where the case is run.
+	// StartReaper starts a reaper on the control plane of the case.
 	StartReaper func(ctx context.Context) (stop func() error, err error)
 
 	pool []*worker.Process
 	keys int
 }
 
-// name is a case's name in the results.
+// name returns the name of a case in the results.
 func (b *Bench) name(format string, args ...any) string {
 	name := fmt.Sprintf(format, args...)
 	if b.Fsync {
@@ -77,7 +82,7 @@ func (b *Bench) name(format string, args ...any) string {
 	return name
 }
 
-// rounds is how often every subject of a case has its turn.
+// rounds returns how often each subject of a case is measured: n times, and once in a quick run.
 func (b *Bench) rounds(n int) int {
 	if b.Quick {
 		return 1
@@ -85,7 +90,7 @@ func (b *Bench) rounds(n int) int {
 	return n
 }
 
-// lasts is how long something is measured.
+// lasts returns how long to measure: d, and half of it in a quick run.
 func (b *Bench) lasts(d time.Duration) time.Duration {
 	if b.Quick {
 		return d / 2
@@ -93,7 +98,7 @@ func (b *Bench) lasts(d time.Duration) time.Duration {
 	return d
 }
 
-// keysFor returns names that were not used before.
+// keysFor returns n keys that were not used before.
 func (b *Bench) keysFor(n int) []string {
 	all := make([]string, n)
 	b.keys++
@@ -103,7 +108,7 @@ func (b *Bench) keysFor(n int) []string {
 	return all
 }
 
-// workers returns n of the processes, which live as long as the run.
+// workers returns n worker processes. They live until Stop.
 func (b *Bench) workers(n int) ([]*worker.Process, error) {
 	for len(b.pool) < n {
 		p, err := worker.Start()
@@ -115,7 +120,7 @@ func (b *Bench) workers(n int) ([]*worker.Process, error) {
 	return b.pool[:n], nil
 }
 
-// Stop ends the processes.
+// Stop ends the worker processes.
 func (b *Bench) Stop() error {
 	errs := make([]error, 0, len(b.pool))
 	for _, p := range b.pool {
@@ -125,14 +130,14 @@ func (b *Bench) Stop() error {
 	return errors.Join(errs...)
 }
 
-// brief are the subjects of a quick run, which has all of them only in the cases whole.
+// A quick run has only the subjects in brief, except for the cases in whole.
 var (
 	brief = []string{subjects.FloorOf(subjects.DistributedLocks), subjects.KubelockOn(subjects.DistributedLocks), subjects.EtcdMutex}
-	whole = []string{"uncontended", contentionCase(8, false), "crash"}
+	whole = []string{"uncontended", contentionCase(8, false), "crash", "apply", applyCallersCase}
 )
 
-// runnable are those of the named subjects that can be run here; of the others it notes
-// for the case why not.
+// runnable returns those of the named subjects that can be run here. For each of the others it adds
+// the reason to the results of the case.
 func (b *Bench) runnable(name string, names ...string) ([]string, error) {
 	var out []string
 	for _, n := range names {
@@ -146,7 +151,7 @@ func (b *Bench) runnable(name string, names ...string) ([]string, error) {
 		case s.NeedsRedis && b.Fsync:
 			b.Results.NotRun(name, n, "has nothing to do with etcd's disk")
 		case s.NeedsRedis && b.Servers.Redis == "":
-			b.Results.NotRun(name, n, "redis-server is not installed")
+			b.Results.NotRun(name, n, "redis-server is not on the PATH")
 		default:
 			out = append(out, n)
 		}
@@ -154,7 +159,7 @@ func (b *Bench) runnable(name string, names ...string) ([]string, error) {
 	return out, nil
 }
 
-// load is what clients do in a closed loop.
+// load describes what clients do in a closed loop.
 type load struct {
 	subject          string
 	clients, callers int
@@ -163,12 +168,12 @@ type load struct {
 	window, critical time.Duration
 }
 
-// client is what one worker of the load opens.
+// client returns the client that each worker of the load opens.
 func (b *Bench) client(l load) worker.Client {
 	return worker.Client{Subject: l.subject, Servers: b.Servers, Options: l.options, Keys: l.keys, Callers: l.callers}
 }
 
-// run runs a load in processes of the pool.
+// run runs a load in worker processes.
 func (b *Bench) run(ctx context.Context, l load) (_ outcome, err error) {
 	if err := ctx.Err(); err != nil {
 		return outcome{}, err
@@ -186,8 +191,7 @@ func (b *Bench) run(ctx context.Context, l load) (_ outcome, err error) {
 	return loop(ctx, workers, l)
 }
 
-// loop lets workers that have opened their clients go through the load, and measures it
-// when they are warm.
+// loop runs a load in workers that have opened their clients. It measures as soon as they are warm.
 func loop(ctx context.Context, workers []*worker.Process, l load) (outcome, error) {
 	o := outcome{load: l, answers: make([]worker.Answer, len(workers)), started: worker.Now()}
 	err := worker.Each(workers, func(_ int, p *worker.Process) error { return p.Start(l.critical) })
@@ -195,7 +199,7 @@ func loop(ctx context.Context, workers []*worker.Process, l load) (outcome, erro
 		o.cold, err = warmUp(ctx, workers, l)
 	}
 	if err == nil {
-		o.begin = worker.Now().Add(20 * time.Millisecond) // When the last worker has heard of it.
+		o.begin = worker.Now().Add(20 * time.Millisecond) // All workers have got the window by then.
 		o.end = o.begin.Add(l.window)
 		err = worker.Each(workers, func(i int, p *worker.Process) (err error) {
 			o.answers[i], err = p.Measure(worker.Window{Begin: o.begin, End: o.end})
@@ -208,10 +212,12 @@ func loop(ctx context.Context, workers []*worker.Process, l load) (outcome, erro
 	return o, nil
 }
 
-// warmUp waits until each caller has gone through its first cycles. It gives up where some
-// are starved: if no caller has come closer to that in half a window and a second, if most of
-// these cycles are missing after more than one window, and after four. It returns how many
-// are missing then.
+// warmUp waits until each caller has completed its first cycles, and returns how many of these cycles
+// are missing. Some are missing if it gives up because callers starve:
+//
+//   - no caller has completed one of them for half a window and a second, or
+//   - most of them are missing after more than one window, or
+//   - four windows have passed.
 func warmUp(ctx context.Context, workers []*worker.Process, l load) (int, error) {
 	start := time.Now()
 	progress, least, all := start, math.MaxInt, 0
@@ -245,7 +251,7 @@ func warmUp(ctx context.Context, workers []*worker.Process, l load) (int, error)
 	}
 }
 
-// inTurn is names in the order of a round: each begins with another one.
+// inTurn returns names in the order of a round. Each round begins with another name.
 func inTurn(names []string, round int) []string {
 	at := round % len(names)
 	return slices.Concat(names[at:], names[:at])

@@ -35,7 +35,7 @@ func callers(ctx context.Context, b *Bench) error {
 	for round := range b.rounds(2) {
 		for _, subject := range inTurn(names, round) {
 			if round > 0 && subject != subjects.KubelockOn(subjects.DistributedLocks) {
-				continue // Only this figure has a bound to keep.
+				continue // Only this subject has a target.
 			}
 			floor := floorUnder(subject)
 			bare, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), window: b.lasts(time.Second)})
@@ -74,7 +74,7 @@ func keys(ctx context.Context, b *Bench) error {
 	}
 	err = worker.Each(workers, func(i int, p *worker.Process) error {
 		if err := p.Open(b.client(loads[i])); err != nil || names[i] == floorUnder(names[i]) {
-			return err // The objects of bare updates are there then.
+			return err // It has also created the objects of the bare updates.
 		}
 		if _, err := p.Acquire(time.Minute); err != nil {
 			return err

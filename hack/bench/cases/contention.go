@@ -26,13 +26,13 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/subjects"
 )
 
-// windows is how long so many clients of one key are measured: long enough for each of
-// them to have had the lock.
+// windows are the lengths of the measurements, by the number of clients of one key. They are long
+// enough for each client to get the lock.
 var windows = map[int]time.Duration{
 	2: 800 * time.Millisecond, 8: time.Second, 32: 2 * time.Second, 100: 5 * time.Second,
 }
 
-// critical is how long the lock is held in the second half of the case.
+// critical is how long a client holds the lock in the second half of the case.
 const critical = 20 * time.Millisecond
 
 func contentionCase(clients int, busy bool) string {
@@ -42,13 +42,13 @@ func contentionCase(clients int, busy bool) string {
 	return fmt.Sprintf("contention-%d", clients)
 }
 
-// contention measures clients in separate processes that all want one key.
+// contention measures clients in separate processes that compete for one key.
 func contention(ctx context.Context, b *Bench) error {
 	sizes, modes := []int{2, 8, 32, 100}, []bool{false, true}
 	switch {
 	case b.Fsync && b.Quick:
 		return nil
-	case b.Quick: // More of them take long to get into the loop.
+	case b.Quick: // More clients would take long to warm up.
 		sizes, modes = []int{8}, []bool{false}
 	case b.Fsync:
 		sizes, modes = []int{8}, []bool{false}
@@ -67,11 +67,11 @@ func contend(ctx context.Context, b *Bench, round, clients int, busy bool) error
 	name := b.name("%s", contentionCase(clients, busy))
 	wanted := locks
 	switch {
-	case clients == 100 && busy: // The others starve most of their clients, as they do without.
+	case clients == 100 && busy: // With all other subjects most clients starve, as they do without a critical section.
 		wanted = []string{subjects.KubelockOn(subjects.DistributedLocks), subjects.EtcdMutex}
 	case clients == 32 && busy:
 		wanted = without(wanted, subjects.KubelockOn(subjects.Leases), subjects.KubelockOn(subjects.ConfigMaps), subjects.Naive, subjects.Elector)
-	case clients == 100 || busy: // The other kinds differ by what the uncontended case shows.
+	case clients == 100 || busy: // The difference between the kinds is in the uncontended case.
 		wanted = without(wanted, subjects.KubelockOn(subjects.Leases), subjects.KubelockOn(subjects.ConfigMaps))
 	}
 	names, err := b.runnable(name, wanted...)
@@ -87,7 +87,7 @@ func contend(ctx context.Context, b *Bench, round, clients int, busy bool) error
 	bare := map[string]float64{}
 	for _, subject := range inTurn(names, round) {
 		floor := floorUnder(subject)
-		if _, ok := bare[floor]; !ok || strings.HasPrefix(subject, subjects.KubelockOn("")) { // Right before it: the machine's speed wanders.
+		if _, ok := bare[floor]; !ok || strings.HasPrefix(subject, subjects.KubelockOn("")) { // Right before its subject: the machine's speed changes over time.
 			o, err := b.run(ctx, load{subject: floor, clients: 1, callers: 1, keys: b.keysFor(1), window: b.lasts(600 * time.Millisecond)})
 			if err != nil {
 				return err
@@ -108,12 +108,12 @@ func contend(ctx context.Context, b *Bench, round, clients int, busy bool) error
 	return nil
 }
 
-// contended notes what callers of one key have measured.
+// contended adds what callers of one key have measured to the results.
 func (b *Bench) contended(name string, o outcome, callers int, bare, delivered float64) {
 	subject := o.load.subject
 	handOffs, overlaps := o.handOffs()
 	b.Results.Against(name, subject, throughput, cyclesPerS, o.rate(), serially, bare)
-	if o.rate() == 0 { // Then only the wait is known, and that it was at least so long.
+	if o.rate() == 0 { // Only a lower bound of the wait is known.
 		b.Results.Add(name, subject, worstWait, "s", o.worst(waited).Seconds())
 		return
 	}
@@ -152,7 +152,7 @@ func without(names []string, others ...string) []string {
 	return out
 }
 
-// ContentionPlots show how subjects fare as there are more clients.
+// ContentionPlots returns plots of the figures against the number of clients.
 func ContentionPlots() []report.Series {
 	named := func(busy bool) map[int]string {
 		out := map[int]string{}

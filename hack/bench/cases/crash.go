@@ -27,10 +27,10 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/worker"
 )
 
-// crash kills the process of a holder, and measures how long after the end of its lease a
-// waiter has the lock. Then it kills the process of the first waiter, and measures how long
-// after the release the next one has it. All subjects wait at the same time. Both are repeated
-// with a reaper, for kubelock only. A quick run has the first.
+// crash kills the process of a holder, and measures how long after the end of its lease a waiter has
+// the lock. Then it kills the process of the first waiter, and measures how long after the release the
+// next waiter has the lock. It measures all subjects at the same time, and repeats both with a reaper
+// for kubelock only. A quick run has only the first part.
 func crash(ctx context.Context, b *Bench) error {
 	leased, own := without(locks, subjects.Naive), locks[:3] // The naive race has no leases.
 	if err := b.crashes(ctx, b.name("crash"), leased, b.crashOfHolder); err != nil || b.Quick {
@@ -50,7 +50,7 @@ func crash(ctx context.Context, b *Bench) error {
 	)
 }
 
-// crashScene lets a subject's client crash, and returns how late another one has the lock.
+// crashScene makes a subject's client crash, and returns how late another client has the lock.
 type crashScene func(ctx context.Context, subject string, waiter *worker.Process, key string) (metric string, late time.Duration, err error)
 
 func (b *Bench) crashes(ctx context.Context, name string, wanted []string, scene crashScene) error {
@@ -77,7 +77,7 @@ func (b *Bench) crashes(ctx context.Context, name string, wanted []string, scene
 		if err := errors.Join(errs...); err != nil {
 			return err
 		}
-		reference := 0.0 // None.
+		reference := 0.0 // No reference.
 		if i := indexOf(names, subjects.Elector); i >= 0 {
 			reference = late[i].Seconds()
 		}
@@ -99,7 +99,7 @@ func indexOf(names []string, name string) int {
 
 const (
 	crashLease    = 3 * time.Second
-	crashAfter    = crashLease * 5 / 6 // So long the holder has renewed its lease.
+	crashAfter    = crashLease * 5 / 6 // how long the holder renews its lease
 	crashPatience = time.Minute
 )
 
@@ -136,7 +136,7 @@ func (b *Bench) crashOfHolder(ctx context.Context, subject string, waiter *worke
 }
 
 func (b *Bench) crashOfNext(ctx context.Context, subject string, waiter *worker.Process, key string) (_ string, late time.Duration, err error) {
-	client := worker.Client{Subject: subject, Servers: b.Servers, Keys: []string{key}, Options: subjects.Options{Lease: 30 * time.Second, Renew: true}} // More than the grace.
+	client := worker.Client{Subject: subject, Servers: b.Servers, Keys: []string{key}, Options: subjects.Options{Lease: 30 * time.Second, Renew: true}} // Longer than the grace.
 	holder, stopHolder, err := mortal(client)
 	if err != nil {
 		return "", 0, err
@@ -155,7 +155,7 @@ func (b *Bench) crashOfNext(ctx context.Context, subject string, waiter *worker.
 		return "", 0, err
 	}
 	for _, p := range []*worker.Process{first, waiter} {
-		if err := begin(ctx, p, crashPatience, func(c subjects.Counts) int64 { return c.Writes }); err != nil { // Its place in the queue.
+		if err := begin(ctx, p, crashPatience, func(c subjects.Counts) int64 { return c.Writes }); err != nil { // The write that queues it.
 			return "", 0, err
 		}
 	}
@@ -173,7 +173,7 @@ func (b *Bench) crashOfNext(ctx context.Context, subject string, waiter *worker.
 	return "after the release", next.Acquired.Since(released), waiter.Release()
 }
 
-// mortal starts a process that can be killed, and opens a client in it.
+// mortal starts a process, opens a client in it, and returns how to kill the process.
 func mortal(c worker.Client) (p *worker.Process, kill func() error, err error) {
 	if p, err = worker.Start(); err != nil {
 		return nil, nil, err
@@ -185,12 +185,12 @@ func mortal(c worker.Client) (p *worker.Process, kill func() error, err error) {
 	return p, kill, nil
 }
 
-// waiting lets workers begin to wait, and returns when each has asked its server.
+// waiting makes workers wait for their lock, and returns when each has sent a request.
 func waiting(ctx context.Context, workers []*worker.Process, patience time.Duration) error {
 	return worker.Each(workers, func(_ int, p *worker.Process) error { return begin(ctx, p, patience, subjects.Counts.Requests) })
 }
 
-// begin lets a worker begin to wait, and returns when it has sent more of what counts.
+// begin makes a worker wait for its lock, and returns when the count that is selected by of has grown.
 func begin(ctx context.Context, p *worker.Process, patience time.Duration, of func(subjects.Counts) int64) error {
 	before, err := p.Counts()
 	if err != nil {

@@ -27,14 +27,14 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/worker"
 )
 
-// keeper is a client that keeps so many locks at once.
+// keeper is a client that holds many locks at once.
 type keeper struct {
 	kind  string
 	locks int
 }
 
-// keepers are all at work at the same time, each in a process of its own. The client of
-// one lock shows what a client costs without any.
+// keepers returns the clients of the case. They run at the same time, each in a process of its own.
+// The client with one lock shows the cost of a client itself.
 func (b *Bench) keepers() []keeper {
 	many := 1000
 	if b.Quick {
@@ -47,8 +47,7 @@ func (b *Bench) keepers() []keeper {
 	return all
 }
 
-// holds measures what locks cost that are renewed in the background, for longer than
-// their lease.
+// holds measures the cost of locks that clients renew in the background, for longer than their lease.
 func holds(ctx context.Context, b *Bench) (err error) {
 	lease := 30 * time.Second // The library's default.
 	if b.Quick {
@@ -60,7 +59,7 @@ func holds(ctx context.Context, b *Bench) (err error) {
 		if workers[i], err = worker.Start(); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, workers[i].Stop()) }() //nolint:gocritic // They go on until the case ends.
+		defer func() { err = errors.Join(err, workers[i].Stop()) }() //nolint:gocritic // The workers run until the case ends.
 		if err := workers[i].Open(worker.Client{
 			Subject: subjects.KubelockOn(k.kind), Servers: b.Servers, Keys: b.keysFor(k.locks), Callers: min(k.locks, 8),
 			Options: subjects.Options{Lease: lease, Renew: true},
@@ -113,7 +112,7 @@ func holds(ctx context.Context, b *Bench) (err error) {
 
 func holdsCase(n int) string { return fmt.Sprintf("holds-%d", n) }
 
-// HoldsPlots show what a client costs as it keeps more locks.
+// HoldsPlots returns plots of a client's cost against the number of its locks.
 func (b *Bench) HoldsPlots() []report.Series {
 	named := map[int]string{}
 	for _, k := range b.keepers() {

@@ -27,8 +27,8 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/worker"
 )
 
-// idle measures what 100 clients cost that do nothing but wait for a lock that another
-// client keeps and renews. redislock polls as redsync does.
+// idle measures the cost of 100 clients that wait for a lock while another client holds and renews it.
+// redislock polls as often as redsync.
 func idle(ctx context.Context, b *Bench) error {
 	waiters := 100
 	if b.Quick {
@@ -48,7 +48,7 @@ func idle(ctx context.Context, b *Bench) error {
 }
 
 func (b *Bench) idleOf(ctx context.Context, name, subject string, n int) (err error) {
-	const fresh = 5 // Of which the memory is measured: nothing is left in them from before.
+	const fresh = 5 // new processes, whose memory is measured: earlier cases have left nothing in them
 	pool, err := b.workers(n + 1 - fresh)
 	if err != nil {
 		return err
@@ -62,13 +62,13 @@ func (b *Bench) idleOf(ctx context.Context, name, subject string, n int) (err er
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, p.Stop()) }() //nolint:gocritic // They go on until the case ends.
+		defer func() { err = errors.Join(err, p.Stop()) }() //nolint:gocritic // The workers run until the case ends.
 		weighed = append(weighed, p)
 	}
 	workers := slices.Concat(pool, weighed)
 	client := worker.Client{Subject: subject, Servers: b.Servers, Keys: b.keysFor(1), Options: subjects.Options{Lease: b.lasts(6 * time.Second), Renew: true}}
 	if subject == subjects.Redsync || subject == subjects.Redislock {
-		client.Options.Lease = time.Minute // They do not renew.
+		client.Options.Lease = time.Minute // The waiting clients do not renew.
 	}
 	if err := worker.Each(workers, func(_ int, p *worker.Process) error { return p.Open(client) }); err != nil {
 		return err
@@ -108,7 +108,7 @@ func (b *Bench) idleOf(ctx context.Context, name, subject string, n int) (err er
 	return nil
 }
 
-// sum asks each of the workers, and adds what they answer.
+// sum asks each worker, and returns the sum of their answers.
 func sum(workers []*worker.Process, ask func(*worker.Process) (worker.Answer, error)) (sum worker.Answer, err error) {
 	answers := make([]worker.Answer, len(workers))
 	err = worker.Each(workers, func(i int, p *worker.Process) (err error) {
@@ -121,7 +121,7 @@ func sum(workers []*worker.Process, ask func(*worker.Process) (worker.Answer, er
 	return sum, err
 }
 
-// stay waits for as long as something is measured.
+// stay waits for d, or until ctx ends.
 func stay(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -131,9 +131,13 @@ func stay(ctx context.Context, d time.Duration) {
 	}
 }
 
-// queued waits until none of those who wait has written anything for so long, or they
-// write no less than before, as some poll by writing, or for four times that: a crowd takes
-// seconds to queue. It returns what they have counted then.
+// queued waits until all waiters are in the queue, and returns their counts then. 100 clients need
+// seconds for that. It returns as soon as one of these is true:
+//
+//   - no waiter has written anything for the time quiet
+//   - from the third such time on: the waiters write no less than in the one before, as their subject
+//     polls by writing
+//   - four times quiet have passed
 func queued(ctx context.Context, waiters []*worker.Process, quiet time.Duration) (worker.Answer, error) {
 	now, err := sum(waiters, (*worker.Process).Counts)
 	last := int64(math.MaxInt64)

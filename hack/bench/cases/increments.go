@@ -26,12 +26,22 @@ import (
 // increments measures 32 writers, in separate processes, that each add to one number:
 // by Do, and by a read-modify-write that is repeated at a conflict.
 func increments(ctx context.Context, b *Bench) error {
-	writers := 32
+	writers := b.writers()
+	return b.add(ctx, b.name("do-%d", writers), writers, subjects.RetryOnConflict, subjects.KubelockDo)
+}
+
+// writers returns how many processes add to one number.
+func (b *Bench) writers() int {
 	if b.Quick {
-		writers = 8
+		return 8
 	}
-	name := b.name("do-%d", writers)
-	names := []string{subjects.RetryOnConflict, subjects.KubelockDo}
+	return 32
+}
+
+// add measures processes that each add to one number, by subject and by reference, and compares the
+// two.
+func (b *Bench) add(ctx context.Context, name string, writers int, reference, subject string) error {
+	names := []string{reference, subject}
 	for round := range b.rounds(2) {
 		outcomes := map[string]outcome{}
 		for _, subject := range inTurn(names, round) {
@@ -45,7 +55,7 @@ func increments(ctx context.Context, b *Bench) error {
 		}
 		for _, subject := range names {
 			o := outcomes[subject]
-			b.Results.Against(name, subject, throughput, "increments/s", o.rate(), subjects.RetryOnConflict, outcomes[subjects.RetryOnConflict].rate())
+			b.Results.Against(name, subject, throughput, "increments/s", o.rate(), reference, outcomes[reference].rate())
 			b.Results.Add(name, subject, "requests", "an increment", o.each(o.counts().Requests()))
 			b.Results.Add(name, subject, "conflicts", "an increment", o.each(o.counts().Conflicts))
 			b.Results.Add(name, subject, "Jain", "", o.jain())

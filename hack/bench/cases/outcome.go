@@ -25,15 +25,15 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/worker"
 )
 
-// outcome is what the workers of a load have told.
+// outcome has the answers of the workers of a load.
 type outcome struct {
 	load                load
 	started, begin, end worker.Instant
-	cold                int // cycles that were missing at begin until all callers were warm
+	cold                int // cycles that callers still needed at begin to be warm
 	answers             []worker.Answer
 }
 
-// counted are the cycles of a worker that ended within the time that is measured.
+// counted returns the cycles of a worker that ended within the window.
 func (o outcome) counted(a worker.Answer) []worker.Cycle {
 	var in []worker.Cycle
 	for _, c := range a.Cycles {
@@ -45,14 +45,14 @@ func (o outcome) counted(a worker.Answer) []worker.Cycle {
 }
 
 func (o outcome) cycles() []worker.Cycle {
-	var all []worker.Cycle //nolint:prealloc // How many they are is not known before.
+	var all []worker.Cycle //nolint:prealloc // The number is not known in advance.
 	for _, a := range o.answers {
 		all = append(all, o.counted(a)...)
 	}
 	return all
 }
 
-// rate is in cycles per second.
+// rate returns the cycles per second.
 func (o outcome) rate() float64 { return float64(len(o.cycles())) / o.load.window.Seconds() }
 
 func (o outcome) counts() (sum subjects.Counts) {
@@ -62,10 +62,10 @@ func (o outcome) counts() (sum subjects.Counts) {
 	return sum
 }
 
-// each is n a cycle.
+// each returns n per cycle.
 func (o outcome) each(n int64) float64 { return float64(n) / float64(max(len(o.cycles()), 1)) }
 
-// mallocs is how many objects a cycle allocated.
+// mallocs returns the number of allocated objects per cycle.
 func (o outcome) mallocs() float64 {
 	var sum uint64
 	for _, a := range o.answers {
@@ -74,8 +74,8 @@ func (o outcome) mallocs() float64 {
 	return float64(sum) / float64(max(len(o.cycles()), 1))
 }
 
-// jain is Jain's fairness index: 1 if all clients have had the lock equally often, 1/n
-// if one had it always.
+// jain returns Jain's fairness index: 1 if all n clients had the lock equally often, and 1/n if one
+// client had it every time.
 func (o outcome) jain() float64 {
 	var sum, squares float64
 	for _, a := range o.answers {
@@ -89,7 +89,7 @@ func (o outcome) jain() float64 {
 	return sum * sum / (float64(len(o.answers)) * squares)
 }
 
-// latencies are what the cycles took, in milliseconds.
+// latencies returns the durations of the cycles in milliseconds.
 func (o outcome) latencies() []float64 {
 	cycles := o.cycles()
 	all := make([]float64, 0, len(cycles))
@@ -99,15 +99,19 @@ func (o outcome) latencies() []float64 {
 	return all
 }
 
-// worst is the longest that a caller waited for the lock, or the cycle took where the
-// subject does not tell them apart. Callers that wait at the end have waited at least so
-// long.
+// worst returns the longest duration, as of selects it from a cycle. A cycle that ends after the window,
+// and a caller that still waits at its end, count with their part up to the end of the window.
 func (o outcome) worst(of func(worker.Cycle) time.Duration) time.Duration {
 	var worst time.Duration
-	for _, c := range o.cycles() {
-		worst = max(worst, of(c))
-	}
 	for _, a := range o.answers {
+		for _, c := range o.counted(a) {
+			worst = max(worst, of(c))
+		}
+		for _, c := range a.Cycles {
+			if c.Done >= o.end {
+				worst = max(worst, min(of(c), o.end.Since(c.Asked)))
+			}
+		}
 		for _, since := range a.Waiting {
 			worst = max(worst, o.end.Since(since))
 		}
@@ -118,9 +122,8 @@ func (o outcome) worst(of func(worker.Cycle) time.Duration) time.Duration {
 func waited(c worker.Cycle) time.Duration { return c.Acquired.Since(c.Asked) }
 func took(c worker.Cycle) time.Duration   { return c.Done.Since(c.Asked) }
 
-// handOffs are the times between the call that released the one key and the next
-// acquisition, in milliseconds. overlaps counts those below zero: two that had the lock
-// at once.
+// handOffs returns the times from each call of Release to the next acquisition of the key, in
+// milliseconds. overlaps counts the negative ones: two callers had the lock at once.
 func (o outcome) handOffs() (times []float64, overlaps int) {
 	var all []worker.Cycle
 	for _, a := range o.answers {
@@ -141,7 +144,7 @@ func (o outcome) handOffs() (times []float64, overlaps int) {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// quantile is 0 where there are no samples.
+// quantile returns the q-quantile of samples, and 0 if there are none.
 func quantile(samples []float64, q float64) float64 {
 	if len(samples) == 0 {
 		return 0

@@ -57,7 +57,7 @@ func state(ctx context.Context, b *Bench) error {
 		for _, subject := range names {
 			floor := outcomes[floorUnder(subject)]
 			if outcomes[subject].rate() == 0 {
-				continue // Too slow for the window: there is no figure.
+				continue // No cycle ended within the window.
 			}
 			b.Results.Against(name, subject, latency, "ms", quantile(outcomes[subject].latencies(), 0.5), twoUpdates, quantile(floor.latencies(), 0.5))
 			b.Results.Add(name, subject, "p99", "ms", quantile(outcomes[subject].latencies(), 0.99))

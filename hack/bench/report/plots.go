@@ -29,8 +29,7 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// Series is what a plot against a number shows: the cases, by that number, and a metric
-// of each.
+// Series describes a plot of a metric against a number: it has the case for each number.
 type Series struct {
 	File, Title, X, Y string
 	Cases             map[int]string
@@ -38,8 +37,8 @@ type Series struct {
 	LogY              bool
 }
 
-// Plot writes plots of the series and of the distributions as SVG into a folder. What
-// was not measured has no plot.
+// Plot writes plots of the series and of the distributions as SVG into a folder. It skips what was not
+// measured.
 func (r *Results) Plot(dir string, series []Series) error {
 	for _, s := range series {
 		if err := r.plotSeries(dir, s); err != nil {
@@ -100,7 +99,7 @@ func (r *Results) plotSeries(dir string, s Series) error {
 			}
 		}
 		if len(points) < 2 {
-			continue // A subject for scale, or one that was not run.
+			continue // The subject was not run, or is measured only for comparison.
 		}
 		line, dots, err := plotter.NewLinePoints(points)
 		if err != nil {
@@ -125,7 +124,7 @@ func (r *Results) plotSeries(dir string, s Series) error {
 	return save(p, dir, s.File)
 }
 
-// beside makes room for the legend at the right of the lines.
+// beside places the legend to the right of the lines.
 func beside(p *plot.Plot) {
 	p.Legend.Left = false
 	if _, ok := p.X.Scale.(plot.LogScale); ok {
@@ -135,7 +134,7 @@ func beside(p *plot.Plot) {
 	p.X.Max += 0.45 * (p.X.Max - p.X.Min)
 }
 
-// plotDistribution draws which part of the cycles took how long at most.
+// plotDistribution draws the cumulative distribution of a latency.
 func (r *Results) plotDistribution(dir, name string) error {
 	p := newPlot("Latency of "+name, "ms", "part of the cycles that took no longer")
 	i := 0

@@ -14,42 +14,54 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package report keeps what the benchmark has measured, and writes it as JSON, as a
-// Markdown table and as plots.
+// Package report collects the results of the benchmark, and writes them as JSON, as Markdown tables
+// and as plots.
 package report
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 )
 
-// Result is one figure: the median over its samples, and the median of their ratios to
-// what was measured beside each of them.
+// Result is one figure: the median of its samples, and the median of their ratios to the reference
+// that was measured with each sample.
 type Result struct {
 	Case    string `json:"case"`
 	Subject string `json:"subject"`
 	Metric  string `json:"metric"`
-	// Value is nil for what was not run; then Unit says why.
+	// Value is nil if the subject was not run. Then Unit says why.
 	Value     *float64  `json:"value"`
 	Unit      string    `json:"unit"`
 	Reference string    `json:"reference,omitempty"`
 	Ratio     *float64  `json:"ratio,omitempty"`
 	Samples   []float64 `json:"samples"`
+	// Target is the bound that the ratio should keep, or the figure if it has no ratio.
+	Target string `json:"target,omitempty"`
 
-	ratios []float64
+	ratios  []float64
+	reached func(v float64) bool
 }
 
-// NotRun is the metric of a subject that was not run.
+// Reached reports whether the figure keeps its target.
+func (r *Result) Reached() bool {
+	if r.Ratio != nil {
+		return r.reached(*r.Ratio)
+	}
+	return r.Value != nil && r.reached(*r.Value)
+}
+
+// NotRun is the name of the metric of a subject that was not run.
 const NotRun = "not run"
 
-// Results are all figures of a run, in the order in which they were first measured.
+// Results has all figures of a run, in the order in which they were first measured.
 type Results struct {
 	all           []*Result
 	distributions []Distribution
 }
 
-// Distribution is every sample of a latency, in milliseconds.
+// Distribution has every sample of a latency, in milliseconds.
 type Distribution struct {
 	Case, Subject string
 	Samples       []float64
@@ -73,16 +85,39 @@ func (r *Results) Add(name, subject, metric, unit string, value float64) {
 	result.Value = new(Median(result.Samples))
 }
 
-// Against adds a sample, and what it is to be compared with, measured in the same round.
+// Against adds a sample and its reference, which was measured in the same round.
 func (r *Results) Against(name, subject, metric, unit string, value float64, reference string, of float64) {
 	r.Add(name, subject, metric, unit, value)
 	if of == 0 {
-		return // Nothing to compare with.
+		return // There is no reference.
 	}
 	result := r.result(name, subject, metric, unit)
 	result.Reference = reference
 	result.ratios = append(result.ratios, value/of)
 	result.Ratio = new(Median(result.ratios))
+}
+
+// AtMost sets a target for a figure that was added: its ratio, or the figure if it has no ratio,
+// should be at most bound.
+func (r *Results) AtMost(name, subject, metric string, bound float64) {
+	r.target(name, subject, metric, "at most", bound, func(v float64) bool { return v <= bound })
+}
+
+// AtLeast sets a target for a figure that was added: its ratio, or the figure if it has no ratio,
+// should be at least bound.
+func (r *Results) AtLeast(name, subject, metric string, bound float64) {
+	r.target(name, subject, metric, "at least", bound, func(v float64) bool { return v >= bound })
+}
+
+func (r *Results) target(name, subject, metric, than string, bound float64, reached func(float64) bool) {
+	for _, known := range r.all {
+		if known.Case == name && known.Subject == subject && known.Metric == metric {
+			known.Target, known.reached = fmt.Sprintf("%s %.2f", than, bound), reached
+			if known.Ratio != nil {
+				known.Target += " × " + known.Reference
+			}
+		}
+	}
 }
 
 // NotRun says why a subject was not run.
@@ -117,10 +152,10 @@ func (r *Results) WriteJSON(path string) error {
 	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
-// Median returns the median of samples, which are at least one.
+// Median returns the median of samples. There must be at least one.
 func Median(samples []float64) float64 { return Quantile(samples, 0.5) }
 
-// Quantile returns the q-quantile of samples, which are at least one.
+// Quantile returns the q-quantile of samples. There must be at least one.
 func Quantile(samples []float64, q float64) float64 {
 	sorted := slices.Sorted(slices.Values(samples))
 	at := q * float64(len(sorted)-1)

@@ -24,8 +24,8 @@ import (
 	"strings"
 )
 
-// WriteTable writes a Markdown table for each case, a row for each subject and a column
-// for each metric; in brackets the ratio to the case's reference.
+// WriteTable writes a Markdown table per case, with a row per subject and a column per metric. The
+// ratio to the reference is in brackets.
 func (r *Results) WriteTable(path, preamble string) error {
 	var b strings.Builder
 	b.WriteString(preamble)
@@ -42,7 +42,7 @@ func (r *Results) WriteTable(path, preamble string) error {
 }
 
 func (r *Results) table(b *strings.Builder, name string) {
-	var subjects, metrics, references []string
+	var subjects, metrics, references, targets []string
 	cells, notRun := map[[2]string]string{}, map[string]string{}
 	for _, result := range r.all {
 		if result.Case != name {
@@ -67,6 +67,13 @@ func (r *Results) table(b *strings.Builder, name string) {
 			}
 		}
 		cells[[2]string{result.Subject, head}] = cell
+		if result.Target != "" {
+			reached := "reached"
+			if !result.Reached() {
+				reached = "missed"
+			}
+			targets = append(targets, fmt.Sprintf("%s, %s: %s (%s)", result.Subject, result.Metric, result.Target, reached))
+		}
 	}
 	fmt.Fprintf(b, "\n### %s\n\n| subject | %s |\n|---%s|\n", name, strings.Join(metrics, " | "), strings.Repeat("|---", len(metrics)))
 	for _, subject := range subjects {
@@ -83,6 +90,9 @@ func (r *Results) table(b *strings.Builder, name string) {
 	if len(references) > 0 {
 		fmt.Fprintf(b, "\nIn brackets the ratio to: %s.\n", strings.Join(references, "; "))
 	}
+	if len(targets) > 0 {
+		fmt.Fprintf(b, "\nTargets: %s.\n", strings.Join(targets, "; "))
+	}
 }
 
 func unit(u string) string {
@@ -92,7 +102,8 @@ func unit(u string) string {
 	return " [" + u + "]"
 }
 
-// number has three significant digits, more before the point if there are.
+// number formats v with three significant digits, or with all digits before the point if there are
+// more.
 func number(v float64) string {
 	if v == 0 {
 		return "0"

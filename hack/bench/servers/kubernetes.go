@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package servers starts what the benchmark measures against.
+// Package servers starts the servers that the benchmark needs.
 package servers
 
 import (
@@ -37,8 +37,8 @@ type ControlPlane struct {
 	environment *envtest.Environment
 }
 
-// StartControlPlane starts the programs in the folder bin. With fsync off, etcd does
-// not wait for the disk, as in most tests.
+// StartControlPlane starts the programs in the folder bin. Without fsync, etcd does not wait for the
+// disk, as in most tests.
 func StartControlPlane(bin string, fsync bool) (*ControlPlane, error) {
 	root, err := assets.Root()
 	if err != nil {

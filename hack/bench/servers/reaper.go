@@ -54,7 +54,7 @@ func (c *ControlPlane) StartReaper(ctx context.Context, program string) (_ *Reap
 	r := &Reaper{dir: dir, process: exec.CommandContext(ctx, program, "--kubeconfig", kubeconfig, "--leases", "--configmaps",
 		"--health-probe-bind-address", probes, "--metrics-bind-address", "0", "--zap-log-level", "error")}
 	r.process.Stderr = &r.log
-	r.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // An interrupt is for the benchmark, which stops it.
+	r.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must reach only the benchmark, which then stops the reaper.
 	if err := r.process.Start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -74,10 +74,10 @@ func (c *ControlPlane) StartReaper(ctx context.Context, program string) (_ *Reap
 	}
 }
 
-// Stop ends it.
+// Stop ends the reaper.
 func (r *Reaper) Stop() error {
-	_ = r.process.Process.Kill() // It keeps nothing, and may have ended.
-	_ = r.process.Wait()         // It was killed.
+	_ = r.process.Process.Kill() // It has no data to lose, and may have ended already.
+	_ = r.process.Wait()         // The error says that it was killed.
 	return os.RemoveAll(r.dir)
 }
 

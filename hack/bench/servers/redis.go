@@ -30,10 +30,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrNoRedis says that no Redis is installed.
-var ErrNoRedis = errors.New("redis-server is not installed")
+// ErrNoRedis says that no Redis is installed, and how to get it.
+var ErrNoRedis = errors.New("redis-server is not on the PATH: install it with apt-get install redis-server, or your system's equivalent")
 
-// Redis is a Redis that keeps everything in memory.
+// Redis is a Redis server without persistence.
 type Redis struct {
 	Addr    string
 	Version string
@@ -58,12 +58,12 @@ func StartRedis(ctx context.Context) (*Redis, error) {
 	}
 	r := &Redis{Addr: net.JoinHostPort("127.0.0.1", port), dir: dir, process: exec.CommandContext(ctx, path,
 		"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "no")}
-	r.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // An interrupt is for the benchmark, which stops it.
+	r.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must reach only the benchmark, which then stops Redis.
 	if err := r.process.Start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	client := redis.NewClient(&redis.Options{Addr: r.Addr, MaxRetries: -1})
-	defer func() { _ = client.Close() }() // What it was asked has been answered.
+	defer func() { _ = client.Close() }() // All requests have been answered.
 	ticker, patience := time.NewTicker(20*time.Millisecond), time.After(10*time.Second)
 	defer ticker.Stop()
 	for {
@@ -86,10 +86,10 @@ func StartRedis(ctx context.Context) (*Redis, error) {
 	}
 }
 
-// Stop ends it.
+// Stop ends the server.
 func (r *Redis) Stop() error {
-	_ = r.process.Process.Kill() // It keeps nothing, and may have ended.
-	_ = r.process.Wait()         // It was killed.
+	_ = r.process.Process.Kill() // It has no data to lose, and may have ended already.
+	_ = r.process.Wait()         // The error says that it was killed.
 	return os.RemoveAll(r.dir)
 }
 

@@ -27,8 +27,8 @@ import (
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// Delivery measures how soon another client's watch of an object shows an update of it,
-// from the moment before the update is sent: what no hand-off can be faster than.
+// Delivery measures how soon a client's watch of an object shows another client's update, from the
+// moment before the update is sent. No hand-over can be faster.
 func Delivery(ctx context.Context, servers Servers, key string, n int) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -45,7 +45,7 @@ func Delivery(ctx context.Context, servers Servers, key string, n int) ([]time.D
 		return nil, err
 	}
 	defer w.Stop()
-	if err := next(ctx, w); err != nil { // The object as it is.
+	if err := next(ctx, w); err != nil { // The first event has the object before the updates.
 		return nil, err
 	}
 	var times []time.Duration

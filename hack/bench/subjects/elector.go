@@ -32,18 +32,19 @@ import (
 // Elector is the name of client-go's leader election.
 const Elector = "leaderelection"
 
-// What leader election is tuned to. Its validation asks for LeaseDuration >
-// RenewDeadline > 1.2 RetryPeriod > 0. A LeaseDuration below one second is stored as 0
-// seconds, which the API server refuses, so one second is the least that works. With a
-// RetryPeriod far below a request's own time every candidate sends without a pause, and
-// all of them together are slower.
+// The shortest durations with which leader election works well:
+//
+//   - Its validation requires LeaseDuration > RenewDeadline > 1.2 RetryPeriod > 0.
+//   - A LeaseDuration below one second is stored as 0 seconds, and the API server refuses that.
+//   - With a RetryPeriod far below the time of a request, each candidate sends without a pause, and
+//     all of them together are slower.
 const (
 	electorLease = time.Second
 	electorRetry = 10 * time.Millisecond
 )
 
-// elector uses leader election as a lock: lead, change the state, release. A Lease has
-// no room for a state, so that is in a ConfigMap, read and updated by the leader.
+// elector uses leader election as a lock: lead, change the state, release. A Lease has no room for a
+// state, so the leader reads and updates it in a ConfigMap.
 func elector() Subject {
 	return Subject{Name: Elector, Open: func(_ context.Context, servers Servers, meter *Meter, o Options) (Client, error) {
 		c, err := kubernetes.NewForConfig(servers.Kubernetes.config(meter))

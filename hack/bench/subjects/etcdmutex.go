@@ -34,8 +34,8 @@ import (
 // EtcdMutex is the name of etcd's own lock.
 const EtcdMutex = "etcd Mutex"
 
-// etcdMutex is concurrency.Mutex on the API server's etcd, with the state in a key
-// beside it that the holder reads and writes.
+// etcdMutex uses concurrency.Mutex on the API server's etcd. The holder reads and writes the state in
+// a key of its own.
 func etcdMutex() Subject {
 	return Subject{Name: EtcdMutex, Open: func(_ context.Context, servers Servers, meter *Meter, o Options) (Client, error) {
 		c, err := clientv3.New(clientv3.Config{Endpoints: []string{servers.Etcd}, DialTimeout: 10 * time.Second, Logger: zap.NewNop(), DialOptions: []grpc.DialOption{
@@ -58,7 +58,7 @@ func (m *Meter) unary(ctx context.Context, method string, req, reply any, cc *gr
 	return invoke(ctx, method, req, reply, cc, opts...)
 }
 
-// stream counts what goes over a stream to etcd.
+// stream counts the messages of a stream to etcd.
 func (m *Meter) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	s, err := open(ctx, desc, cc, method, opts...)
 	if err != nil {
@@ -99,12 +99,12 @@ type etcdClient struct {
 
 	options Options
 
-	mu     sync.Mutex // protects what follows
+	mu     sync.Mutex // protects the fields below
 	shared *etcdSession
 	used   map[string]bool // keys of the shared session
 }
 
-// etcdSession is a session that knows when its lease was last renewed.
+// etcdSession is a session that records when its lease was last renewed.
 type etcdSession struct {
 	*concurrency.Session
 
@@ -121,7 +121,7 @@ func (c *etcdClient) session(ctx context.Context) (*etcdSession, error) {
 	}
 	session := &etcdSession{Session: s, ttl: time.Duration(ttl) * time.Second}
 	session.renewed.Store(&asked)
-	// The answers to the session's own renewals come here, too.
+	// This channel also gets the answers to the session's own renewals.
 	answers, err := c.KeepAlive(context.WithoutCancel(ctx), s.Lease())
 	if err != nil {
 		return nil, err
@@ -134,8 +134,8 @@ func (c *etcdClient) session(ctx context.Context) (*etcdSession, error) {
 	return session, nil
 }
 
-// Lock takes a session of its own for a key that this client has locked before: two
-// mutexes of one session on one key do not exclude each other.
+// Lock uses a new session for a key that this client has locked before: two mutexes of one session on
+// one key do not exclude each other.
 func (c *etcdClient) Lock(ctx context.Context, key string) (Lock, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -37,13 +37,12 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// FloorOf is the name of bare updates of objects of that kind.
+// FloorOf returns the name of the subject that makes bare updates of objects of that kind.
 func FloorOf(kind string) string { return "bare updates/" + kind }
 
-// floorOf is what no lock on the same object can go below: its cycle is two updates of
-// the object, by client-go alone, each conditioned on the version before. The object is
-// a lock's, in the midst of its life, so that it is as large and as validated as what
-// kubelock writes.
+// floorOf returns the subject that makes bare updates, the lower bound of every lock in the same
+// object. Its cycle is two updates by client-go, each conditioned on the version before. The object is
+// that of a kubelock lock in use, so that it has the same size and the same validation.
 func floorOf(kind string) Subject {
 	return Subject{Name: FloorOf(kind), Open: func(_ context.Context, servers Servers, meter *Meter, o Options) (Client, error) {
 		config := servers.Kubernetes.config(meter)
@@ -78,13 +77,13 @@ type floorClient struct {
 
 	once  sync.Once // sets the fields below
 	first store.Object
-	err   error // of making it
+	err   error // of creating the object
 }
 
 func (c *floorClient) Close() error { return nil }
 
-// Lock lets kubelock make the first object: held, after a release. Those of other keys are
-// copies of that.
+// Lock makes kubelock create the first object, in the state of a lock that was released and is held
+// again. The objects of other keys are copies of it.
 func (c *floorClient) Lock(ctx context.Context, key string) (Lock, error) {
 	f := &floor{client: c.client, resource: c.kind, name: key, size: c.options.Size, obj: objectOf(c.kind)}
 	c.once.Do(func() {
@@ -148,20 +147,20 @@ type floor struct {
 	resource, name string
 	size           int
 
-	mu  sync.Mutex // protects what follows, through the request: updates are serial
+	mu  sync.Mutex // held during each request, so that updates are serial; protects the fields below
 	obj store.Object
 	n   int
 }
 
 func (f *floor) Acquire(ctx context.Context) (Hold, error) {
-	err := f.update(context.WithoutCancel(ctx), false) // Without its answer the next one would be refused.
+	err := f.update(context.WithoutCancel(ctx), false) // Not cancelled: without its answer the next update would be refused.
 	return f, err
 }
 
 func (f *floor) Release(ctx context.Context) error { return f.update(context.WithoutCancel(ctx), true) }
 
-// update writes a new renewal time, and with every second update a new state, as the
-// two writes of a lock's cycle do.
+// update writes a new renewal time, and if state is set also a new state, as the two writes of a lock's
+// cycle do.
 func (f *floor) update(ctx context.Context, state bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -25,7 +25,7 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// The kinds of objects that kubelock keeps locks in.
+// The kinds of objects in which kubelock stores locks.
 const (
 	DistributedLocks = "distributedlocks"
 	Leases           = "leases"
@@ -36,7 +36,7 @@ var backends = map[string]kubelock.Backend{
 	DistributedLocks: kubelock.DistributedLocks, Leases: kubelock.Leases, ConfigMaps: kubelock.ConfigMaps,
 }
 
-// KubelockOn is the name of kubelock with locks in objects of that kind.
+// KubelockOn returns the name of the subject that uses kubelock with objects of that kind.
 func KubelockOn(kind string) string { return "kubelock/" + kind }
 
 func kubelockOn(kind string) Subject {

@@ -22,11 +22,11 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// KubelockDo is the name of kubelock through Do alone.
+// KubelockDo is the name of the subject that uses only kubelock's Do.
 const KubelockDo = "kubelock/Do"
 
-// kubelockDo increments a number by Do. Its whole cycle is one call, in Release: there
-// is no moment between acquisition and release that the caller sees.
+// kubelockDo returns a subject that increments a number by Do. Its whole cycle is one call, which
+// Release makes: the caller cannot see the moment of the acquisition.
 func kubelockDo() Subject {
 	return Subject{Name: KubelockDo, Open: func(_ context.Context, servers Servers, meter *Meter, _ Options) (Client, error) {
 		c, err := openKubelock(servers, meter, DistributedLocks)

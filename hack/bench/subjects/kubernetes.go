@@ -22,24 +22,24 @@ import (
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// Namespace is where the benchmark's objects are.
+// Namespace is the namespace of the benchmark's objects.
 const Namespace = "default"
 
-// Kubernetes is how an API server is reached.
+// Kubernetes has the address and the credentials of an API server.
 type Kubernetes struct {
 	Host          string
 	CA, Cert, Key []byte
 }
 
-// Reached returns how config reaches its server.
+// Reached returns the address and the credentials in config.
 func Reached(config *rest.Config) Kubernetes {
 	return Kubernetes{Host: config.Host, CA: config.CAData, Cert: config.CertData, Key: config.KeyData}
 }
 
-// config has no rate limit: the server is what is measured.
+// config returns a configuration without a rate limit: the benchmark measures the server.
 func (k Kubernetes) config(meter *Meter) *rest.Config {
 	return meter.counted(&rest.Config{
-		Host: k.Host, QPS: -1, UserAgent: rest.DefaultKubernetesUserAgent(), // As client-go's typed clients have it.
+		Host: k.Host, QPS: -1, UserAgent: rest.DefaultKubernetesUserAgent(), // The default of client-go's typed clients.
 		TLSClientConfig: rest.TLSClientConfig{CAData: k.CA, CertData: k.Cert, KeyData: k.Key},
 	})
 }

@@ -27,20 +27,20 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Meter counts what a client sends and gets.
+// Meter counts the requests of a client and the events that it gets.
 type Meter struct {
 	reads, writes, watches, conflicts, events, watchBytes atomic.Int64
 }
 
-// Counts is what a Meter shows at one moment.
+// Counts has the values of a Meter at one moment.
 type Counts struct {
 	Reads, Writes, Watches, Conflicts, Events, WatchBytes int64
 }
 
-// Requests is how many requests were sent, those that open a watch included.
+// Requests returns the number of requests, including those that open a watch.
 func (c Counts) Requests() int64 { return c.Reads + c.Writes + c.Watches }
 
-// Counts returns what was counted so far.
+// Counts returns the counts so far.
 func (m *Meter) Counts() Counts {
 	return Counts{
 		m.reads.Load(), m.writes.Load(), m.watches.Load(),
@@ -48,7 +48,7 @@ func (m *Meter) Counts() Counts {
 	}
 }
 
-// Minus returns what was counted since before.
+// Minus returns the difference of the counts.
 func (c Counts) Minus(before Counts) Counts {
 	return Counts{
 		c.Reads - before.Reads, c.Writes - before.Writes, c.Watches - before.Watches,
@@ -56,10 +56,10 @@ func (c Counts) Minus(before Counts) Counts {
 	}
 }
 
-// Plus returns the sum of both.
+// Plus returns the sum of the counts.
 func (c Counts) Plus(other Counts) Counts { return c.Minus(Counts{}.Minus(other)) }
 
-// counted returns a configuration whose requests are counted.
+// counted returns a copy of config whose requests the meter counts.
 func (m *Meter) counted(config *rest.Config) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &counter{next, m} })
@@ -75,7 +75,7 @@ type counter struct {
 func (c *counter) RoundTrip(req *http.Request) (*http.Response, error) {
 	m, watch := c.meter, req.URL.Query().Get("watch") != ""
 	resp, err := c.next.RoundTrip(req)
-	switch { // When it is answered: what was asked for is done then.
+	switch { // Count after the answer: then the request has been executed.
 	case watch:
 		m.watches.Add(1)
 	case req.Method == http.MethodGet:
@@ -99,7 +99,7 @@ func (c *counter) RoundTrip(req *http.Request) (*http.Response, error) {
 // WrappedRoundTripper lets client-go find the transport below.
 func (c *counter) WrappedRoundTripper() http.RoundTripper { return c.next }
 
-// events counts the events of a watch: a line each in JSON, a frame each in protobuf.
+// events counts the events of a watch. Each event is a line in JSON, and a frame in protobuf.
 type events struct {
 	io.ReadCloser
 
@@ -120,8 +120,8 @@ func (e *events) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// frame is how much of a frame has been read: four bytes that say its length, and then
-// so many bytes.
+// frame records how much of a frame has been read. A frame is four bytes with a length, followed by
+// that many bytes.
 type frame struct {
 	header []byte
 	rest   uint32

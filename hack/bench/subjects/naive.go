@@ -30,17 +30,17 @@ import (
 	"github.com/kubelock/kubelock/internal/store"
 )
 
-// Naive is the name of the race that most locks which watch at all are.
+// Naive is the name of the simplest lock that uses a watch.
 const Naive = "naive race"
 
-// naive wakes every client at each release, and every client tries.
+// naive returns a lock without a queue: a release wakes every client, and every client tries.
 func naive() Subject {
 	return Subject{Name: Naive, Open: func(ctx context.Context, servers Servers, meter *Meter, o Options) (Client, error) {
 		s, err := servers.Kubernetes.store(meter, store.DistributedLocks)
 		if err != nil {
 			return nil, err
 		}
-		// The informers outlive the opening; Close ends them.
+		// The informers outlive this call. Close ends them.
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		return &naiveClient{store: s, options: o, ctx: ctx, cancel: cancel}, nil
 	}}
@@ -50,7 +50,7 @@ type naiveClient struct {
 	store   store.Store
 	options Options
 
-	ctx       context.Context //nolint:containedctx // The informers' life, which is the client's.
+	ctx       context.Context //nolint:containedctx // The context of the informers, which Close cancels.
 	cancel    context.CancelFunc
 	informers sync.WaitGroup
 }
@@ -83,14 +83,14 @@ type naiveLock struct {
 	key      string
 	size, n  int
 	claim    protocol.Claim
-	versions chan protocol.Record // the newest that was seen
+	versions chan protocol.Record // the newest version seen
 }
 
-// saw is called by one goroutine only.
+// saw records a version of the object. Only one goroutine calls it.
 func (l *naiveLock) saw(obj any) {
 	r, err := l.store.Kind().Decode(obj)
 	if err != nil {
-		return // No other program writes these objects.
+		return // It cannot happen: no other program writes these objects.
 	}
 	select {
 	case <-l.versions:
@@ -100,11 +100,11 @@ func (l *naiveLock) saw(obj any) {
 }
 
 func (l *naiveLock) now() protocol.Stamp {
-	return protocol.Stamp{Time: time.Now(), Source: protocol.Server}
+	return protocol.Stamp{Time: time.Now().UTC().Truncate(time.Microsecond), Source: protocol.Server}
 }
 
 func (l *naiveLock) Acquire(ctx context.Context) (Hold, error) {
-	safety := time.NewTicker(time.Second) // A free lock that does not change.
+	safety := time.NewTicker(time.Second) // For a free lock whose event was missed.
 	defer safety.Stop()
 	for {
 		var r protocol.Record

@@ -24,7 +24,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// openRedis returns a client of which each command is counted.
+// openRedis returns a client whose commands the meter counts.
 func openRedis(servers Servers, meter *Meter) *redis.Client {
 	c := redis.NewClient(&redis.Options{Addr: servers.Redis})
 	c.AddHook(meter)
@@ -62,7 +62,7 @@ func (m *Meter) command(cmd redis.Cmder) {
 	}
 }
 
-// redisState is a state beside a lock, that the holder reads and writes.
+// redisState is the state beside a lock. The holder reads and writes it.
 type redisState struct {
 	client  *redis.Client
 	key     string

@@ -53,7 +53,7 @@ type redislockOf struct {
 }
 
 func (l *redislockOf) Acquire(ctx context.Context) (Hold, error) {
-	// Without a deadline, Obtain gives up after the time to live.
+	// Without a deadline, Obtain would give up after the time to live.
 	ctx, cancel := context.WithTimeout(ctx, time.Hour)
 	defer cancel()
 	held, err := l.client.locks.Obtain(ctx, l.key, l.client.options.lease(), &redislock.Options{RetryStrategy: redislock.LinearBackoff(redisRetry)})

@@ -30,8 +30,8 @@ import (
 // Redsync is the name of redsync's lock.
 const Redsync = "redsync"
 
-// redisRetry is how often the Redis locks, which poll, try again. Their own defaults are
-// longer (redsync waits 50 to 250 ms).
+// redisRetry is the polling interval of the Redis locks. Their defaults are longer (redsync waits 50
+// to 250 ms).
 const redisRetry = 5 * time.Millisecond
 
 func redsyncMutex() Subject {

@@ -28,13 +28,13 @@ import (
 	"k8s.io/client-go/util/retry"
 )
 
-// RetryOnConflict is the name of what a program without a lock does.
+// RetryOnConflict is the name of the subject that works without a lock.
 const RetryOnConflict = "RetryOnConflict"
 
-// retryOnConflict increments a number in a ConfigMap as client-go's documentation shows
-// it: read, change, update, and again at a conflict. DefaultBackoff is what
-// RetryOnConflict is documented to be used with where others write, too; when it gives
-// up, the writer begins anew.
+// retryOnConflict returns a subject that increments a number in a ConfigMap as client-go's
+// documentation shows: read, change, update, and repeat at a conflict. It uses DefaultBackoff, which
+// the documentation recommends for objects with several writers. When RetryOnConflict gives up, the
+// writer calls it again.
 func retryOnConflict() Subject {
 	return Subject{Name: RetryOnConflict, Open: func(_ context.Context, servers Servers, meter *Meter, _ Options) (Client, error) {
 		c, err := kubernetes.NewForConfig(servers.Kubernetes.config(meter))
@@ -53,7 +53,7 @@ func (c writers) Lock(ctx context.Context, key string) (Lock, error) {
 	return writer{maps: c.maps, name: key}, createState(ctx, c.maps, key, "0")
 }
 
-// createState makes the ConfigMap of a state, if there is none.
+// createState creates the ConfigMap of a state, if there is none.
 func createState(ctx context.Context, maps typed.ConfigMapInterface, name, state string) error {
 	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"state": state}}
 	if _, err := maps.Create(ctx, m, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {

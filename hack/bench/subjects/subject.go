@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package subjects has what the benchmark compares: locks, and what bounds them from
-// below, each behind the same small interface.
+// Package subjects has the locks that the benchmark compares, and the bare updates that are their lower
+// bound. All have the same small interface.
 package subjects
 
 import (
@@ -25,12 +25,12 @@ import (
 	"time"
 )
 
-// Subject is one thing to measure.
+// Subject is one lock to measure, or one kind of bare updates.
 type Subject struct {
 	Name string
-	// NeedsRedis is set for what is not run where no Redis is installed.
+	// NeedsRedis is set if the subject cannot be run without an installed Redis.
 	NeedsRedis bool
-	// Open returns a client that has connections of its own and counts what it sends.
+	// Open returns a client that has connections of its own and counts its requests.
 	Open func(ctx context.Context, servers Servers, meter *Meter, options Options) (Client, error)
 }
 
@@ -38,14 +38,14 @@ type Subject struct {
 type Servers struct {
 	Kubernetes Kubernetes
 	Etcd       string // URL
-	Redis      string // host:port; empty where it is not installed
+	Redis      string // host:port; empty if it is not installed
 }
 
 // Options of a client.
 type Options struct {
-	Lease time.Duration // 0: long enough for the whole run
-	Renew bool          // in the background
-	Size  int           // of the state, in bytes
+	Lease time.Duration // 0 means long enough for the whole run
+	Renew bool          // whether to renew in the background
+	Size  int           // size of the state in bytes
 }
 
 func (o Options) lease() time.Duration {
@@ -69,30 +69,31 @@ type Lock interface {
 
 // Hold is one period of ownership.
 type Hold interface {
-	// Release changes the state and gives the lock up.
+	// Release changes the state and releases the lock.
 	Release(ctx context.Context) error
-	// End is when the lease is over if its holder is killed now.
+	// End returns when the lease ends if the holder is killed now.
 	End(ctx context.Context) (time.Time, error)
 	// Lost reports whether the hold has ended without a release.
 	Lost() bool
 }
 
-// errNoLease is what a subject without leases says of their end.
+// errNoLease is the error of End for a subject without leases.
 var errNoLease = errors.New("this subject has no lease")
 
-// unleased is the part of a hold that has no lease and cannot be lost.
+// unleased implements End and Lost for a hold without a lease, which cannot be lost.
 type unleased struct{}
 
 func (unleased) End(context.Context) (time.Time, error) { return time.Time{}, errNoLease }
 func (unleased) Lost() bool                             { return false }
 
-// text is a state of so many bytes that differs from the one before.
+// text returns a state of at least size bytes that contains n.
 func text(n, size int) string { return fmt.Sprintf("%0*d", max(size, 8), n%100_000_000) }
 
-// All lists the subjects by name.
+// All returns the subjects.
 func All() []Subject {
 	return []Subject{
 		kubelockOn(DistributedLocks), kubelockOn(Leases), kubelockOn(ConfigMaps), kubelockDo(),
+		applyOn(DistributedLocks), applyOn(Leases), applyOn(ConfigMaps),
 		floorOf(DistributedLocks), floorOf(Leases), floorOf(ConfigMaps),
 		naive(), elector(), etcdMutex(), redsyncMutex(), redislockLock(), retryOnConflict(),
 	}

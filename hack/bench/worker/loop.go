@@ -27,24 +27,24 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/subjects"
 )
 
-// warm is the number of cycles after which a caller behaves as it will from then on: it has
-// queued, has come back, and its client has seen that.
+// warm is the number of cycles after which the behaviour of a caller does not change any more: its
+// client has queued, has returned to the lock, and has adapted to that.
 const warm = 3
 
-// loop is callers that repeat their cycle, each over its own locks.
+// loop is a set of callers that repeat their cycle, each with locks of its own.
 type loop struct {
 	turns   []turn
 	callers sync.WaitGroup
 	cancel  context.CancelFunc
 }
 
-// turn is what one caller has done. It is the caller's own until that has stopped.
+// turn records the cycles of one caller. Only the caller may use it until it has stopped.
 type turn struct {
 	cycles  []Cycle
 	waiting Instant // since when it waited at the end
 	err     error
 
-	done atomic.Int64 // cycles, for others to see; warm at least when it has stopped
+	done atomic.Int64 // completed cycles, for other goroutines; at least warm when the caller has stopped
 }
 
 func startLoop(ctx context.Context, locks [][]subjects.Lock, critical time.Duration) *loop {
@@ -57,7 +57,7 @@ func startLoop(ctx context.Context, locks [][]subjects.Lock, critical time.Durat
 }
 
 func (t *turn) run(ctx context.Context, locks []subjects.Lock, critical time.Duration) {
-	defer t.done.Add(warm) // An error is reported at the end.
+	defer t.done.Add(warm) // Nothing waits for a caller that has failed; its error is reported at the end.
 	for n := 0; ctx.Err() == nil; n++ {
 		c := Cycle{Asked: Now()}
 		held, err := locks[n%len(locks)].Acquire(ctx)
@@ -83,7 +83,7 @@ func (t *turn) run(ctx context.Context, locks []subjects.Lock, critical time.Dur
 	}
 }
 
-// stay is the critical section.
+// stay waits for d, as a critical section of that length.
 func stay(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -93,7 +93,7 @@ func stay(ctx context.Context, d time.Duration) {
 	}
 }
 
-// cold is how many cycles callers still have to go through until each is warm.
+// cold returns how many cycles the callers still need until each is warm.
 func (l *loop) cold() (cycles int) {
 	for i := range l.turns {
 		cycles += max(warm-int(l.turns[i].done.Load()), 0)
@@ -101,7 +101,7 @@ func (l *loop) cold() (cycles int) {
 	return cycles
 }
 
-// measure counts in the window, and ends the loop with it.
+// measure counts requests and allocations in the window, and stops the loop at its end.
 func (l *loop) measure(w Window, meter *subjects.Meter) (Answer, error) {
 	stay(context.Background(), w.Begin.Since(Now()))
 	before, mallocs := meter.Counts(), allocated()
@@ -112,7 +112,7 @@ func (l *loop) measure(w Window, meter *subjects.Meter) (Answer, error) {
 	return answer, err
 }
 
-// stop ends the loop, and tells all that was done.
+// stop ends the loop, and returns all of its cycles.
 func (l *loop) stop() (Answer, error) {
 	l.cancel()
 	l.callers.Wait()
@@ -129,7 +129,7 @@ func (l *loop) stop() (Answer, error) {
 	return answer, errors.Join(errs...)
 }
 
-// allocated is how many objects this process has allocated so far.
+// allocated returns how many objects this process has allocated so far.
 func allocated() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

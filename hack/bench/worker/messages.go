@@ -14,9 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package worker is the processes that the benchmark's clients are in. The benchmark
-// starts itself once more for each, asks it by a line of JSON on its standard input, and
-// gets a line of JSON as the answer.
+// Package worker runs the benchmark's clients in processes of their own. The benchmark starts its own
+// program for each worker. It sends a question as a line of JSON on the worker's standard input, and
+// gets the answer as a line of JSON.
 package worker
 
 import (
@@ -27,18 +27,18 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/subjects"
 )
 
-// Client is what a worker opens.
+// Client describes the client that a worker opens.
 type Client struct {
 	Subject string
 	Servers subjects.Servers
 	Options subjects.Options
 	Keys    []string
-	// Callers is how many callers share the keys: the first takes the first, then the one
-	// Callers further, and so on. If there are fewer keys than callers, all want the first.
+	// Callers is the number of callers. Caller i uses every key whose index is i modulo Callers. If
+	// there are fewer keys than callers, all callers use the first key.
 	Callers int
 }
 
-// Window is the time in which a loop is measured.
+// Window is the period in which a loop is measured.
 type Window struct{ Begin, End Instant }
 
 // ask is one question.
@@ -55,22 +55,22 @@ type Cycle struct {
 	Asked, Acquired, Releasing, Done Instant
 }
 
-// Answer is a worker's answer, of which each question fills a part.
+// Answer is a worker's answer. Each question fills a part of it.
 type Answer struct {
 	Error string `json:",omitempty"`
 
-	// Of a loop.
-	Cold    int             `json:",omitempty"` // cycles until all callers are warm
+	// The answer of a loop.
+	Cold    int             `json:",omitempty"` // cycles that callers need until all are warm
 	Cycles  []Cycle         `json:",omitempty"`
 	Waiting []Instant       `json:",omitempty"` // since when callers waited at the end
 	Counts  subjects.Counts // between begin and end
 	Mallocs uint64          `json:",omitempty"` // between begin and end
 
-	// Of an acquisition.
+	// The answer of an acquisition.
 	Acquired Instant `json:",omitempty"`
 	End      Instant `json:",omitempty"` // of the lease
 
-	// Of the process.
+	// The answer about the process.
 	Heap uint64        `json:",omitempty"` // bytes in use after a collection
 	RSS  uint64        `json:",omitempty"` // bytes
 	CPU  time.Duration `json:",omitempty"` // used so far
@@ -82,20 +82,20 @@ type Answer struct {
 // monotonic clock.
 type Instant int64
 
-// Now is the present.
+// Now returns the current instant.
 func Now() Instant {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
-		panic(err) // No system is without that clock.
+		panic(err) // Every system has that clock.
 	}
 	return Instant(t.Nano())
 }
 
-// At is the instant of t.
+// At returns the instant of t.
 func At(t time.Time) Instant { return Now().Add(time.Until(t)) }
 
 // Add returns the instant d later.
 func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
 
-// Since is the time from earlier to i.
+// Since returns the time from earlier to i.
 func (i Instant) Since(earlier Instant) time.Duration { return time.Duration(i - earlier) }

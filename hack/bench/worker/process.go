@@ -29,7 +29,7 @@ import (
 	"time"
 )
 
-// Process is a worker, as the benchmark sees it. It answers one question at a time.
+// Process is the benchmark's side of a worker. It asks one question at a time.
 type Process struct {
 	command *exec.Cmd
 	in      io.WriteCloser
@@ -44,7 +44,7 @@ func Start() (*Process, error) {
 	}
 	p := &Process{command: exec.Command(self, "worker")} //nolint:noctx // Stop and Kill end it.
 	p.command.Stderr = os.Stderr
-	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // An interrupt is for the benchmark, which stops it.
+	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must reach only the benchmark, which then stops the worker.
 	if p.in, err = p.command.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -56,17 +56,17 @@ func Start() (*Process, error) {
 	return p, p.command.Start()
 }
 
-// Stop lets it end.
+// Stop ends the worker in order.
 func (p *Process) Stop() error {
 	return errors.Join(p.in.Close(), p.command.Wait())
 }
 
-// Kill ends it at once, as a crash does.
+// Kill kills the worker, as a crash would end it.
 func (p *Process) Kill() error {
 	if err := p.command.Process.Kill(); err != nil {
 		return err
 	}
-	_ = p.command.Wait() // It was killed.
+	_ = p.command.Wait() // The error says that it was killed.
 	return nil
 }
 
@@ -98,24 +98,23 @@ func (p *Process) Open(c Client) error {
 	return err
 }
 
-// Close closes the client, whatever it does.
+// Close closes the client, even while its callers run.
 func (p *Process) Close() error {
 	_, err := p.ask(ask{Op: "close"})
 	return err
 }
 
-// Start lets the client's callers repeat their cycle: acquire, stay in the critical
-// section, change the state, release.
+// Start makes the client's callers repeat their cycle: acquire, stay in the critical section, change the
+// state, release.
 func (p *Process) Start(critical time.Duration) error {
 	_, err := p.ask(ask{Op: "start", Critical: critical})
 	return err
 }
 
-// Cold asks how many cycles the callers still have to complete until each behaves as it will
-// from then on.
+// Cold asks how many cycles the callers still need until each is warm.
 func (p *Process) Cold() (Answer, error) { return p.ask(ask{Op: "cold"}) }
 
-// Measure measures the callers' cycles in a window, at whose end they stop.
+// Measure measures the callers' cycles in a window. The callers stop at its end.
 func (p *Process) Measure(w Window) (Answer, error) { return p.ask(ask{Op: "measure", Window: &w}) }
 
 // Acquire acquires all keys.
@@ -123,22 +122,22 @@ func (p *Process) Acquire(patience time.Duration) (Answer, error) {
 	return p.ask(ask{Op: "acquire", Patience: patience})
 }
 
-// Wait begins to acquire the keys, and returns.
+// Wait starts to acquire the keys, and returns at once.
 func (p *Process) Wait(patience time.Duration) error {
 	_, err := p.ask(ask{Op: "wait", Patience: patience})
 	return err
 }
 
-// Await waits for what Wait has begun.
+// Await waits until the acquisition that Wait has started has ended.
 func (p *Process) Await() (Answer, error) { return p.ask(ask{Op: "await"}) }
 
 // End asks when the lease of the first key ends if the worker is killed now.
 func (p *Process) End() (Answer, error) { return p.ask(ask{Op: "end"}) }
 
-// Stats asks what the process has used so far, after a garbage collection.
+// Stats asks for the memory of the process, after a garbage collection, and for its processor time.
 func (p *Process) Stats() (Answer, error) { return p.ask(ask{Op: "stats"}) }
 
-// Counts asks what the client has sent so far.
+// Counts asks for the client's counts so far.
 func (p *Process) Counts() (Answer, error) { return p.ask(ask{Op: "counts"}) }
 
 // Release releases all keys.
@@ -147,7 +146,7 @@ func (p *Process) Release() error {
 	return err
 }
 
-// Each does something with several workers at once.
+// Each calls do for all workers concurrently.
 func Each(workers []*Process, do func(i int, p *Process) error) error {
 	errs := make([]error, len(workers))
 	var all sync.WaitGroup

@@ -34,7 +34,7 @@ import (
 	"github.com/kubelock/kubelock/hack/bench/subjects"
 )
 
-// Serve answers questions until there are no more.
+// Serve answers questions until in ends.
 func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	questions, answers := bufio.NewReader(in), json.NewEncoder(out)
 	w := &serving{}
@@ -54,24 +54,24 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		if err != nil {
 			answer.Error = err.Error()
 		}
-		if err := answers.Encode(answer); err != nil { //nolint:musttag // As above.
+		if err := answers.Encode(answer); err != nil { //nolint:musttag // Both ends are this program.
 			return err
 		}
 	}
 }
 
-// serving is a worker, and the client that it has open.
+// serving is a worker with its client.
 type serving struct {
 	opened Client
 	client subjects.Client
 	meter  *subjects.Meter
-	// locks are those of each caller.
+	// locks has the locks of each caller.
 	locks [][]subjects.Lock
 	holds []subjects.Hold
 	loop  *loop
 
 	background sync.WaitGroup
-	cancel     context.CancelFunc // of what goes on in the background
+	cancel     context.CancelFunc // ends the work in the background
 	waited     Answer
 	failed     error
 }
@@ -120,8 +120,7 @@ func (w *serving) answer(ctx context.Context, question ask) (Answer, error) {
 	return Answer{}, fmt.Errorf("there is no question %q", question.Op)
 }
 
-// open opens a client, and lets it go through a cycle on a key of its own, so that its
-// connections are there.
+// open opens a client, and runs one cycle on a separate key, so that its connections exist.
 func (w *serving) open(ctx context.Context, c Client) error {
 	if err := w.close(); err != nil {
 		return err
@@ -147,7 +146,7 @@ func (w *serving) open(ctx context.Context, c Client) error {
 	}
 	callers := max(c.Callers, 1)
 	w.locks = make([][]subjects.Lock, callers)
-	if len(c.Keys) < callers { // All want one.
+	if len(c.Keys) < callers { // All callers use the first key.
 		for i := range callers {
 			if err := w.openFor(ctx, i, c.Keys[:1]); err != nil {
 				return err
@@ -185,7 +184,7 @@ func (w *serving) close() error {
 	}
 	w.background.Wait()
 	if w.loop != nil {
-		_, _ = w.loop.stop() // It is not measured.
+		_, _ = w.loop.stop() // Its cycles are not measured.
 		w.loop = nil
 	}
 	w.cancel, w.holds, w.locks = nil, nil, nil
@@ -197,7 +196,7 @@ func (w *serving) close() error {
 	return err
 }
 
-// acquire acquires the keys of all callers, each caller its own one after the other.
+// acquire acquires the keys of all callers. Each caller acquires its own keys one after the other.
 func (w *serving) acquire(ctx context.Context) (Answer, error) {
 	var callers sync.WaitGroup
 	errs, holds := make([]error, len(w.locks)), make([][]subjects.Hold, len(w.locks))
@@ -229,7 +228,7 @@ func (w *serving) end(ctx context.Context) (Answer, error) {
 	return Answer{End: At(end)}, err
 }
 
-// stats tells of the process.
+// stats returns the memory and the processor time of the process.
 func (w *serving) stats() (Answer, error) {
 	answer := Answer{Held: len(w.holds)}
 	for _, h := range w.holds {
@@ -244,7 +243,7 @@ func (w *serving) stats() (Answer, error) {
 	if answer.CPU, err = cpu(); err != nil {
 		return answer, err
 	}
-	for range 2 { // What has a finalizer goes with the second.
+	for range 2 { // The second collection frees objects that had a finalizer.
 		runtime.GC()
 	}
 	var m runtime.MemStats
@@ -254,7 +253,7 @@ func (w *serving) stats() (Answer, error) {
 	return answer, err
 }
 
-// cpu is what this process has used so far.
+// cpu returns the processor time that this process has used so far.
 func cpu() (time.Duration, error) {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
@@ -263,8 +262,8 @@ func cpu() (time.Duration, error) {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano()), nil
 }
 
-// rss is the memory of this process that is resident. Where there is no /proc, it is 0,
-// and not reported.
+// rss returns the resident memory of this process. Without /proc it returns 0, and the benchmark does
+// not report it.
 func rss() (uint64, error) {
 	status, err := os.ReadFile("/proc/self/statm")
 	if errors.Is(err, os.ErrNotExist) {

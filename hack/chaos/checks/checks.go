@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package checks compares the answers that the clients of a run got with what etcd has.
+// Package checks compares the answers that the clients of a run got with the versions in etcd.
 package checks
 
 import (
@@ -28,56 +28,61 @@ import (
 // Run is a finished run.
 type Run struct {
 	*history.Account
-	// Versions are all versions of each lock, in their order.
+	// Versions are all versions of each lock, in order.
 	Versions map[history.Lock][]*history.Version
-	// Hands are what was done to locks by kubectl.
-	Hands []Hand
-	// Calm are the times, apart from their first moments, when there was no fault.
+	// ManualEdits are the changes that were made to locks by kubectl.
+	ManualEdits []ManualEdit
+	// Calm are the times without faults and without effects of earlier faults.
 	Calm []Span
+	// Faults are the faults that may have affected clients. Refusals are the requests for locks that
+	// were refused.
+	Faults   []Fault
+	Refusals []history.Refusal
 
 	Fenced, Unfenced map[string]external.Count
 	Accesses         []external.Access
-	// Ended is when the last fault had ended, and everything was asked to settle.
+	// Ended is when the last fault had ended.
 	Ended int64
 }
 
-// Span is a time.
+// Span is a period of time.
 type Span struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
 }
 
-// Hand is a change that was made by hand: a deletion or an edit of one lock, or of all
-// locks of a kind, or of all locks.
-type Hand struct {
+// ManualEdit is a deletion or an edit by kubectl: of one lock, of all locks of a kind, or of all
+// locks.
+type ManualEdit struct {
 	Span
 	What string `json:"what"`
 	Kind string `json:"kind"` // empty: every kind
 	Key  string `json:"key"`  // empty: every lock
 }
 
-// late is how long after a commit the recorder may hear of it, while members are killed.
+// late is how long the recorder may take to see a commit while members of etcd are killed.
 const late = int64(5 * time.Second)
 
-// byHand reports whether a version may come from a manual edit.
-func (r *Run) byHand(v *history.Version) bool {
-	_, ok := r.handFrom(v)
+// mayBeManual reports whether a manual edit may have made a version.
+func (r *Run) mayBeManual(v *history.Version) bool {
+	_, ok := r.manualEditFrom(v)
 	return ok
 }
 
-// handFrom is when the hand began that may have made a version.
-func (r *Run) handFrom(v *history.Version) (from int64, ok bool) {
-	for _, h := range r.Hands {
-		if h.on(v.Lock) && v.Seen >= h.From && v.Seen <= h.To+late && (!ok || h.From < from) {
-			from, ok = h.From, true
+// manualEditFrom returns when the manual edit began that may have made a version. ok is false if
+// there is none.
+func (r *Run) manualEditFrom(v *history.Version) (from int64, ok bool) {
+	for _, m := range r.ManualEdits {
+		if m.covers(v.Lock) && v.Seen >= m.From && v.Seen <= m.To+late && (!ok || m.From < from) {
+			from, ok = m.From, true
 		}
 	}
 	return from, ok
 }
 
-// on reports whether it was on that lock.
-func (h Hand) on(lock history.Lock) bool {
-	return (h.Kind == "" || h.Kind == lock.Kind) && (h.Key == "" || h.Key == lock.Key)
+// covers reports whether the edit may have changed that lock.
+func (m ManualEdit) covers(lock history.Lock) bool {
+	return (m.Kind == "" || m.Kind == lock.Kind) && (m.Key == "" || m.Key == lock.Key)
 }
 
 // Violation is a promise that was broken.
@@ -94,27 +99,31 @@ func (v Violation) String() string {
 // Check is one promise.
 type Check struct {
 	Name string
-	// Of returns what broke it, and how many times it was looked at.
+	// Of returns the violations, and how many cases were checked.
 	Of func(*Run) (violations []Violation, looked int)
 }
 
-// All are all checks but the one for linearizability.
+// All has all checks but the one for linearizability.
 var All = []Check{
 	{"no two holds of a lock overlap", overlaps},
 	{"each grant is in the log, and follows an end of the hold before it", grants},
 	{"fencing tokens strictly increase", tokens},
 	{"the state changes only by the holder", states},
-	{"what a hold reads is what the last write before it left", reads},
-	{"each acknowledged write is there once, no other that was refused", writes},
+	{"a hold or change reads the state that the last write before it left", reads},
+	{"each acknowledged write is in the log once, and no refused one", writes},
 	{"the fenced store accepts no older token", fenced},
-	{"a loss is told no later than the lease ends", losses},
-	{"nobody waits in vain when the faults have stopped", starvation},
-	{"hand-offs go to the head of the queue", order},
+	{"no hold's context outlives its lease", losses},
+	{"each waiter gets its lock when the faults have stopped", starvation},
+	{"hand-overs go to the head of the queue", order},
 	{"a grant to a live waiter is used in calm times", wakeups},
-	{"who is given a lock notices by its watch", notices},
-	{"nothing that is held is collected", collections},
-	{"nothing is left behind", leftovers},
+	{"a client that is granted a lock notices by its watch", notices},
+	{"no held lock is collected", collections},
+	{"no holder, waiter or goroutine is left", leftovers},
 	{"in an object that is being deleted, holds only end", terminating},
+	{"a refused request is repeated with pauses", paces},
+	{"no call fails by a refusal that ends by itself within 15 seconds", endures},
+	{"a hold that is reported lost is lost", lost},
+	{"a long lease outlasts Retry-After and slow writes", outlasts},
 }
 
 func seconds(ns int64) string { return time.Duration(ns).Round(time.Millisecond).String() }

@@ -30,8 +30,8 @@ import (
 
 var lock = history.Lock{Kind: history.DistributedLocks, Key: "register-0-0"}
 
-// good is a run in which two clients have the lock one after the other, by a hand-off,
-// and write each once.
+// good returns a run in which two clients have the lock one after the other, by a hand-over, and
+// write once each. Then a third client applies two changes in one write, and one that fails.
 func good() *Run {
 	acquire := func(id, client string, called, returned, deadline, token int64, read string) *history.Hold {
 		return &history.Hold{
@@ -60,28 +60,31 @@ func good() *Run {
 			Client: client, LockID: client + "-1", Token: token, RenewTime: at(renewed), Duration: metav1.Duration{Duration: 4 * time.Second},
 		}}
 	}
-	value := func(n int, write string) *string {
-		text, err := json.Marshal(history.State{Count: n, Write: write})
-		if err != nil {
-			panic(err)
-		}
-		return new(string(text))
-	}
 	ended := func(lockID string, reason v1alpha1.ReleaseReason) *v1alpha1.LastRelease {
 		return &v1alpha1.LastRelease{LockID: lockID, Reason: reason}
 	}
+	applied := func(write, read string) history.Operation {
+		return history.Operation{
+			Entry:  history.Entry{ID: write, Process: "c", Op: history.Apply, Kind: lock.Kind, Key: lock.Key, Outcome: history.OK, Read: read},
+			Called: 90, Returned: 100, Written: write,
+		}
+	}
+	failed := applied("c/3", "c/1")
+	failed.Fails, failed.Outcome = true, history.Failed
 	versions := []*history.Version{
 		{Revision: 5, Seen: 16, Holder: holder("a", 5, 1), Transitions: 1},
 		{Revision: 6, Seen: 36, Holder: holder("a", 5, 1), Transitions: 1, Waiters: []string{"b-1"}},
-		{Revision: 7, Seen: 46, Holder: holder("b", 7, 2), Transitions: 2, Value: value(1, "a/w"), LastRelease: ended("a-1", "HandedOff")},
-		{Revision: 8, Seen: 76, Transitions: 2, Value: value(2, "b/w"), LastRelease: ended("b-1", "Released")},
+		{Revision: 7, Seen: 46, Holder: holder("b", 7, 2), Transitions: 2, Value: valueOf("a/w"), LastRelease: ended("a-1", "HandedOff")},
+		{Revision: 8, Seen: 76, Transitions: 2, Value: valueOf("a/w", "b/w"), LastRelease: ended("b-1", "Released")},
+		{Revision: 9, Seen: 96, Transitions: 3, Value: valueOf("a/w", "b/w", "c/1", "c/2"), LastRelease: ended("c-1", "Released")},
 	}
+	versions[4].LastRelease.Token = 9
 	for _, v := range versions {
 		v.Lock, v.UID = lock, "1"
 	}
 	return &Run{
 		Account: &history.Account{
-			Operations: []history.Operation{a.Operation, b.Operation, *a.Release, *b.Release},
+			Operations: []history.Operation{a.Operation, b.Operation, *a.Release, *b.Release, applied("c/1", "b/w"), applied("c/2", "c/1"), failed},
 			Holds:      []*history.Hold{a, b}, Exits: map[string]history.Entry{"a": {}, "b": {}},
 		},
 		Versions: map[history.Lock][]*history.Version{lock: versions},
@@ -91,8 +94,20 @@ func good() *Run {
 	}
 }
 
-// TestChecksCanFail spoils the run in one way after the other, and each must be found by
-// the check that is for it.
+// valueOf returns the state after those writes.
+func valueOf(writes ...string) *string {
+	var s history.State
+	for _, write := range writes {
+		s = s.Next(write)
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return new(string(text))
+}
+
+// TestChecksCanFail breaks the run in one way after the other. The check for each must find it.
 func TestChecksCanFail(t *testing.T) {
 	far := int64(10 * time.Second)
 	for name, tc := range map[string]struct {
@@ -111,23 +126,38 @@ func TestChecksCanFail(t *testing.T) {
 		"a write that is lost":                 {All[5].Name, func(_ *Run, v []*history.Version) { v[2].Value, v[3].Value = nil, nil }},
 		"a write counted twice":                {All[5].Name, func(_ *Run, v []*history.Version) { v[3].Value = new(`{"count":3,"write":"b/w"}`) }},
 		"a refused write":                      {All[5].Name, func(r *Run, _ []*history.Version) { r.Operations[2].Outcome = history.Lost }},
+		"a change without a hold":              {All[3].Name, func(_ *Run, v []*history.Version) { v[4].Transitions = 2 }},
+		"a change with an old token":           {All[2].Name, func(_ *Run, v []*history.Version) { v[4].LastRelease.Token = 5 }},
+		"a change of an old state":             {All[4].Name, func(r *Run, _ []*history.Version) { r.Operations[5].Read = "b/w" }},
+		"a change of what is not stored":       {All[4].Name, func(r *Run, _ []*history.Version) { r.Operations[6].Read = "c/4" }},
+		"a change that is lost":                {All[5].Name, func(_ *Run, v []*history.Version) { v[4].Value = valueOf("a/w", "b/w", "c/2") }},
+		"a change that replaces others":        {All[5].Name, func(_ *Run, v []*history.Version) { v[4].Value = valueOf("a/w", "x", "c/1", "c/2") }},
+		"a change that is there twice":         {All[5].Name, func(_ *Run, v []*history.Version) { v[4].Value = valueOf("a/w", "b/w", "c/1", "c/2", "c/1") }},
+		"a change that was refused":            {All[5].Name, func(r *Run, _ []*history.Version) { r.Operations[4].Outcome = history.NotAcquired }},
+		"a change that its function did not want": {All[5].Name, func(_ *Run, v []*history.Version) {
+			v[4].Value = valueOf("a/w", "b/w", "c/1", "c/3", "c/2")
+		}},
+		"a change that no client asked for":   {All[5].Name, func(r *Run, _ []*history.Version) { r.Operations = r.Operations[:5] }},
+		"a success of a function that failed": {All[5].Name, func(r *Run, _ []*history.Version) { r.Operations[6].Outcome = history.OK }},
+		"a change of another client with it":  {All[5].Name, func(r *Run, _ []*history.Version) { r.Operations[4].Process = "d" }},
+		"a change that overtakes the queue":   {All[9].Name, func(_ *Run, v []*history.Version) { v[3].Waiters = []string{"d-1"} }},
 		"an old token accepted": {All[6].Name, func(r *Run, _ []*history.Version) {
 			r.Accesses = append(r.Accesses, external.Access{Key: "k", Token: 4, Accepted: true})
 		}},
-		"a fenced update lost":     {All[6].Name, func(r *Run, _ []*history.Version) { r.Fenced["k"] = external.Count{Value: 1, Accepted: 2} }},
-		"a loss that nobody tells": {All[7].Name, func(r *Run, _ []*history.Version) { r.Late = []history.Entry{{ID: "a/1"}} }},
+		"a fenced update lost":        {All[6].Name, func(r *Run, _ []*history.Version) { r.Fenced["k"] = external.Count{Value: 1, Accepted: 2} }},
+		"a loss that is not reported": {All[7].Name, func(r *Run, _ []*history.Version) { r.Late = []history.Entry{{ID: "a/1"}} }},
 		"a waiter that starves": {All[8].Name, func(r *Run, _ []*history.Version) {
 			r.Operations[1].Final, r.Operations[1].Outcome = true, history.NotAcquired
 		}},
 		"a waiter that is overtaken": {All[9].Name, func(_ *Run, v []*history.Version) { v[1].Waiters = []string{"c-1", "b-1"} }},
-		"a grant that nobody notices": {All[10].Name, func(r *Run, v []*history.Version) {
+		"a grant that is not noticed": {All[10].Name, func(r *Run, v []*history.Version) {
 			v[3].Seen, v[3].LastRelease.Reason = v[2].Seen+far, "Expired"
 			r.Calm[0].To, r.Holds = 2*far, r.Holds[:1]
 		}},
 		"grants noticed late": {All[11].Name, func(r *Run, v []*history.Version) {
 			r.Holds[1].Returned, r.Calm[0].To = 46+far, 2*far
 			again := r.Versions[lock]
-			for i := range 5 { // As often as it takes.
+			for i := range 5 { // The check needs several cases.
 				other := history.Lock{Kind: lock.Kind, Key: string(rune('a' + i))}
 				r.Versions[other] = again
 			}
@@ -135,8 +165,21 @@ func TestChecksCanFail(t *testing.T) {
 		"a held object collected": {All[12].Name, func(r *Run, v []*history.Version) {
 			r.Versions[lock] = append(v[:2], &history.Version{Lock: lock, Revision: 9, Seen: 30, Deleted: true})
 		}},
-		"a lock left held":        {All[13].Name, func(r *Run, v []*history.Version) { r.Versions[lock] = v[:3] }},
-		"a goroutine left behind": {All[13].Name, func(r *Run, _ []*history.Version) { r.Exits["a"] = history.Entry{Err: "a goroutine"} }},
+		"a lock left held": {All[13].Name, func(r *Run, v []*history.Version) { r.Versions[lock] = v[:3] }},
+		"a refusal repeated without a pause": {All[15].Name, func(r *Run, _ []*history.Version) {
+			for i := range int64(refusals) + 1 {
+				r.Refusals = append(r.Refusals, history.Refusal{Lock: lock, Process: "a", At: i * far / 1000})
+			}
+		}},
+		"a call that ends by a passing refusal":               {All[16].Name, func(r *Run, _ []*history.Version) { refuse(r, knownAfter) }},
+		"a deletion that is denied to a client which deletes": {All[16].Name, func(r *Run, _ []*history.Version) { deny(r, "delete") }},
+		"a creation that is denied to a client which creates": {All[16].Name, func(r *Run, _ []*history.Version) { deny(r, "create") }},
+		"a loss of what is not lost": {All[17].Name, func(r *Run, v []*history.Version) {
+			// Reported at 50, before the deadline, while the log shows no end until then or shortly after.
+			r.Operations[2].Outcome, v[2].Seen = history.Lost, 50+2*late
+		}},
+		"a long lease lost by 429": {All[18].Name, func(r *Run, _ []*history.Version) { loseLong(r, 0) }},
+		"a goroutine left behind":  {All[13].Name, func(r *Run, _ []*history.Version) { r.Exits["a"] = history.Entry{Err: "a goroutine"} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := good()
@@ -150,6 +193,124 @@ func TestChecksCanFail(t *testing.T) {
 	}
 }
 
+// refuse adds a call that fails at once by a refusal, after that many successful calls.
+func refuse(r *Run, others int) {
+	call := r.Operations[0]
+	call.Timeout = 1
+	for i := range int64(others) {
+		call.Called, call.Returned = 100+i, 101+i
+		r.Operations = append(r.Operations, call)
+	}
+	call.Called, call.Returned, call.Outcome, call.Err = 10_000, 20_000, history.Failed, NotNow
+	r.Operations = append(r.Operations, call)
+}
+
+// denial returns the authorizer's refusal of a verb.
+func denial(verb string) string {
+	return `"x" is forbidden: User "a" cannot ` + verb + ` resource "leases"`
+}
+
+// deny adds a call that fails by a denial of that verb, of a client that has created an object and has deleted
+// several.
+func deny(r *Run, verb string) {
+	refuse(r, knownAfter)
+	denied := len(r.Operations) - 1
+	r.Operations[denied].Err = denial(verb)
+	for i := range int64(knownAfter) {
+		deletion := r.Operations[0]
+		deletion.Op, deletion.Called, deletion.Returned = history.Delete, 200+i, 201+i
+		r.Operations = append(r.Operations, deletion)
+	}
+	r.Versions[lock][0].Holder.Identity = r.Operations[denied].Process
+}
+
+// loseLong adds a hold with a long lease that is lost while requests get 429. Another fault lasts for
+// the given time before its end.
+func loseLong(r *Run, other time.Duration) {
+	h := *r.Holds[0]
+	h.Kind, h.Key, h.Process = lock.Kind, "long-a", "a.1"
+	end := 2 * int64(history.LongLease)
+	h.Release = &history.Operation{Entry: history.Entry{Outcome: history.Lost}, Called: end - 1, Returned: end}
+	r.Holds = append(r.Holds, &h)
+	r.Faults = append(r.Faults, Fault{Span{end - 1, end}, "retry-after", "a"})
+	if other > 0 {
+		r.Faults = append(r.Faults, Fault{Span{end - int64(other), end}, "partition-client", "a"})
+	}
+}
+
+// TestExcuses has cases that would be violations, each with and without a fact that excuses it.
+func TestExcuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		check func(*Run) ([]Violation, int)
+		spoil func(r *Run)
+	}{
+		"refusals with pauses": {paces, func(r *Run) {
+			for i := range int64(10 * refusals) {
+				r.Refusals = append(r.Refusals, history.Refusal{Lock: lock, Process: "a", At: i * int64(time.Second) / refusals})
+			}
+		}},
+		"refusals that calls end by": {paces, func(r *Run) {
+			for i := range int64(2 * refusals) {
+				at := i * int64(time.Millisecond)
+				r.Refusals = append(r.Refusals, history.Refusal{Lock: history.Lock{Kind: lock.Kind}, Process: "a", At: at})
+				call := r.Operations[0]
+				call.Process, call.Outcome, call.Returned = "a.1", history.Failed, at+1
+				r.Operations = append(r.Operations, call)
+			}
+		}},
+		"a deletion by a client that has deleted nothing": {endures, func(r *Run) {
+			refuse(r, knownAfter)
+			r.Operations[len(r.Operations)-1].Err = denial("delete")
+		}},
+		"a release whose time was over": {endures, func(r *Run) {
+			refuse(r, knownAfter)
+			r.Operations[len(r.Operations)-1].Err = "no answer from the API server; the last answer was: " + denial("update")
+		}},
+		"a first watch that was denied": {endures, func(r *Run) {
+			refuse(r, knownAfter)
+			r.Operations[len(r.Operations)-1].Err = "no permission to list and watch: " + denial("list")
+		}},
+		"a creation by a client that has created nothing": {endures, func(r *Run) {
+			refuse(r, knownAfter)
+			r.Operations[len(r.Operations)-1].Err = denial("create")
+		}},
+		"a client that never had access": {endures, func(r *Run) { refuse(r, 0) }},
+		"a TryAcquire": {endures, func(r *Run) {
+			refuse(r, knownAfter)
+			r.Operations[len(r.Operations)-1].Timeout = 0
+		}},
+		"a Get": {endures, func(r *Run) {
+			refuse(r, knownAfter)
+			r.Operations[len(r.Operations)-1].Op = history.Get
+		}},
+		"a refusal that was doubted": {endures, func(r *Run) {
+			refuse(r, knownAfter)
+			r.Operations[len(r.Operations)-1].Returned += doubted
+		}},
+		"a denial that was believed before": {endures, func(r *Run) {
+			refuse(r, knownAfter)
+			first := &r.Operations[len(r.Operations)-1]
+			first.Returned += doubted
+			again := *first
+			again.Called, again.Returned = first.Returned+1, first.Returned+2
+			r.Operations = append(r.Operations, again)
+		}},
+		"a hold whose deadline has passed": {lost, func(r *Run) { r.Operations[2].Outcome, r.Operations[2].Returned = history.Lost, 1000 }},
+		"a hold that another one followed": {lost, func(r *Run) { r.Operations[2].Outcome = history.Lost }},
+		"a hold that was taken away": {lost, func(r *Run) {
+			r.Operations[2].Outcome, r.ManualEdits = history.Lost, []ManualEdit{{Span: Span{15, 16}}}
+		}},
+		"a long lease behind a partition":       {outlasts, func(r *Run) { loseLong(r, 10*time.Second) }},
+		"a long lease that nothing happened to": {outlasts, func(r *Run) { loseLong(r, 0); r.Faults = nil }},
+	} {
+		r := good()
+		tc.spoil(r)
+		if violations, _ := tc.check(r); len(violations) > 0 {
+			t.Errorf("%s: %v", name, violations)
+		}
+	}
+}
+
 func TestChecksFindNothingInAGoodRun(t *testing.T) {
 	r := good()
 	for _, c := range All {
@@ -157,59 +318,7 @@ func TestChecksFindNothingInAGoodRun(t *testing.T) {
 			t.Errorf("%q: %v", c.Name, violations)
 		}
 	}
-	if violations, found, err := Linearizable(r, t.TempDir(), time.Minute); err != nil || len(violations) > 0 || found.Operations != 4 {
+	if violations, found, err := Linearizable(r, t.TempDir(), time.Minute); err != nil || len(violations) > 0 || found.Operations != 6 {
 		t.Errorf("linearizability: %v, %+v, %v", violations, found, err)
-	}
-}
-
-// TestLinearizableCanFail has histories that no order of their operations explains.
-func TestLinearizableCanFail(t *testing.T) {
-	for name, spoil := range map[string]func(r *Run){
-		"a stale read":               func(r *Run) { r.Holds[1].Read = "" },
-		"two holders":                func(r *Run) { r.Holds[0].Release.Called, r.Holds[0].Release.Returned = 65, 66 },
-		"an acknowledged write lost": func(r *Run) { r.Holds[0].Release.Written = "a/other" },
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := good()
-			spoil(r)
-			if violations, _, err := Linearizable(r, t.TempDir(), time.Minute); err != nil || len(violations) != 1 {
-				t.Errorf("%v, %v; want one violation", violations, err)
-			}
-		})
-	}
-}
-
-// TestWriteOnTopOfOneThatWasNotDone has a hold save with an unknown outcome, and then release
-// with a state that counts on from that. That is right if the save was not done, and only then.
-func TestWriteOnTopOfOneThatWasNotDone(t *testing.T) {
-	for name, tc := range map[string]struct {
-		count   string
-		outcome history.Outcome
-		found   int
-	}{
-		"counted on":                  {`{"count":3,"write":"b/w"}`, history.Unknown, 0},
-		"counted on a refused one":    {`{"count":3,"write":"b/w"}`, history.Failed, 1},
-		"counted on, and one is lost": {`{"count":2,"write":"b/w"}`, history.Unknown, 1},
-	} {
-		r := good()
-		save := *r.Holds[1].Release
-		save.ID, save.Op, save.Written, save.Outcome, save.Called, save.Returned = "b/3", history.Save, "b/s", tc.outcome, 62, 65
-		r.Operations = []history.Operation{r.Operations[0], r.Operations[1], r.Operations[2], save, r.Operations[3]}
-		r.Versions[lock][3].Value = &tc.count
-		if violations, _ := writes(r); len(violations) != tc.found {
-			t.Errorf("%s: %v, want %d", name, violations, tc.found)
-		}
-	}
-}
-
-// TestUnknownOutcomesMayBeEither has a release that was not answered: its write may have
-// been done, or not.
-func TestUnknownOutcomesMayBeEither(t *testing.T) {
-	for _, read := range []string{"", "a/w"} {
-		r := good()
-		r.Holds[0].Release.Outcome, r.Holds[1].Read = history.Unknown, read
-		if violations, _, err := Linearizable(r, t.TempDir(), time.Minute); err != nil || len(violations) != 0 {
-			t.Errorf("read %q: %v, %v; want no violation", read, violations, err)
-		}
 	}
 }

@@ -29,23 +29,23 @@ import (
 	"github.com/kubelock/kubelock/hack/chaos/history"
 )
 
-// register is a lock with a state, as porcupine models it.
+// register is the model of a lock with a state.
 type register struct{ holder, write string }
 
-// input is one operation on it.
+// input is one operation on a register.
 type input struct {
-	op    string // acquire, save, release, end, get, delete, hand-delete, hand-free
+	op    string // acquire, save, release, end, get, apply, delete, manual delete, manual free
 	hold  string
 	write string
 }
 
-// Linear is what porcupine found out.
+// Linear is the result of porcupine.
 type Linear struct {
 	Locks, Operations int
-	Undecided         []history.Lock // within the time that each was given
+	Undecided         []history.Lock // locks whose check took too long
 }
 
-// model is a register with the semantics of a lock: only the holder reads or writes.
+// model is a register with the semantics of a lock: only the holder writes.
 var model = porcupine.Model{
 	Init: func() any { return register{} },
 	Step: func(state, in, out any) (bool, any) { return follow(state.(register), in.(input), out.(string)) },
@@ -55,7 +55,7 @@ var model = porcupine.Model{
 		if i.write != "" {
 			text += " write " + i.write
 		}
-		if i.op == history.Acquire || i.op == history.Get {
+		if i.op == history.Acquire || i.op == history.Get || i.op == history.Apply {
 			text += " → " + out.(string)
 		}
 		return text
@@ -67,10 +67,11 @@ var model = porcupine.Model{
 }
 
 const (
-	maybeSave  = "maybe save"
-	end        = "end"
-	handDelete = "deletion by hand"
-	handFree   = "release by hand"
+	maybeSave    = "maybe save"
+	wasApplied   = "apply without an answer"
+	end          = "end"
+	manualDelete = "deletion by hand"
+	manualFree   = "release by hand"
 )
 
 func follow(s register, in input, out string) (bool, register) {
@@ -84,7 +85,7 @@ func follow(s register, in input, out string) (bool, register) {
 			s.write = in.write
 		}
 		return s.holder == in.hold, register{"", s.write}
-	case maybeSave: // Whether it was done is unknown; if it was, it was by the holder.
+	case maybeSave: // Its outcome is unknown. If it was done, its hold had the lock.
 		if s.holder == in.hold {
 			s.write = in.write
 		}
@@ -94,18 +95,22 @@ func follow(s register, in input, out string) (bool, register) {
 			s.holder = ""
 		}
 		return true, s
+	case history.Apply:
+		return s.holder == "" && s.write == out, register{"", in.write}
+	case wasApplied:
+		return s.holder == "", register{"", in.write}
 	case history.Get:
 		return s.write == out, s
-	case handDelete:
+	case manualDelete:
 		return true, register{}
-	case handFree:
+	case manualFree:
 		return true, register{"", s.write}
 	}
 	panic("unknown operation " + in.op)
 }
 
-// Linearizable checks the history of each lock whose object is not collected. Pictures
-// of histories that are not linearizable go to folder.
+// Linearizable checks the history of each lock whose object is not collected. It writes a picture of
+// each history that is not linearizable to folder.
 func Linearizable(r *Run, folder string, patience time.Duration) (violations []Violation, found Linear, err error) {
 	for lock, operations := range r.linear() {
 		found.Locks++
@@ -126,7 +131,7 @@ func Linearizable(r *Run, folder string, patience time.Duration) (violations []V
 	return violations, found, nil
 }
 
-// linear makes of each lock's operations what porcupine takes.
+// linear returns the operations of each lock in porcupine's form.
 func (r *Run) linear() map[history.Lock][]porcupine.Operation {
 	all := map[history.Lock][]porcupine.Operation{}
 	workers := map[string]int{}
@@ -138,24 +143,27 @@ func (r *Run) linear() map[history.Lock][]porcupine.Operation {
 		}
 		all[lock] = append(all[lock], porcupine.Operation{ClientId: worker, Input: in, Output: out, Call: from, Return: max(from, to)})
 	}
-	byLock := map[history.Lock][]*history.Hold{}
+	byLock, applied := map[history.Lock][]*history.Hold{}, map[history.Lock][]history.Operation{}
 	for _, h := range r.Holds {
 		if !strings.HasPrefix(h.Key, "passing") {
 			byLock[h.Lock()] = append(byLock[h.Lock()], h)
 		}
 	}
+	for _, o := range r.applied() {
+		if strings.HasPrefix(o.Key, "passing") {
+			continue
+		}
+		if o.Outcome == history.OK {
+			applied[o.Lock()] = append(applied[o.Lock()], o)
+			add(o.Lock(), o.Process, input{op: history.Apply, write: o.Written}, o.Read, o.Called, o.Returned)
+		} else {
+			add(o.Lock(), o.Process, input{op: wasApplied, write: o.Written}, "", o.Called, o.Returned)
+		}
+	}
 	for lock, holds := range byLock {
 		slices.SortFunc(holds, func(a, b *history.Hold) int { return cmp.Compare(a.Called, b.Called) })
 		for i, h := range holds {
-			// Whatever is not known of this hold was over when a caller had the lock that
-			// asked for it later.
-			over := history.Never
-			for _, next := range holds[i+1:] {
-				if next.Called > h.Returned {
-					over = min(over, next.Returned)
-				}
-			}
-			ofHold(h, over, func(in input, out string, from, to int64) { add(lock, h.Process, in, out, from, to) })
+			ofHold(h, overAt(h, holds[i+1:], applied[lock]), func(in input, out string, from, to int64) { add(lock, h.Process, in, out, from, to) })
 		}
 	}
 	for _, o := range r.Operations {
@@ -163,22 +171,48 @@ func (r *Run) linear() map[history.Lock][]porcupine.Operation {
 			add(o.Lock(), o.Process, input{op: history.Get}, o.Read, o.Called, o.Returned)
 		}
 	}
+	r.edits(add)
+	return all
+}
+
+// edits adds the changes that no client has made: manual edits, and collections by the reaper of locks with a
+// short objectExpiry.
+func (r *Run) edits(add func(lock history.Lock, process string, in input, out string, from, to int64)) {
 	r.steps(func(s step) {
-		from, ok := r.handFrom(s.after)
+		from, ok := r.manualEditFrom(s.after)
+		if !ok && s.existed() && s.after.Deleted && s.before.Holder == nil && s.after.Lock.Long() {
+			from, ok = s.before.Seen, true // The reaper collected the lock: its release had no answer for longer than its expiry.
+		}
 		if !ok || !s.existed() || strings.HasPrefix(s.after.Key, "passing") {
 			return
 		}
 		switch {
 		case s.after.Deleted:
-			add(s.after.Lock, "kubectl", input{op: handDelete}, "", from, s.after.Seen)
+			add(s.after.Lock, "kubectl", input{op: manualDelete}, "", from, s.after.Seen)
 		case s.before.Holder != nil && s.after.Holder == nil && sameRelease(s.before, s.after):
-			add(s.after.Lock, "kubectl", input{op: handFree}, "", from, s.after.Seen)
+			add(s.after.Lock, "kubectl", input{op: manualFree}, "", from, s.after.Seen)
 		}
 	})
-	return all
 }
 
-// ofHold adds the operations of one hold. What is not known of it was over at over.
+// overAt returns when all operations of a hold were over, also those whose end is unknown: when a
+// caller that asked for the lock later had it, or had changed its state.
+func overAt(h *history.Hold, others []*history.Hold, applied []history.Operation) int64 {
+	over := history.Never
+	for _, next := range others {
+		if next.Called > h.Returned {
+			over = min(over, next.Returned)
+		}
+	}
+	for _, next := range applied {
+		if next.Called > h.Returned {
+			over = min(over, next.Returned)
+		}
+	}
+	return over
+}
+
+// ofHold adds the operations of one hold. Those whose end is unknown were over at over.
 func ofHold(h *history.Hold, over int64, add func(in input, out string, from, to int64)) {
 	add(input{history.Acquire, h.ID, ""}, h.Read, h.Called, h.Returned)
 	for _, s := range h.Saves {
@@ -187,7 +221,7 @@ func ofHold(h *history.Hold, over int64, add func(in input, out string, from, to
 			add(input{history.Save, h.ID, s.Written}, "", s.Called, s.Returned)
 		case history.Unknown, history.Cut, history.Closed:
 			add(input{maybeSave, h.ID, s.Written}, "", s.Called, over)
-		case history.NotAcquired, history.Lost, history.Failed: // It was not done.
+		case history.NotAcquired, history.Lost, history.Failed: // The release was not done.
 		}
 	}
 	if h.Release != nil && h.Release.Outcome == history.OK {
@@ -200,7 +234,7 @@ func ofHold(h *history.Hold, over int64, add func(in input, out string, from, to
 	add(input{end, h.ID, ""}, "", max(h.Called, h.End()), over)
 }
 
-// sameRelease reports whether the holder of before went away and left no note of it.
+// sameRelease reports whether the hold of before ended without a new LastRelease.
 func sameRelease(before, after *history.Version) bool {
 	if after.LastRelease == nil || before.LastRelease == nil {
 		return after.LastRelease == before.LastRelease

@@ -34,7 +34,7 @@ func losses(r *Run) (violations []Violation, looked int) {
 	return violations, len(r.Holds)
 }
 
-// starvation checks that after the faults each process had each lock once more.
+// starvation checks that each process acquired each lock once more after the faults.
 func starvation(r *Run) (violations []Violation, looked int) {
 	for _, o := range r.Operations {
 		if !o.Final {
@@ -48,13 +48,22 @@ func starvation(r *Run) (violations []Violation, looked int) {
 	return violations, looked
 }
 
-// order checks that a hand-over gives the lock to the first waiter of another client than
-// the releasing one; if there is none, to that client's own next caller. In a queue in
-// annotations a waiter may have joined before that one since the holder read the queue, and
-// then is the next.
+// order checks the order of the queue:
+//
+//   - A hand-over grants the lock to the first waiter of another client than the releasing one. If
+//     there is none, it grants the lock to that client's own next caller.
+//   - In a queue of annotations, a waiter may have joined in front of that one after the holder read
+//     the queue. Then it is the next holder.
+//   - A change in a hold that begins and ends at once does not overtake the queue.
 func order(r *Run) (violations []Violation, looked int) {
 	r.steps(func(s step) {
-		if !s.ends() || s.after.Holder == nil || s.after.LastRelease == nil || s.after.LastRelease.Reason != "HandedOff" || r.byHand(s.after) {
+		if s.existed() && s.instant() {
+			looked++
+			if len(s.before.Waiters) > 0 {
+				violations = append(violations, Violation{"order", s.after.Lock, fmt.Sprintf("revision %d: %s changed the state at once, and %s was first", s.after.Revision, s.after.LastRelease.LockID, s.before.Waiters[0])})
+			}
+		}
+		if !s.ends() || s.after.Holder == nil || s.after.LastRelease == nil || s.after.LastRelease.Reason != "HandedOff" || r.mayBeManual(s.after) {
 			return
 		}
 		looked++
@@ -70,7 +79,7 @@ func order(r *Run) (violations []Violation, looked int) {
 	return violations, looked
 }
 
-// queuesStill reports whether all that were before lockID in the queue are in it still.
+// queuesStill reports whether all waiters that were before lockID in the queue are still in it.
 func queuesStill(s step, lockID string) bool {
 	i := slices.Index(s.before.Waiters, lockID)
 	return i >= 0 && !slices.ContainsFunc(s.before.Waiters[:i], func(id string) bool {
@@ -78,12 +87,12 @@ func queuesStill(s step, lockID string) bool {
 	})
 }
 
-// wakeups checks that in calm times no hold of a live client ends by expiry that its
-// client was never told of: that would be a wake-up that was lost.
+// wakeups checks that in calm times no grant to a live client expires without its client having
+// noticed it. That would be a lost wake-up.
 func wakeups(r *Run) (violations []Violation, looked int) {
-	told := map[string]bool{}
+	granted := map[string]bool{}
 	for _, h := range r.Holds {
-		told[h.LockID] = true
+		granted[h.LockID] = true
 	}
 	began := map[string]int64{}
 	given := map[string]bool{}
@@ -97,14 +106,16 @@ func wakeups(r *Run) (violations []Violation, looked int) {
 			return
 		}
 		id := s.before.Holder.LockID
-		// What Do has acquired has no lock ID that its caller knows of. And a client in
-		// which no caller waits any more ends the hold itself, long before its lease does.
-		if !given[id] || strings.HasPrefix(s.after.Key, "counter") || !r.calm(began[id], s.after.Seen) ||
-			s.after.Seen-began[id] < int64(s.before.Holder.Duration.Duration)/2 {
+		// The caller of Do does not know the lock ID, so counters are left out. A client without a
+		// waiting caller ends a grant itself, long before the lease ends.
+		if !given[id] || strings.HasPrefix(s.after.Key, "counter") || !r.calm(began[id], s.after.Seen) {
 			return
 		}
 		looked++
-		if s.after.LastRelease.Reason == "Expired" && !told[id] {
+		if s.after.Seen-began[id] < int64(s.before.Holder.Duration.Duration)/2 {
+			return
+		}
+		if s.after.LastRelease.Reason == "Expired" && !granted[id] {
 			violations = append(violations, Violation{"wakeups", s.after.Lock, fmt.Sprintf(
 				"revision %d: %s was given the lock for %s, and its client did not notice", s.after.Revision, id, seconds(s.after.Seen-began[id]))})
 		}
@@ -112,13 +123,13 @@ func wakeups(r *Run) (violations []Violation, looked int) {
 	return violations, looked
 }
 
-// notices checks that a client which is given the lock notices soon, in calm times: its
-// watch shows it, and not only the read that it makes once per lease. It is the median
-// that counts, so that a busy machine is no fault.
+// notices checks that in calm times a client soon notices that it was granted the lock: by its watch,
+// and not only by the read that it makes once per lease. The check uses the median, so that a busy
+// machine does not fail it.
 func notices(r *Run) (violations []Violation, looked int) {
-	told := map[string]*history.Hold{}
+	granted := map[string]*history.Hold{}
 	for _, h := range r.Holds {
-		told[h.LockID] = h
+		granted[h.LockID] = h
 	}
 	took := map[string][]int64{}
 	where := map[string]history.Lock{}
@@ -126,7 +137,7 @@ func notices(r *Run) (violations []Violation, looked int) {
 		if !s.begins() || !s.ends() || history.ClientOf(s.after.Holder.LockID) == s.before.Holder.Client {
 			return
 		}
-		h := told[s.after.Holder.LockID]
+		h := granted[s.after.Holder.LockID]
 		if h == nil || !r.calm(h.Called, h.Returned) {
 			return
 		}
@@ -148,8 +159,8 @@ func (r *Run) calm(from, to int64) bool {
 	return slices.ContainsFunc(r.Calm, func(s Span) bool { return s.From <= from && to <= s.To })
 }
 
-// collections checks that no object was deleted while a client believed in its hold, or while
-// a client queued, except by hand or by its holder.
+// collections checks that no object was deleted while a client held the lock or waited for it, except
+// by a manual edit or by the holder.
 func collections(r *Run) (violations []Violation, looked int) {
 	claims := map[string]*history.Hold{}
 	for _, h := range r.Holds {
@@ -158,7 +169,7 @@ func collections(r *Run) (violations []Violation, looked int) {
 		}
 	}
 	r.steps(func(s step) {
-		if !s.after.Deleted || !s.existed() || r.byHand(s.after) {
+		if !s.after.Deleted || !s.existed() || r.mayBeManual(s.after) {
 			return
 		}
 		looked++
@@ -172,8 +183,8 @@ func collections(r *Run) (violations []Violation, looked int) {
 	return violations, looked
 }
 
-// leftovers checks that in the end no lock is held or queued for, and that each process
-// that ended in order left no goroutine.
+// leftovers checks that in the end no lock has a holder or waiters, and that each process that ended
+// in order left no goroutine.
 func leftovers(r *Run) (violations []Violation, looked int) {
 	for lock, versions := range r.Versions {
 		looked++

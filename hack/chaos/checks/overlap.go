@@ -24,9 +24,9 @@ import (
 	"github.com/kubelock/kubelock/hack/chaos/history"
 )
 
-// overlaps sweeps over the holds of each lock, as their clients believed in them: from
-// when the acquisition had returned until the release was called or the deadline had
-// passed. A hold that was taken away by hand ends when the hand begins.
+// overlaps checks that no two holds of a lock overlap. A hold lasts from the return of its
+// acquisition until its client calls Release or its deadline passes. If a manual edit may have ended
+// it, it lasts until that edit began.
 func overlaps(r *Run) (violations []Violation, looked int) {
 	byLock := map[history.Lock][]*history.Hold{}
 	for _, h := range r.Holds {
@@ -50,13 +50,13 @@ func overlaps(r *Run) (violations []Violation, looked int) {
 	return violations, looked
 }
 
-// believed is until when a hold could be believed in.
+// believed returns until when the client could believe in its hold.
 func (r *Run) believed(h *history.Hold) int64 {
 	end := h.End()
-	for _, hand := range r.Hands {
-		// A lock that was taken away by hand is no fault of the library.
-		if hand.on(h.Lock()) && hand.To+late >= h.Called && hand.From <= h.End() {
-			end = min(end, max(hand.From, h.Called))
+	for _, edit := range r.ManualEdits {
+		// The library cannot prevent that a manual edit ends a hold.
+		if edit.covers(h.Lock()) && edit.To+late >= h.Called && edit.From <= h.End() {
+			end = min(end, max(edit.From, h.Called))
 		}
 	}
 	return end

@@ -24,8 +24,8 @@ import (
 	"github.com/kubelock/kubelock/hack/chaos/history"
 )
 
-// step is a version of a lock and the one before it; before is nil, or deleted, where
-// there was no object.
+// step is a version of a lock and the version before it. before is nil or deleted if there was no
+// object.
 type step struct{ before, after *history.Version }
 
 // steps calls f for each version of each lock.
@@ -41,21 +41,41 @@ func (r *Run) steps(f func(step)) {
 
 func (s step) existed() bool { return s.before != nil && !s.before.Deleted }
 
-// begins reports whether a hold begins.
+// begins reports whether a hold begins with the step.
 func (s step) begins() bool {
 	return s.after.Holder != nil && (!s.existed() || s.before.Holder == nil || !same(s.before.Holder, s.after.Holder))
 }
 
-// ends reports whether a hold ends that had an object.
+// ends reports whether the hold of the version before ends with the step.
 func (s step) ends() bool {
 	return s.existed() && s.before.Holder != nil && !s.after.Deleted && (s.after.Holder == nil || !same(s.before.Holder, s.after.Holder))
 }
 
+// instant reports whether a hold begins and ends with the step, as Apply's does on a free lock.
+func (s step) instant() bool {
+	if s.after.Deleted || s.after.Holder != nil || s.after.LastRelease == nil {
+		return false
+	}
+	return !s.existed() || s.before.Holder == nil && s.after.Transitions == s.before.Transitions+1
+}
+
+// token returns the fencing token of the hold that begins. A hold that created the object, and ended
+// in the same write, has none in its record.
+func (s step) token() int64 {
+	switch {
+	case s.begins():
+		return s.after.Holder.Token
+	case !s.existed():
+		return s.after.Revision
+	}
+	return s.after.LastRelease.Token
+}
+
 func same(a, b *history.Holder) bool { return a.LockID == b.LockID && a.Token == b.Token }
 
-// grants replays the log: every hold ends by a release, a hand-off or an expiry that
-// says so, and an expiry comes after the deadline of the holder. And every hold that a
-// client was given is in the log.
+// grants replays the log. It checks that every hold ends by a recorded release, hand-over or expiry,
+// that no expiry comes before the deadline of the holder, and that every hold which a client reported
+// is in the log.
 func grants(r *Run) (violations []Violation, looked int) {
 	bad := func(v *history.Version, format string, args ...any) {
 		violations = append(violations, Violation{"grants", v.Lock, fmt.Sprintf("revision %d: %s", v.Revision, fmt.Sprintf(format, args...))})
@@ -67,7 +87,7 @@ func grants(r *Run) (violations []Violation, looked int) {
 		}
 	}
 	inLog := map[string]bool{}
-	created := map[string]int64{} // of holds whose record never had a token
+	created := map[string]int64{} // tokens of holds whose record never had one
 	r.steps(func(s step) {
 		looked++
 		if s.begins() {
@@ -76,7 +96,7 @@ func grants(r *Run) (violations []Violation, looked int) {
 				created[s.after.Holder.LockID] = s.after.Revision
 			}
 		}
-		if !s.ends() || r.byHand(s.after) {
+		if !s.ends() || r.mayBeManual(s.after) {
 			return
 		}
 		last := s.after.LastRelease
@@ -88,18 +108,18 @@ func grants(r *Run) (violations []Violation, looked int) {
 			bad(s.after, "the lock went from %s to %s by %s", s.before.Holder.LockID, s.after.Holder.LockID, last.Reason)
 		}
 		claim := claims[key(s.before.Holder.LockID, s.before.Holder.Token)]
-		// The recorder saw it after it was committed: if even that was before the
-		// deadline, the hold was ended too early.
+		// The recorder sees a version after its commit. If it saw this one before the deadline, the
+		// hold was ended too early.
 		if last.Reason == "Expired" && claim != nil && s.after.Seen < r.believed(claim) {
 			bad(s.after, "the hold %s was ended as expired %s before its deadline", claim.LockID, seconds(r.believed(claim)-s.after.Seen))
 		}
 	})
 	for id, h := range claims {
 		if since, ok := created[h.LockID]; ok && h.Token >= since {
-			continue // It has read its create back, or got its answer.
+			continue // The client has read its creation back, or has got the answer to it.
 		}
 		if !inLog[id] {
-			violations = append(violations, Violation{"grants", h.Lock(), fmt.Sprintf("%s was told that it has the lock as %s, which is not in the log", h.ID, id)})
+			violations = append(violations, Violation{"grants", h.Lock(), fmt.Sprintf("%s has acquired the lock as %s, which is not in the log", h.ID, id)})
 		}
 	}
 	return violations, looked
@@ -107,8 +127,8 @@ func grants(r *Run) (violations []Violation, looked int) {
 
 func key(lockID string, token int64) string { return fmt.Sprintf("%s with token %d", lockID, token) }
 
-// tokens checks that each hold of a lock has a greater token than all before it, also
-// across the deletion of object, kind and namespace.
+// tokens checks that each hold of a lock has a greater token than all holds before it, also across
+// the deletion of the object, the CRD and the namespace.
 func tokens(r *Run) (violations []Violation, looked int) {
 	for lock, versions := range r.Versions {
 		var greatest int64
@@ -116,25 +136,27 @@ func tokens(r *Run) (violations []Violation, looked int) {
 		for _, v := range versions {
 			s := step{before, v}
 			before = v
-			if !s.begins() {
+			if !s.begins() && !s.instant() {
 				continue
 			}
 			looked++
-			if token := v.Holder.Token; token <= greatest {
-				violations = append(violations, Violation{"tokens", lock, fmt.Sprintf("revision %d: the hold %s has token %d, one before it had %d", v.Revision, v.Holder.LockID, token, greatest)})
+			token := s.token()
+			if token <= greatest {
+				violations = append(violations, Violation{"tokens", lock, fmt.Sprintf("revision %d: the hold that begins has token %d, one before it had %d", v.Revision, token, greatest)})
 			}
-			greatest = max(greatest, v.Holder.Token)
+			greatest = max(greatest, token)
 		}
 	}
 	return violations, looked
 }
 
-// states checks that the state of a lock changes only with a renewal or the release of
-// its holder, and that holds follow the rules of renewal.
+// states checks that the state of a lock changes only by a renewal or a release of its holder, or in
+// a hold that begins and ends at once. It also checks that renewal times do not go back, and that each
+// new hold counts as one transition.
 func states(r *Run) (violations []Violation, looked int) {
 	r.steps(func(s step) {
 		looked++
-		if !s.existed() || s.after.Deleted || r.byHand(s.after) {
+		if !s.existed() || s.after.Deleted || r.mayBeManual(s.after) {
 			return
 		}
 		bad := func(format string, args ...any) {
@@ -143,7 +165,7 @@ func states(r *Run) (violations []Violation, looked int) {
 		changed := !reflect.DeepEqual(s.before.Value, s.after.Value)
 		switch {
 		case s.before.Holder == nil:
-			if changed {
+			if changed && (!s.instant() || s.after.LastRelease.Reason != "Released") {
 				bad("the state of a free lock changed")
 			}
 		case s.ends():
@@ -162,8 +184,8 @@ func states(r *Run) (violations []Violation, looked int) {
 	return violations, looked
 }
 
-// terminating checks that no hold begins in an object that is being deleted, that its state
-// does not change and that its queue does not grow. What is done by hand does none of that.
+// terminating checks that no hold begins in an object that is being deleted, that its state does not
+// change, and that its queue does not grow. The manual edits of a run do none of that.
 func terminating(r *Run) (violations []Violation, looked int) {
 	r.steps(func(s step) {
 		if !s.existed() || !s.before.Terminating || s.after.Deleted || s.after.UID != s.before.UID {
@@ -185,99 +207,5 @@ func terminating(r *Run) (violations []Violation, looked int) {
 			}
 		}
 	})
-	return violations, looked
-}
-
-// reads checks that what a hold was given to read is the state of the version that
-// began it.
-func reads(r *Run) (violations []Violation, looked int) {
-	left := map[string]string{}
-	r.steps(func(s step) {
-		if !s.begins() {
-			return
-		}
-		state, err := s.after.Write()
-		if err != nil {
-			violations = append(violations, Violation{"reads", s.after.Lock, err.Error()})
-		}
-		left[key(s.after.Holder.LockID, s.after.Holder.Token)] = state.Write
-	})
-	for _, h := range r.Holds {
-		if h.LockID == "" {
-			continue
-		}
-		looked++
-		if want, ok := left[key(h.LockID, h.Token)]; ok && want != h.Read {
-			violations = append(violations, Violation{"reads", h.Lock(), fmt.Sprintf("%s read the write %q, and the log has %q", h.ID, h.Read, want)})
-		}
-	}
-	return violations, looked
-}
-
-// countUp calls what checks a write in the log with how many writes its holder has counted on
-// that were not done. times is how often each is in the log.
-func countUp(r *Run, times map[string]int, checks map[string][]func(skipped int)) {
-	skipped := map[string]int{} // by hold, so far
-	for _, o := range r.Operations {
-		for _, check := range checks[o.Written] {
-			check(skipped[o.Hold])
-		}
-		delete(checks, o.Written)
-		if o.Written != "" && o.Outcome == history.Unknown && times[o.Written] == 0 {
-			skipped[o.Hold]++
-		}
-	}
-	for _, unclaimed := range checks {
-		for _, check := range unclaimed {
-			check(0)
-		}
-	}
-}
-
-// writes checks the set of writes: each acknowledged one once in the log, none twice,
-// none that was refused, and each counts one up from the state before it; and one up more
-// for each write of the same hold before it whose outcome was unknown, and that was not done.
-func writes(r *Run) (violations []Violation, looked int) {
-	times, ups := map[string]int{}, map[string][]func(skipped int){}
-	r.steps(func(s step) {
-		if s.after.Deleted || s.after.Value == nil {
-			return
-		}
-		state, err := s.after.Write()
-		if err != nil {
-			violations = append(violations, Violation{"writes", s.after.Lock, err.Error()})
-			return
-		}
-		var before history.State
-		if s.existed() {
-			before, _ = s.before.Write() // It was looked at a step ago.
-		}
-		if state.Write == before.Write {
-			return
-		}
-		times[state.Write]++
-		ups[state.Write] = append(ups[state.Write], func(skipped int) {
-			if state.Count != before.Count+1+skipped {
-				violations = append(violations, Violation{"writes", s.after.Lock, fmt.Sprintf(
-					"revision %d: %s counts %d on top of %d: an update was lost", s.after.Revision, state.Write, state.Count, before.Count)})
-			}
-		})
-	})
-	countUp(r, times, ups)
-	for _, o := range r.Operations {
-		if o.Written == "" {
-			continue
-		}
-		looked++
-		n := times[o.Written]
-		switch {
-		case n > 1:
-			violations = append(violations, Violation{"writes", o.Lock(), fmt.Sprintf("%s (%s) is %d times in the log", o.Written, o.Outcome, n)})
-		case o.Outcome == history.OK && n != 1:
-			violations = append(violations, Violation{"writes", o.Lock(), fmt.Sprintf("%s was acknowledged to %s and is not in the log", o.Written, o.ID)})
-		case (o.Outcome == history.Lost || o.Outcome == history.Failed) && n == 1:
-			violations = append(violations, Violation{"writes", o.Lock(), fmt.Sprintf("%s told %s %q, and its write %s is in the log", o.Op, o.ID, o.Outcome, o.Written)})
-		}
-	}
 	return violations, looked
 }

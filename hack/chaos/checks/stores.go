@@ -22,8 +22,7 @@ import (
 	"github.com/kubelock/kubelock/hack/chaos/history"
 )
 
-// fenced checks the store that looks at tokens: it never accepted one after a newer
-// one, and lost no update.
+// fenced checks that the fenced store accepted no token after a newer one, and lost no update.
 func fenced(r *Run) (violations []Violation, looked int) {
 	newest := map[string]int64{}
 	for _, a := range r.Accesses {
@@ -44,8 +43,8 @@ func fenced(r *Run) (violations []Violation, looked int) {
 	return violations, looked
 }
 
-// LostUpdates is how many updates the store lost that does not look at tokens: the
-// faults of a run are no good if it is none.
+// LostUpdates returns how many updates the store without fencing lost. If it lost none, the faults of
+// the run did not show that fencing is needed.
 func (r *Run) LostUpdates() int {
 	lost := 0
 	for _, c := range r.Unfenced {

@@ -24,16 +24,16 @@ import (
 	"unsafe"
 )
 
-// wallClock is a machine's clock that is set now and then: what it shows is off by hours, and
-// steps, while the monotonic clock beside it goes on, as it does on a machine.
+// wallClock is a wall clock that is wrong by hours and is set from time to time. As on a real
+// machine, the monotonic clock beside it goes on without steps.
 type wallClock struct{ off atomic.Int64 } // seconds
 
-// secondsUnit is where a time.Time that has a monotonic reading keeps the seconds of its
-// wall clock; TestWallClock holds it to that.
+// secondsUnit is the value of one second in the wall field of a time.Time with a monotonic reading.
+// TestWallClock checks that.
 const secondsUnit = 1 << 30
 
-// now is time.Now on that machine. time.Time.Add would move both clocks, and no other
-// function moves only one.
+// now returns the time as time.Now would on a machine with that clock. It changes the wall field
+// itself: time.Time.Add would move both clocks, and no function moves only one.
 func (w *wallClock) now() time.Time {
 	t := time.Now()
 	wall := (*uint64)(unsafe.Pointer(&t)) //nolint:gosec // See above.
@@ -41,14 +41,14 @@ func (w *wallClock) now() time.Time {
 	return t
 }
 
-// steps changes the clock every few seconds.
-func (w *wallClock) steps(ctx context.Context, settle <-chan struct{}, random *rand.Rand) {
+// steps sets the clock to another wrong time every few seconds.
+func (w *wallClock) steps(ctx context.Context, finish <-chan struct{}, random *rand.Rand) {
 	for {
 		w.off.Store(random.Int64N(2*6*3600) - 6*3600)
 		select {
 		case <-ctx.Done():
 			return
-		case <-settle:
+		case <-finish:
 			return
 		case <-time.After(time.Duration(2+random.IntN(10)) * time.Second):
 		}

@@ -21,8 +21,8 @@ import (
 	"time"
 )
 
-// TestWallClock checks that setting the clock moves what it shows, and not how time is
-// measured.
+// TestWallClock checks that setting the clock changes the time that it shows, and not the differences
+// that programs measure.
 func TestWallClock(t *testing.T) {
 	w := &wallClock{}
 	for _, off := range []time.Duration{5 * time.Hour, -5 * time.Hour, 0} {

@@ -24,7 +24,7 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// holding is a hold, and what is noted of it.
+// holding is a hold with its entry in the journal.
 type holding struct {
 	*kubelock.Held[history.State]
 	program *program
@@ -46,9 +46,9 @@ func (p *program) returned(e history.Entry) {
 	p.journal.Note(e)
 }
 
-// alive notes that the hold of a Do has been alive until now, if it has. That its context
-// has not ended yet says so only if it has not ended a moment later, either: a process that
-// was stopped wakes up with all its timers due, and this may run before theirs.
+// alive records that the hold of a Do has lasted until now, if its context has not ended. It looks
+// at the context a second time a moment later: a process that was stopped wakes up with all its
+// timers due, and this code may run before the timer that ends the context.
 func (p *program) alive(hold string, work context.Context, began int64) { //nolint:revive // The context is what is looked at.
 	now := history.Now()
 	if now-began > int64(p.lease/2) {
@@ -62,7 +62,7 @@ func (p *program) alive(hold string, work context.Context, began int64) { //noli
 	}
 }
 
-// acquire notes what an acquisition comes to. It returns nil if there is no hold.
+// acquire acquires a lock and records the outcome. It returns nil if there is no hold.
 func (p *program) acquire(ctx context.Context, c *kubelock.Client, kind, key string, patience time.Duration, try bool, opts ...kubelock.Option) *holding {
 	return p.acquireAs(ctx, c, p.called(history.Acquire, kind, key, ""), patience, try, opts...)
 }
@@ -79,6 +79,9 @@ func (p *program) acquireAs(ctx context.Context, c *kubelock.Client, e history.E
 	e.Outcome, e.Err = outcomeOf(err)
 	if err != nil {
 		p.returned(e)
+		if e.Outcome == history.Failed { // A caller that was refused pauses before its next call.
+			p.pause(ctx)
+		}
 		return nil
 	}
 	e.LockID, e.Token, e.Client = held.ID(), held.Token(), history.ClientOf(held.ID())
@@ -89,11 +92,11 @@ func (p *program) acquireAs(ctx context.Context, c *kubelock.Client, e history.E
 	return h
 }
 
-// slack is what a program may be late by to hear that its lease is over.
+// slack is how late a program may learn that its lease is over.
 const slack = time.Second
 
-// watch notes a context that goes on after the deadline. A process that was stopped
-// wakes up with all its timers due; so it looks once more a moment later.
+// watch records a context that outlives the deadline. It looks at the context a second time a moment
+// later: a process that was stopped wakes up with all its timers due.
 func (h *holding) watch() {
 	for {
 		deadline := h.Deadline()
@@ -121,35 +124,39 @@ func (h *holding) watch() {
 	}
 }
 
-// save writes the state and keeps the lock.
-func (h *holding) save() {
+// save writes a new state and keeps the hold.
+func (h *holding) save() { h.saveWithin(10 * time.Second) }
+
+func (h *holding) saveWithin(patience time.Duration) {
 	p := h.program
 	e := p.called(history.Save, h.entry.Kind, h.entry.Key, h.entry.ID)
 	e.Write = p.id()
 	before := h.Value()
-	h.Update(history.State{Count: before.Count + 1, Write: e.Write})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	h.Update(before.Next(e.Write))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	p.call(e)
 	if e.Outcome, e.Err = outcomeOf(h.Save(ctx)); e.Outcome == history.Failed {
-		h.Update(before) // As when an API server that was just started knows no roles yet: the next write is on top of this one.
+		h.Update(before) // The save was refused, for instance by an API server that has not loaded its roles yet. The next write builds on the state before it.
 	}
 	e.Deadline = history.In(h.Deadline())
 	p.returned(e)
 }
 
-// release releases, with a new state if writes is set.
-func (h *holding) release(writes bool) {
+// release releases the lock, with a new state if writes is set.
+func (h *holding) release(writes bool) { h.releaseWithin(15*time.Second, writes) }
+
+func (h *holding) releaseWithin(patience time.Duration, writes bool) {
 	p := h.program
 	e := p.called(history.Release, h.entry.Kind, h.entry.Key, h.entry.ID)
 	if writes {
 		e.Write = p.id()
-		h.Update(history.State{Count: h.Value().Count + 1, Write: e.Write})
+		h.Update(h.Value().Next(e.Write))
 	}
 	now := history.Now()
 	deadline := history.In(h.Deadline())
 	p.journal.Note(history.Entry{At: now, Is: history.Alive, Process: p.name, Hold: h.entry.ID, Deadline: deadline})
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	p.call(e)
 	err := h.Release(ctx)

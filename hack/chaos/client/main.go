@@ -14,10 +14,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command client is one of the programs that compete for the locks in a chaos run. It
-// uses the public library, and notes in its journal what it asks for and what it
-// gets. A line on its standard input makes it settle: it takes each lock once more, and
-// ends.
+// Command client is one of the programs that compete for the locks in a chaos run. It uses the public
+// library, and records its calls and their outcomes in a journal. When it gets a line on its standard
+// input, it acquires each lock once more and ends.
 package main
 
 import (
@@ -48,13 +47,14 @@ import (
 type program struct {
 	name    string
 	journal *history.Journal
-	random  *rand.Rand // of main, before the workers begin
+	random  *rand.Rand // used by main only, before the workers begin
 	lease   time.Duration
-	bound   time.Duration // within which a lock must be had once there are no faults
+	bound   time.Duration // how long an acquisition may take after the last fault
 	stores  *external.Client
-	begun   int64 // of the whole run, by the monotonic clock
-	// plain clients keep their locks, brief ones have them collected soon.
-	plain, brief map[string]*kubelock.Client
+	begun   int64 // when the whole run began, by the monotonic clock
+	// Locks of plain clients have no expiry, those of brief ones are collected soon, and those of long
+	// ones have long leases.
+	plain, brief, long map[string]*kubelock.Client
 
 	mu  sync.Mutex // protects ids
 	ids int
@@ -68,21 +68,21 @@ func main() {
 }
 
 func run() error {
-	p := &program{plain: map[string]*kubelock.Client{}, brief: map[string]*kubelock.Client{}}
+	p := &program{plain: map[string]*kubelock.Client{}, brief: map[string]*kubelock.Client{}, long: map[string]*kubelock.Client{}}
 	var journal, kubeconfig, storeURL string
 	var seed uint64
 	var workers int
 	var clock bool
 	flag.StringVar(&p.name, "name", "", "name of the process")
-	flag.StringVar(&journal, "journal", "", "file to note everything in")
+	flag.StringVar(&journal, "journal", "", "file to write the journal to")
 	flag.StringVar(&kubeconfig, "kubeconfig", "", "credentials")
 	flag.StringVar(&storeURL, "stores", "", "address of the external stores")
-	flag.Uint64Var(&seed, "seed", 1, "of what is done")
-	flag.IntVar(&workers, "workers", 6, "goroutines that lock")
+	flag.Uint64Var(&seed, "seed", 1, "seed of the workers' choices")
+	flag.IntVar(&workers, "workers", 6, "number of goroutines that lock")
 	flag.DurationVar(&p.lease, "lease", 4*time.Second, "lease duration")
 	flag.DurationVar(&p.bound, "bound", time.Minute, "how long the last acquisition of each lock may take")
 	flag.Int64Var(&p.begun, "begun", history.Now(), "when the run began")
-	flag.BoolVar(&clock, "wrong-clock", false, "let the wall clock be hours off, and step")
+	flag.BoolVar(&clock, "wrong-clock", false, "use a wall clock that is hours off and steps")
 	flag.Parse()
 
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
@@ -99,13 +99,11 @@ func run() error {
 
 	wall := &wallClock{}
 	for _, kind := range history.Kinds {
-		for _, brief := range []bool{false, true} {
-			cfg := kubelock.Config{Namespace: history.Namespace, LockDuration: p.lease, Backend: kubelock.Backend(kind), Identity: p.name}
-			clients := p.plain
-			if brief {
-				cfg.ObjectExpiry, clients = 2*time.Second, p.brief
-			}
-			if clients[kind], err = newClient(config, cfg, wall, clock); err != nil {
+		cfg := kubelock.Config{Namespace: history.Namespace, LockDuration: p.lease, Backend: kubelock.Backend(kind), Identity: p.name}
+		brief, long := cfg, cfg
+		brief.ObjectExpiry, long.LockDuration, long.ObjectExpiry = 2*time.Second, history.LongLease, 10*time.Second
+		for clients, cfg := range map[*map[string]*kubelock.Client]kubelock.Config{&p.plain: cfg, &p.brief: brief, &p.long: long} {
+			if (*clients)[kind], err = newClient(config, cfg, wall, clock); err != nil {
 				return err
 			}
 		}
@@ -113,38 +111,42 @@ func run() error {
 
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
-	settle := make(chan struct{})
-	go func() { // Ends with the program: its standard input is closed then.
+	finish := make(chan struct{})
+	go func() { // It ends when standard input gets a line or is closed.
 		if bufio.NewScanner(os.Stdin).Scan() {
-			close(settle)
+			close(finish)
 		}
 	}()
 	var all sync.WaitGroup
 	for range workers {
 		w := &worker{program: p, random: rand.New(rand.NewPCG(p.random.Uint64(), 2))}
-		all.Go(func() { w.work(ctx, settle) })
+		all.Go(func() { w.work(ctx, finish) })
+	}
+	for i, kind := range history.Kinds {
+		random := rand.New(rand.NewPCG(seed, 4+uint64(i)))
+		all.Go(func() { p.holdLong(ctx, finish, kind, random) })
 	}
 	if clock {
 		stepper := rand.New(rand.NewPCG(seed, 3))
-		all.Go(func() { wall.steps(ctx, settle, stepper) })
+		all.Go(func() { wall.steps(ctx, finish, stepper) })
 	}
 	all.Wait()
 	if ctx.Err() == nil {
-		p.settled(ctx)
+		p.finalRound(ctx)
 	}
 	return p.end()
 }
 
-// end closes the clients, and notes which goroutines are left.
+// end closes the clients, and records which goroutines are left.
 func (p *program) end() error {
-	for _, clients := range []map[string]*kubelock.Client{p.plain, p.brief} {
+	for _, clients := range []map[string]*kubelock.Client{p.plain, p.brief, p.long} {
 		for _, c := range clients {
 			_ = c.Close() // Never fails.
 		}
 	}
 	p.stores.Close()
 	left := goleak.Find(
-		goleak.IgnoreAnyFunction("main.run.func1"), // It reads standard input.
+		goleak.IgnoreAnyFunction("main.run.func1"), // The goroutine that reads standard input.
 		goleak.IgnoreTopFunction("os/signal.signal_recv"), goleak.IgnoreTopFunction("os/signal.loop"),
 		goleak.IgnoreAnyFunction("os/signal.NotifyContext.func1"),
 	)
@@ -167,7 +169,7 @@ func newClient(config *rest.Config, cfg kubelock.Config, wall *wallClock, wrong 
 	return c.(*kubelock.Client), nil
 }
 
-// id names an operation or a write as nothing else in the run is named.
+// id returns a name for an operation or a write that is unique in the run.
 func (p *program) id() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,7 +177,7 @@ func (p *program) id() string {
 	return fmt.Sprintf("%s/%d", p.name, p.ids)
 }
 
-// outcomeOf says what an error of the library means.
+// outcomeOf returns the outcome that an error of the library stands for.
 func outcomeOf(err error) (outcome history.Outcome, text string) {
 	if err != nil {
 		text = strings.ReplaceAll(err.Error(), "\n", " ")

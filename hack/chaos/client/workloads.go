@@ -27,7 +27,7 @@ import (
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
-// worker is one goroutine that locks.
+// worker is one goroutine that uses locks.
 type worker struct {
 	*program
 	random *rand.Rand
@@ -35,17 +35,17 @@ type worker struct {
 
 var errUnwanted = errors.New("the function wants nothing written")
 
-// registers is how many registers there are of a kind at a time; every minute they are
-// others, so that histories stay short enough to be checked for linearizability.
+// registers is how many registers of a kind are in use at a time. New ones are used every minute, so
+// that histories stay short enough for the check of linearizability.
 const registers = 2
 
-// work does one thing after the other until it is to settle.
-func (w *worker) work(ctx context.Context, settle <-chan struct{}) {
+// work runs random workloads until finish is closed.
+func (w *worker) work(ctx context.Context, finish <-chan struct{}) {
 	workloads := []struct {
 		weight int
 		do     func(ctx context.Context, kind string)
 	}{
-		{30, w.count}, {30, w.register}, {20, w.external}, {20, w.queue}, {10, w.storm}, {6, w.await}, {6, w.look}, {6, w.passing},
+		{30, w.count}, {30, w.register}, {20, w.external}, {20, w.queue}, {20, w.apply}, {10, w.storm}, {6, w.await}, {6, w.get}, {6, w.passing},
 	}
 	total := 0
 	for _, l := range workloads {
@@ -55,7 +55,7 @@ func (w *worker) work(ctx context.Context, settle <-chan struct{}) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-settle:
+		case <-finish:
 			return
 		case <-time.After(w.upTo(150 * time.Millisecond)):
 		}
@@ -72,7 +72,7 @@ func (w *worker) work(ctx context.Context, settle <-chan struct{}) {
 
 func (w *worker) upTo(d time.Duration) time.Duration { return time.Duration(w.random.Int64N(int64(d))) }
 
-// patience is how long a caller waits.
+// patience returns a random timeout for a caller, and a context with it.
 func (w *worker) patience(ctx context.Context) (context.Context, time.Duration, context.CancelFunc) {
 	d := 2*time.Second + w.upTo(10*time.Second)
 	if w.random.IntN(4) == 0 {
@@ -108,7 +108,7 @@ func (w *worker) count(ctx context.Context, kind string) {
 		if fails {
 			return s, errUnwanted
 		}
-		return history.State{Count: s.Count + 1, Write: release.Write}, nil
+		return s.Next(release.Write), nil
 	})
 	if release.ID == "" {
 		acquire.Outcome, acquire.Err = outcomeOf(err)
@@ -122,7 +122,7 @@ func (w *worker) count(ctx context.Context, kind string) {
 	w.returned(release)
 }
 
-// without returns the parts of a joined error but one.
+// without returns the parts of a joined error except one.
 func without(err, one error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -137,12 +137,12 @@ func without(err, one error) []error {
 	return rest
 }
 
-// epoch is a key that is used for a minute.
+// epoch returns a key that is used for a minute.
 func (w *worker) epoch(name string, n int) string {
 	return fmt.Sprintf("%s-%d-%d", name, (history.Now()-w.begun)/int64(time.Minute), w.random.IntN(n))
 }
 
-// pass lets time pass, or the work's context end.
+// pass waits for d, or until ctx ends.
 func (w *worker) pass(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -150,7 +150,7 @@ func (w *worker) pass(ctx context.Context, d time.Duration) {
 	}
 }
 
-// register reads, saves and releases.
+// register acquires a register, reads it, saves and releases.
 func (w *worker) register(ctx context.Context, kind string) {
 	key := w.epoch("register", registers)
 	var opts []kubelock.Option
@@ -188,13 +188,13 @@ func (w *worker) external(ctx context.Context, kind string) {
 	if h == nil {
 		return
 	}
-	// The library is not asked again whether the lock is still held: that is the mistake
-	// from which only the store can save.
+	// The worker does not check whether it still holds the lock. Only the fenced store can prevent the
+	// effects of that mistake.
 	_ = w.stores.Add(kind+"/"+key, h.Token(), func() { w.pass(context.Background(), w.upTo(20*time.Millisecond)) })
 	h.release(false)
 }
 
-// queue waits for a lock that many want, and has it for a moment.
+// queue waits for a contended lock, and holds it for a moment.
 func (w *worker) queue(ctx context.Context, kind string) {
 	ctx, patience, cancel := w.patience(ctx)
 	defer cancel()
@@ -206,7 +206,7 @@ func (w *worker) queue(ctx context.Context, kind string) {
 	h.release(true)
 }
 
-// storm asks again and again for a lock that it does not wait for.
+// storm calls TryAcquire for a lock in quick succession.
 func (w *worker) storm(ctx context.Context, kind string) {
 	for range 2 + w.random.IntN(8) {
 		h := w.acquire(ctx, w.plain[kind], kind, w.epoch("storm", 1), 0, true)
@@ -218,7 +218,7 @@ func (w *worker) storm(ctx context.Context, kind string) {
 	}
 }
 
-// await waits for a lock and does not take it.
+// await waits until a lock is free, and does not acquire it.
 func (w *worker) await(ctx context.Context, kind string) {
 	ctx, _, cancel := w.patience(ctx)
 	defer cancel()
@@ -230,8 +230,8 @@ func (w *worker) await(ctx context.Context, kind string) {
 	w.returned(e)
 }
 
-// look reads a lock.
-func (w *worker) look(ctx context.Context, kind string) {
+// get reads a lock without acquiring it.
+func (w *worker) get(ctx context.Context, kind string) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	e := w.called(history.Get, kind, w.epoch("register", registers), "")
@@ -242,7 +242,7 @@ func (w *worker) look(ctx context.Context, kind string) {
 	w.returned(e)
 }
 
-// passing uses a lock that is deleted soon, by hand of the program or by the reaper.
+// passing uses a lock that this program or the reaper deletes soon.
 func (w *worker) passing(ctx context.Context, kind string) {
 	key := fmt.Sprintf("passing-%d", w.random.IntN(2))
 	ctx, patience, cancel := w.patience(ctx)

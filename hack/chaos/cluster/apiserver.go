@@ -38,14 +38,14 @@ import (
 	certutil "k8s.io/client-go/util/cert"
 )
 
-// Servers is how many API servers there are.
+// Servers is the number of API servers.
 const Servers = 2
 
 // Server is one API server.
 type Server struct {
 	*Process
 	Address string
-	Etcd    []*Link // its ways to the members
+	Etcd    []*Link // its links to the members of etcd
 }
 
 func (c *Cluster) file(name string) string { return filepath.Join(c.Folder, name) }
@@ -103,10 +103,9 @@ func (c *Cluster) startServers(users []string) error {
 				"--service-account-issuer=https://chaos", "--service-account-key-file="+c.file("accounts.key"),
 				"--service-account-signing-key-file="+c.file("accounts.key"), "--service-cluster-ip-range=10.0.0.0/24",
 				"--disable-admission-plugins=ServiceAccount",
-				// Compaction is a fault of the run, and the recorder's history is not to
-				// be lost to any other.
+				// Only the run itself compacts etcd, after the recorder has got the history.
 				"--etcd-compaction-interval=0",
-				// Watches are ended by the server, too.
+				// The server ends watches after 30 to 60 seconds, too.
 				"--min-request-timeout=30", "--v=1")
 		}}
 		c.Servers = append(c.Servers, s)
@@ -115,7 +114,7 @@ func (c *Cluster) startServers(users []string) error {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		err = c.Ready(ctx, s) // One after the other: both would set up the same things.
+		err = c.Ready(ctx, s) // One after the other: both would create the same objects at their start.
 		cancel()
 		if err != nil {
 			return err
@@ -124,7 +123,7 @@ func (c *Cluster) startServers(users []string) error {
 	return nil
 }
 
-// Ready returns when an API server is ready.
+// Ready waits until an API server is ready.
 func (c *Cluster) Ready(ctx context.Context, s *Server) error {
 	client, err := kubernetes.NewForConfig(c.config(s.Address, "admin"))
 	if err != nil {
@@ -144,7 +143,8 @@ func (c *Cluster) config(address, user string) *rest.Config {
 	}
 }
 
-// Kubeconfig writes the credentials of a user whose API server is at address.
+// Kubeconfig writes a kubeconfig with the credentials of a user and the address of an API server, and
+// returns its path.
 func (c *Cluster) Kubeconfig(name, address, user string) (string, error) {
 	config := clientcmdapi.NewConfig()
 	config.Clusters["chaos"] = &clientcmdapi.Cluster{Server: "https://" + address, CertificateAuthorityData: c.ca}

@@ -38,9 +38,9 @@ type Cluster struct {
 
 	Etcd    []*Member
 	Servers []*Server
-	// Keys reads and writes etcd itself, past the proxies.
+	// Keys reads and writes etcd directly, without a proxy.
 	Keys *clientv3.Client
-	// Admin is the way of kubectl to the API servers.
+	// Admin is the link of kubectl to the API servers.
 	Admin *Link
 
 	links     *links
@@ -49,7 +49,7 @@ type Cluster struct {
 	admin     string // kubeconfig
 }
 
-// Start starts it, for those users.
+// Start starts a cluster, and creates credentials for those users.
 func Start(assets, folder, root string, users []string) (*Cluster, error) {
 	c := &Cluster{Assets: assets, Folder: folder, Root: root, links: newLinks()}
 	if err := c.startEtcd(); err != nil {
@@ -66,12 +66,12 @@ func Start(assets, folder, root string, users []string) (*Cluster, error) {
 	return c, err
 }
 
-// Link makes a way to an API server.
+// Link opens a link to an API server.
 func (c *Cluster) Link(name, upstream string) (*Link, error) {
 	return c.links.open(name, "127.0.0.1:0", upstream)
 }
 
-// AdminConfig is how an administrator reaches an API server that runs.
+// AdminConfig returns the configuration of an administrator.
 func (c *Cluster) AdminConfig() *rest.Config { return c.config(c.Admin.Address(), "admin") }
 
 // Kubectl runs kubectl as an administrator.
@@ -86,7 +86,7 @@ func (c *Cluster) Kubectl(ctx context.Context, environment []string, args ...str
 	return string(out), nil
 }
 
-// Stop ends everything.
+// Stop ends all processes and proxies.
 func (c *Cluster) Stop() {
 	if c.Keys != nil {
 		_ = c.Keys.Close()
@@ -107,10 +107,10 @@ func (c *Cluster) Stop() {
 	}
 }
 
-// Close closes a way that Link has made.
+// Close closes a link.
 func (l *Link) Close() { l.proxy.Stop() }
 
-// freeAddresses finds ports that no process listens on.
+// freeAddresses returns local addresses with free ports.
 func freeAddresses(n int) ([]string, error) {
 	var addresses []string
 	var listeners []net.Listener
@@ -130,7 +130,7 @@ func freeAddresses(n int) ([]string, error) {
 	return addresses, nil
 }
 
-// until asks again and again until condition holds.
+// until calls condition until it returns nil or ctx ends.
 func until(ctx context.Context, what string, condition func(context.Context) error) error {
 	for {
 		one, cancel := context.WithTimeout(ctx, 2*time.Second)

@@ -30,14 +30,14 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// Members is how many members etcd has.
+// Members is the number of members of etcd.
 const Members = 3
 
-// Member is one member of etcd. It syncs what it writes to the disk.
+// Member is one member of etcd. It syncs its writes to the disk.
 type Member struct {
 	*Process
 	address string // of its clients
-	Peers   *Link  // the way of the other members to it
+	Peers   *Link  // the link of the other members to it
 }
 
 func (c *Cluster) startEtcd() error {
@@ -49,8 +49,8 @@ func (c *Cluster) startEtcd() error {
 		if err != nil {
 			return err
 		}
-		// Members know each other by one address each, which is the same for all of
-		// them: so there is one proxy before each member, and not one for each pair.
+		// Each member has one address for all others. So there is one proxy per member, and not one
+		// per pair of members.
 		link, err := c.links.open(fmt.Sprintf("etcd-peers-%d", i), "127.0.0.1:0", free[1])
 		if err != nil {
 			return err
@@ -93,7 +93,7 @@ func (c *Cluster) startEtcd() error {
 	})
 }
 
-// Leader is the member that leads etcd, or nil if none is known to.
+// Leader returns the member that leads etcd, or nil if it finds none.
 func (c *Cluster) Leader(ctx context.Context) *Member {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

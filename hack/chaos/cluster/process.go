@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package cluster runs a control plane as processes that can be killed and stopped one
-// by one, with a proxy on each way between them.
+// Package cluster runs a control plane as processes, with a proxy on each link between them. Each
+// process can be killed and stopped separately.
 package cluster
 
 import (
@@ -31,7 +31,7 @@ import (
 // Process is a child process that can be killed and started again.
 type Process struct {
 	Name string
-	// Command makes what is started, anew for each start.
+	// Command returns a new command for each start.
 	Command func() *exec.Cmd
 	// Logs is the file that its output is appended to.
 	Logs string
@@ -40,11 +40,11 @@ type Process struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	ended chan struct{}
-	// Code is how the last one ended.
+	// err is the error with which the last command ended.
 	err error
 }
 
-// Start starts it.
+// Start starts the process.
 func (p *Process) Start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,11 +55,11 @@ func (p *Process) Start() error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = logs.Close() }() // The child has its own.
+	defer func() { _ = logs.Close() }() // The child has a descriptor of its own.
 	cmd := p.Command()
 	cmd.Stdout, cmd.Stderr = logs, logs
-	// Of its own group, so that Ctrl-C reaches only the run, which ends it in order; and
-	// it does not outlive the run, however that ends.
+	// The child has a process group of its own, so that Ctrl-C reaches only the run, which then ends
+	// the child in order. The kernel kills the child if the run dies.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -80,31 +80,31 @@ func (p *Process) Start() error {
 	return nil
 }
 
-// Signal sends it a signal, if it runs.
+// Signal sends a signal to the process, if it runs.
 func (p *Process) Signal(s os.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
-		_ = p.cmd.Process.Signal(s) // It may have ended.
+		_ = p.cmd.Process.Signal(s) // The process may have ended already.
 	}
 }
 
-// Say writes a line to its standard input.
+// Say writes a line to the standard input of the process.
 func (p *Process) Say(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
-		_, _ = io.WriteString(p.stdin, line+"\n") // It may have ended.
+		_, _ = io.WriteString(p.stdin, line+"\n") // The process may have ended already.
 	}
 }
 
-// Kill kills it, and returns when it is gone.
+// Kill kills the process, and returns when it has ended.
 func (p *Process) Kill() {
 	p.Signal(syscall.SIGKILL)
 	<-p.Ended()
 }
 
-// Stop asks it to end, and kills it if it does not within patience.
+// Stop asks the process to end, and kills it if it does not within patience.
 func (p *Process) Stop(patience time.Duration) {
 	p.Signal(syscall.SIGCONT)
 	p.Signal(syscall.SIGTERM)
@@ -115,7 +115,7 @@ func (p *Process) Stop(patience time.Duration) {
 	}
 }
 
-// Ended is closed when it has ended.
+// Ended returns a channel that is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,14 +127,14 @@ func (p *Process) Ended() <-chan struct{} {
 	return p.ended
 }
 
-// Running reports whether it runs.
+// Running reports whether the process runs.
 func (p *Process) Running() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.cmd != nil
 }
 
-// Err is how it ended.
+// Err returns the error with which the process ended.
 func (p *Process) Err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -28,16 +28,16 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Direction is one of the two of a connection.
+// Direction is one of the two directions of a connection.
 type Direction string
 
-// Upstream goes to the server, downstream comes from it.
+// Upstream is the direction to the server, Downstream the direction from it.
 const (
 	Upstream   Direction = "upstream"
 	Downstream Direction = "downstream"
 )
 
-// Link is a way between two processes, through a proxy.
+// Link is a connection path between two processes, through a proxy.
 type Link struct {
 	Name  string
 	proxy *toxiproxy.Proxy
@@ -47,14 +47,14 @@ type Link struct {
 	upset  map[Direction]bool
 }
 
-// links makes proxies.
+// links creates proxies.
 type links struct{ server *toxiproxy.ApiServer }
 
 func newLinks() *links {
 	return &links{toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())}
 }
 
-// open makes a way to upstream. Listen is an address, or ends in :0.
+// open opens a link to upstream. listen is an address; with the port 0 the system chooses one.
 func (l *links) open(name, listen, upstream string) (*Link, error) {
 	proxy := toxiproxy.NewProxy(l.server, name, listen, upstream)
 	if err := proxy.Start(); err != nil {
@@ -63,25 +63,25 @@ func (l *links) open(name, listen, upstream string) (*Link, error) {
 	return &Link{Name: name, proxy: proxy, upset: map[Direction]bool{}}, nil
 }
 
-// Address is what to connect to.
+// Address returns the address of the proxy.
 func (l *Link) Address() string { return l.proxy.Listen }
 
-// Lead makes the way lead somewhere else. Its connections end.
+// Lead connects the link to another server, and closes its connections.
 func (l *Link) Lead(upstream string) error {
 	return l.proxy.Update(&toxiproxy.Proxy{Listen: l.proxy.Listen, Upstream: upstream, Enabled: true})
 }
 
-// Cut ends its connections.
+// Cut closes the connections of the link.
 func (l *Link) Cut() error {
 	l.proxy.Stop()
 	return l.proxy.Start()
 }
 
-// ErrUpset says that there is a toxic already. Toxiproxy does not bear several that come and
-// go while connections do.
+// ErrUpset says that the link has a toxic already. Toxiproxy does not work reliably if several are
+// added and removed while connections open and close.
 var ErrUpset = errors.New("is upset already")
 
-// Upset adds a toxic, and returns how to remove it.
+// Upset adds a toxic to the link. undo removes it.
 func (l *Link) Upset(kind string, direction Direction, attributes map[string]any) (undo func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,6 +102,6 @@ func (l *Link) Upset(kind string, direction Direction, attributes map[string]any
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.upset[direction] = false
-		_ = l.proxy.Toxics.RemoveToxic(context.Background(), name) // It is there.
+		_ = l.proxy.Toxics.RemoveToxic(context.Background(), name) // The toxic exists, so this does not fail.
 	}, nil
 }

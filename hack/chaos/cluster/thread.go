@@ -22,9 +22,9 @@ import (
 	"sync"
 )
 
-// starts are commands to be started on the one thread that lives as long as the
-// program does: the kernel sends a child its parent-death signal when the thread ends
-// that started it.
+// starts returns a channel of functions that start commands. One thread that lives as long as the
+// program calls them: the kernel sends a child its parent-death signal when the thread that started
+// it ends.
 var starts = sync.OnceValue(func() chan<- func() {
 	requests := make(chan func())
 	go func() {

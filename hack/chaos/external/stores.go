@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package external is what a lock protects that is not in the lock: a store that checks
-// fencing tokens, and beside it one that does not.
+// Package external has two stores outside of the cluster that locks protect: one checks fencing
+// tokens, the other does not.
 package external
 
 import (
@@ -28,7 +28,7 @@ import (
 	"time"
 )
 
-// Access is one access to the fenced store, as the store has seen it.
+// Access is one access to the fenced store, in the order in which the store has seen it.
 type Access struct {
 	Key      string `json:"key"`
 	Token    int64  `json:"token"`
@@ -37,16 +37,16 @@ type Access struct {
 	Value    int    `json:"value"`
 }
 
-// Count is what became of one key of a store.
+// Count has the counters of one key of a store.
 type Count struct {
-	Value    int `json:"value"`    // that the store has in the end
-	Accepted int `json:"accepted"` // writes
-	Refused  int `json:"refused"`  // accesses with an old token
+	Value    int `json:"value"`    // the value in the end
+	Accepted int `json:"accepted"` // accepted writes
+	Refused  int `json:"refused"`  // accesses refused for an old token
 }
 
-// Stores are the two stores, behind one address.
+// Stores serves both stores at one address.
 type Stores struct {
-	// Reading is called, with a process, after it has read and before it writes.
+	// Reading is called with the name of a process, after it has read and before it writes.
 	Reading func(process string)
 
 	server *http.Server
@@ -72,7 +72,7 @@ type request struct {
 	Value   int    `json:"value"`
 }
 
-// Open begins to serve.
+// Open starts the server.
 func Open() (*Stores, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It does not block.
 	if err != nil {
@@ -102,7 +102,7 @@ func (s *Stores) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !q.Write && !q.Fenced && s.Reading != nil {
 		s.Reading(q.Process)
 	}
-	_, _ = fmt.Fprint(w, value) // A client that does not get it has not written.
+	_, _ = fmt.Fprint(w, value) // A client that does not get the value does not write.
 }
 
 func (s *Stores) access(q request) (value int, ok bool) {
@@ -118,8 +118,8 @@ func (s *Stores) access(q request) (value int, ok bool) {
 		cells[q.Key] = c
 	}
 	if q.Fenced {
-		// A read brings its token, too: else an older holder could write between the
-		// read and the write of a newer one.
+		// A read has a token, too. Otherwise an older holder could write between the read and the
+		// write of a newer one.
 		accepted := q.Token >= c.token
 		s.log = append(s.log, Access{q.Key, q.Token, q.Write, accepted, q.Value})
 		if !accepted {
@@ -135,7 +135,7 @@ func (s *Stores) access(q request) (value int, ok bool) {
 	return c.Value, true
 }
 
-// Counts are the counts of both stores, by key, and what the fenced one has seen.
+// Counts returns the counters of both stores, by key, and the log of the fenced store.
 func (s *Stores) Counts() (fenced, unfenced map[string]Count, log []Access) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,15 +155,15 @@ type Client struct {
 	http         *http.Client
 }
 
-// NewClient makes a client for the stores at url.
+// NewClient returns a client of the stores at url.
 func NewClient(url, process string) *Client {
 	return &Client{url, process, &http.Client{Transport: &http.Transport{}}}
 }
 
-// Close closes its connections.
+// Close closes the client's connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Add adds one to a counter in each store: reads both, lets time pass, writes both.
+// Add adds one to a counter in each store. It reads both, calls pass, and writes both.
 func (c *Client) Add(key string, token int64, pass func()) error {
 	fenced, fencedErr := c.do(request{Key: key, Token: token, Fenced: true})
 	unfenced, err := c.do(request{Key: key, Token: token})

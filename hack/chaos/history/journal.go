@@ -14,9 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package history is what a run leaves behind: what the clients say that they did, and
-// every version of every lock as etcd has it. All times in it are readings of the
-// machine's monotonic clock, which processes share.
+// Package history has the records of a run: the journals of the clients, and every version of every
+// lock in etcd. All times are readings of the machine's monotonic clock, which all processes share.
 package history
 
 import (
@@ -31,8 +30,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Now reads the machine's monotonic clock, in nanoseconds. A process that was stopped
-// finds that it has gone on.
+// Now returns the time of the machine's monotonic clock, in nanoseconds. The clock goes on while a
+// process is stopped.
 func Now() int64 {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
@@ -41,13 +40,13 @@ func Now() int64 {
 	return ts.Nano()
 }
 
-// In returns what the monotonic clock shows at t, or a little earlier.
+// In returns the reading of the monotonic clock at t, or a slightly earlier one.
 func In(t time.Time) int64 {
-	now := Now() // First: if the process is stopped in between, the result is too early, and never too late.
+	now := Now() // Read first: if the process is stopped before the next line, the result is too early, and never too late.
 	return now + int64(time.Until(t))
 }
 
-// Outcome is what a call of the library said.
+// Outcome is the outcome of a call of the library, as the library reported it.
 type Outcome string
 
 // The outcomes of calls.
@@ -61,12 +60,12 @@ const (
 	Cut         Outcome = "cut"    // the process ended before the call returned
 )
 
-// What an entry of a journal says.
+// The types of entries in a journal.
 const (
 	Start  = "start"  // a process began
 	Call   = "call"   // an operation was called
 	Return = "return" // it returned
-	Alive  = "alive"  // a hold believes that it lasts until Deadline
+	Alive  = "alive"  // a hold lasts until Deadline, as its client sees it
 	Late   = "late"   // a hold's context outlived its deadline
 	Exit   = "exit"   // a process ended in order
 )
@@ -79,6 +78,7 @@ const (
 	Get     = "get"
 	Wait    = "wait"
 	Delete  = "delete"
+	Apply   = "apply"
 )
 
 // Entry is one line of a journal.
@@ -87,37 +87,31 @@ type Entry struct {
 	Is       string  `json:"is"`
 	Process  string  `json:"process,omitempty"`
 	ID       string  `json:"id,omitempty"`   // of the operation
-	Op       string  `json:"op,omitempty"`   // which one
-	Kind     string  `json:"kind,omitempty"` // of object the lock is kept in
+	Op       string  `json:"op,omitempty"`   // the name of the operation
+	Kind     string  `json:"kind,omitempty"` // the kind of the lock's object
 	Key      string  `json:"key,omitempty"`
 	Hold     string  `json:"hold,omitempty"`   // the acquire that a save or release belongs to
-	Client   string  `json:"client,omitempty"` // instance, if it is known
+	Client   string  `json:"client,omitempty"` // the instance of the library, if it is known
 	LockID   string  `json:"lockID,omitempty"`
 	Token    int64   `json:"token,omitempty"`
 	Read     string  `json:"read,omitempty"`  // the write whose state was read
-	Write    string  `json:"write,omitempty"` // the write that is asked for
+	Write    string  `json:"write,omitempty"` // the write that the call requests
 	Deadline int64   `json:"deadline,omitempty"`
-	Timeout  int64   `json:"timeout,omitempty"` // how long an acquire is to wait
-	Final    bool    `json:"final,omitempty"`   // it was called after the last fault had ended
+	Fails    bool    `json:"fails,omitempty"`   // the function of an apply fails, so that its write must not be stored
+	Timeout  int64   `json:"timeout,omitempty"` // how long an acquire or apply may wait
+	Final    bool    `json:"final,omitempty"`   // the call was made after the last fault had ended
 	Outcome  Outcome `json:"outcome,omitempty"`
 	Err      string  `json:"err,omitempty"`
 }
 
-// State is what every lock of a run keeps: how many writes there were, and the last
-// one's name, which no other write has.
-type State struct {
-	Count int    `json:"count"`
-	Write string `json:"write"`
-}
-
-// Journal is written by one process. Each entry is one system call, so that a process
-// that is killed leaves everything that it has noted.
+// Journal is the journal of one process. Each entry is written by one system call, so that no entry
+// is lost when the process is killed.
 type Journal struct {
 	mu   sync.Mutex // protects file
 	file *os.File
 }
 
-// NewJournal writes to a new file.
+// NewJournal creates a file for a journal.
 func NewJournal(path string) (*Journal, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL|os.O_APPEND, 0o644)
 	if err != nil {
@@ -126,7 +120,7 @@ func NewJournal(path string) (*Journal, error) {
 	return &Journal{file: file}, nil
 }
 
-// Note writes an entry. A test that cannot note what happened must not go on.
+// Note writes an entry. It panics if it cannot: a run without a complete journal proves nothing.
 func (j *Journal) Note(e Entry) {
 	line, err := json.Marshal(e)
 	if err != nil {
@@ -142,8 +136,8 @@ func (j *Journal) Note(e Entry) {
 // Close closes the file.
 func (j *Journal) Close() error { return j.file.Close() }
 
-// ReadJournal reads the entries of a process. The last line of one that was killed may
-// be cut short.
+// ReadJournal returns the entries of a journal. It ignores a last line that is incomplete, because its
+// process was killed.
 func ReadJournal(path string) ([]Entry, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {

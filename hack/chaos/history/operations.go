@@ -21,22 +21,24 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
+	"time"
 )
 
-// Never is when an operation returned that did not.
+// Never stands for the time at which an operation returned that did not return.
 const Never = int64(math.MaxInt64)
 
 // Operation is one call of the library.
 type Operation struct {
-	Entry  // as it returned; if it did not, as it was called
+	Entry  // the entry of its return, or of its call if it did not return
 	Called int64
 	// Returned is Never for an operation whose process ended first.
 	Returned int64
-	// Written is what the call asked to be written.
+	// Written is the write that the call requested.
 	Written string
 }
 
-// Lock names the lock that the operation is about.
+// Lock returns the lock that the operation is about.
 func (o Operation) Lock() Lock { return Lock{o.Kind, o.Key} }
 
 // Lock is one lock of a run.
@@ -45,18 +47,35 @@ type Lock struct {
 	Key  string `json:"key"`
 }
 
-// Hold is an acquisition that succeeded, and what came of it.
+// Long reports whether clients hold the lock for long, with a lease of LongLease.
+func (l Lock) Long() bool { return l.Durations() == "long" }
+
+// Durations returns which of a process's clients uses the lock: "long" for long leases, "passing" for
+// a short objectExpiry, and "" for the plain one.
+func (l Lock) Durations() string {
+	for _, name := range []string{"long", "passing"} {
+		if strings.HasPrefix(l.Key, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// LongLease is the lease of locks that clients hold for long.
+const LongLease = 30 * time.Second
+
+// Hold is a successful acquisition, with the later operations of its hold.
 type Hold struct {
 	Operation // the acquisition
 	Saves     []Operation
 	// Release is nil if the hold was not released.
 	Release *Operation
-	// Until is the last deadline that the hold is known to have believed in.
+	// Until is the last deadline of the hold that its client has recorded.
 	Until int64
 }
 
-// End is when the holder stopped believing that it has the lock: it called Release, or
-// its deadline passed.
+// End returns when the holder stopped using the lock: when it called Release, or when its deadline
+// passed.
 func (h *Hold) End() int64 {
 	if h.Release != nil {
 		return min(h.Until, h.Release.Called)
@@ -64,16 +83,16 @@ func (h *Hold) End() int64 {
 	return h.Until
 }
 
-// Account is everything that the clients of a run have noted.
+// Account has everything that the clients of a run have recorded.
 type Account struct {
-	Operations []Operation // by when they were called
-	Holds      []*Hold     // by when they were acquired
+	Operations []Operation // in the order of their calls
+	Holds      []*Hold     // in the order of their acquisitions
 	Late       []Entry
 	Exits      map[string]Entry // by process
 	Processes  int
 }
 
-// Assemble pairs calls with their returns, and holds with what they did.
+// Assemble pairs calls with their returns, and holds with their operations.
 func Assemble(journals [][]Entry) (*Account, error) {
 	r := &Account{Exits: map[string]Entry{}, Processes: len(journals)}
 	holds := map[string]*Hold{}

@@ -31,10 +31,10 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Namespace is where the locks of a run are.
+// Namespace is the namespace of a run's locks.
 const Namespace = "chaos"
 
-// prefixes are where the API server keeps the objects of each kind.
+// prefixes are the prefixes of the objects' keys in etcd, by kind.
 var prefixes = map[string]string{
 	DistributedLocks: "/registry/kubelock.dev/distributedlocks/" + Namespace + "/",
 	Leases:           "/registry/leases/" + Namespace + "/",
@@ -43,8 +43,8 @@ var prefixes = map[string]string{
 
 const registry = "/registry/"
 
-// Recorder keeps every version of every lock, as etcd itself tells it, from before the
-// first one on.
+// Recorder records every version of every lock. It watches etcd directly, from before the first
+// version on.
 type Recorder struct {
 	etcd *clientv3.Client
 	done chan struct{}
@@ -52,13 +52,12 @@ type Recorder struct {
 
 	mu       sync.Mutex // protects the fields below
 	versions map[Lock][]*Version
-	seen     int64 // the newest revision that it has
+	seen     int64 // the newest recorded revision
 	count    int
 	err      error
 }
 
-// Record begins to watch. No version may have been compacted away before the recorder
-// has it.
+// Record starts a recorder. etcd must not be compacted beyond the revision that the recorder has seen.
 func Record(ctx context.Context, etcd *clientv3.Client) (*Recorder, error) {
 	now, err := etcd.Get(ctx, registry, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
@@ -84,17 +83,17 @@ func (r *Recorder) run(ctx context.Context, seen int64) {
 			if response.Err() != nil {
 				break
 			}
-			seen = max(seen, r.take(response))
+			seen = max(seen, r.record(response))
 		}
 		cancel()
 		select {
 		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond): // All members may be away.
+		case <-time.After(50 * time.Millisecond): // All members may be unreachable at the moment.
 		}
 	}
 }
 
-func (r *Recorder) take(response clientv3.WatchResponse) int64 {
+func (r *Recorder) record(response clientv3.WatchResponse) int64 {
 	at := Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,8 +133,8 @@ func (r *Recorder) event(event *clientv3.Event, at int64) error {
 	return nil
 }
 
-// createdToken is the token of a hold whose record has none: the version that created
-// the object with it.
+// createdToken returns the token of a hold whose record has none: the version with which the hold
+// created the object.
 func (r *Recorder) createdToken(v *Version) int64 {
 	before := r.versions[v.Lock]
 	if n := len(before); n > 0 && before[n-1].Holder != nil && before[n-1].Holder.LockID == v.Holder.LockID {
@@ -150,14 +149,14 @@ func (r *Recorder) fail(err error) {
 	r.err = errors.Join(r.err, err)
 }
 
-// Seen is the newest revision that is recorded.
+// Seen returns the newest recorded revision.
 func (r *Recorder) Seen() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.seen
 }
 
-// Newest is the newest version recorded of each lock.
+// Newest returns the newest recorded version of each lock.
 func (r *Recorder) Newest() map[Lock]*Version {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -168,11 +167,11 @@ func (r *Recorder) Newest() map[Lock]*Version {
 	return newest
 }
 
-// Finish waits until everything is recorded that etcd has, stops, and checks that the
-// last versions recorded are what etcd has. The versions of a lock are in their order.
+// Finish waits until everything in etcd is recorded, and stops the recorder. It returns an error if the
+// last recorded versions differ from those in etcd. It returns the versions of each lock in order.
 func (r *Recorder) Finish(ctx context.Context) (map[Lock][]*Version, error) {
 	defer func() { r.stop(); <-r.done }()
-	marker, err := r.etcd.Put(ctx, registry+"chaos-marker", "end") // A linearizable write: everything else comes before.
+	marker, err := r.etcd.Put(ctx, registry+"chaos-marker", "end") // A linearizable write: all other versions come before it.
 	if err != nil {
 		return nil, err
 	}
@@ -224,9 +223,9 @@ func (r *Recorder) Finish(ctx context.Context) (map[Lock][]*Version, error) {
 	return r.versions, nil
 }
 
-// resolveTokens gives the versions of a hold that created its object, and whose record
-// has no token yet, the one that a later version has: a holder that got no answer to its
-// create takes the version at which it has read its own lock ID back.
+// resolveTokens sets the token of versions of a hold that created its object and has no token in its
+// record yet. The token is in a later version of the hold: a holder that got no answer to its creation
+// takes the version at which it has read its lock ID back.
 func resolveTokens(versions []*Version) {
 	for i := len(versions) - 2; i >= 0; i-- {
 		v, next := versions[i], versions[i+1]
@@ -236,7 +235,7 @@ func resolveTokens(versions []*Version) {
 	}
 }
 
-// Versions is how many versions are recorded.
+// Versions returns the number of recorded versions.
 func (r *Recorder) Versions() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -261,7 +260,7 @@ func WriteVersions(path string, locks map[Lock][]*Version) (err error) {
 	return nil
 }
 
-// ReadVersions reads what WriteVersions has written.
+// ReadVersions reads a file of WriteVersions.
 func ReadVersions(path string) (map[Lock][]*Version, error) {
 	file, err := os.Open(filepath.Clean(path))
 	if err != nil {

@@ -32,25 +32,25 @@ import (
 	"github.com/kubelock/kubelock/api/v1alpha1"
 )
 
-// The kinds of objects that locks are kept in, as the library calls them.
+// The kinds of objects that store locks, as the library names them.
 const (
 	DistributedLocks = "DistributedLocks"
 	Leases           = "Leases"
 	ConfigMaps       = "ConfigMaps"
 )
 
-// Kinds are all of them.
+// Kinds has all kinds.
 var Kinds = []string{DistributedLocks, Leases, ConfigMaps}
 
-// Version is one version of a lock's object, read here and not by the library, whose
-// mistakes it is to show.
+// Version is one version of a lock's object. This package decodes it itself, so that a bug in the
+// library's decoder cannot hide a violation.
 type Version struct {
 	Lock
 	Revision int64  `json:"revision"`
 	Seen     int64  `json:"seen"`    // when the recorder got it: after it was committed
-	Deleted  bool   `json:"deleted"` // the object is no more; nothing else is set then
+	Deleted  bool   `json:"deleted"` // whether the object was deleted; then the fields below are not set
 	UID      string `json:"uid"`
-	// Terminating is set when the object is being deleted and a finalizer keeps it.
+	// Terminating is set while the object is being deleted and a finalizer delays that.
 	Terminating bool `json:"terminating"`
 
 	Holder      *Holder               `json:"holder"`
@@ -60,18 +60,18 @@ type Version struct {
 	Transitions int64                 `json:"transitions"`
 }
 
-// Holder is who has the lock, in one version.
+// Holder is the holder of the lock in one version.
 type Holder struct {
 	v1alpha1.Holder
-	// Token is the fencing token: that of the record, or for a hold that created the
-	// object its version.
+	// Token is the fencing token of the record, or, for a hold that created the object, the version of
+	// the creation.
 	Token int64 `json:"Token"`
 }
 
 // Free reports whether the lock is free.
 func (v *Version) Free() bool { return v.Holder == nil }
 
-// Write is the write whose state this version has, "" if it has none.
+// Write returns the state of this version. It is empty if the version has no state.
 func (v *Version) Write() (State, error) {
 	if v.Value == nil {
 		return State{}, nil
@@ -83,7 +83,7 @@ func (v *Version) Write() (State, error) {
 
 const annotationPrefix = "kubelock.dev/"
 
-// Decode reads an object as etcd has it.
+// Decode decodes an object as it is stored in etcd.
 func Decode(kind string, data []byte) (*Version, error) {
 	switch kind {
 	case DistributedLocks:
@@ -165,7 +165,7 @@ func annotated(meta *metav1.ObjectMeta) (*Version, error) {
 	return v, err
 }
 
-// queueOf reads a queue from annotations, which are named by a number and a lock ID.
+// queueOf returns the queue in annotations. Their names have a number and a lock ID.
 func queueOf(annotations map[string]string) ([]string, error) {
 	type waiter struct {
 		number int
@@ -203,7 +203,7 @@ func lockIDs(entries []string) []string {
 	return ids
 }
 
-// ClientOf is the instance of the library that a lock ID belongs to.
+// ClientOf returns the instance of the library that a lock ID belongs to.
 func ClientOf(lockID string) string {
 	if i := strings.LastIndexByte(lockID, '-'); i >= 0 {
 		return lockID[:i]

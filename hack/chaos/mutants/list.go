@@ -18,23 +18,23 @@ package main
 
 import "time"
 
-// mutant is a fault that a change of the code could make.
+// mutant is a fault that is planted in the code. The chaos run must find it.
 type mutant struct {
 	name     string
-	module   string // the file's, if it is not the project's
-	file     string // from the module's root
-	old, new string // what stands there, once, and what would stand there instead
-	faults   string // that bring it to light
-	// length is how long there are faults in one run, if not as usual: in calm times it shows
-	// whether a watch tells clients what they are given, and two of them take longer.
+	module   string // the module of the file; empty for this project
+	file     string // path from the module's root
+	old, new string // the original text, which occurs once, and the text that replaces it
+	faults   string // the faults of the run that reveal it
+	// length is how long a run injects faults, if the default is too short. The check of whether a
+	// client notices a grant by its watch needs two calms.
 	length time.Duration
 }
 
-// mutants are faults in the code that need a real server, or real processes, to do harm.
+// mutants are faults that do harm only with a real server or real processes.
 var mutants = []mutant{
 	{
-		// In a ConfigMap: of a DistributedLock, the CRD's rules about tokens refuse what a write
-		// without its preconditions would do.
+		// In a ConfigMap: with a DistributedLock, the CRD's rules for tokens refuse a write without
+		// its preconditions.
 		name: "a holder's write without its preconditions", file: "internal/store/configmaps.go",
 		old: `testAnnotation(p, stored.Annotations, holderAnnotation)
 	testQueue(p, stored.Annotations, to.Waiters)
@@ -42,17 +42,8 @@ var mutants = []mutant{
 		faults: "late-requests",
 	},
 	{
-		name: "the deadline ignored after a stop", file: "pkg/kubelock/hold.go",
-		old: `	h.phase = lost
-	h.mu.Unlock()
-	h.ended()
-}
-
-// lose ends`,
-		new: `	h.mu.Unlock()
-}
-
-// lose ends`,
+		name: "the deadline ignored after a stop", file: "internal/session/session.go",
+		old: `if s.state == Holding && !s.now.Before(s.hold.Deadline) {`, new: `if false {`,
 		faults: "pause-client-long,pause-holder",
 	},
 	{
@@ -61,20 +52,25 @@ var mutants = []mutant{
 		faults: "pause-client,pause-client-long,slow-link",
 	},
 	{
-		name: "an unknown outcome of a save taken for failure", file: "pkg/kubelock/renew.go",
-		old: `case store.Unknown, store.Stale: // A read tells what became of it.`, new: `case store.Unknown:
-			return errors.New("failed")
-		case store.Stale:`,
+		name: "an unknown outcome of a save taken for failure", file: "internal/session/hold.go",
+		old: `case v == refused:
+		s.endOp(&Result{Kind: Failed, Err: a.Err, Doubt: s.maybeWritten(o), Last: o.last})`,
+		new: `case v == refused, a.Reply.Outcome == protocol.Unknown:
+		s.endOp(&Result{Kind: Failed, Err: a.Err})`,
 		faults: "cut-answers,kill-apiserver,cut-watches,partition-apiserver-etcd",
 	},
 	{
-		name: "an unknown outcome of a release taken for success", file: "pkg/kubelock/release.go",
-		old: `c.log.V(1).Info("Could not release a lock, will retry", "key", h.key.name, "err", ans.err)`, new: `return nil, true`,
+		name: "an unknown outcome of a release taken for success", file: "internal/session/release.go",
+		old: `case v == refused:
+		s.refusedEnding(`, new: `case a.Reply.Outcome == protocol.Unknown:
+		s.finish(i, &Result{Kind: OK})
+	case v == refused:
+		s.refusedEnding(`,
 		faults: "cut-answers,kill-apiserver,cut-watches,partition-client",
 	},
 	{
-		name: "a release after the deadline that writes the state", file: "pkg/kubelock/release.go",
-		old: `h.change.Unless(late || without != nil)`, new: `h.change.Unless(without != nil)`,
+		name: "a release after the deadline that writes the state", file: "internal/session/release.go",
+		old: `e.change.Unless(late || e.without != nil)`, new: `e.change.Unless(e.without != nil)`,
 		faults: "pause-client-long,pause-holder,kill-reaper",
 	},
 	{
@@ -99,5 +95,31 @@ var mutants = []mutant{
 		name: "a token from a counter", file: "internal/protocol/token.go",
 		old: `return last + 1, nil`, new: `return r.Transitions + 1, nil`,
 		faults: "kubectl-delete,renew-crd,renew-namespace",
+	}, {
+		name: "a Retry-After obeyed beyond the lease", file: "internal/session/tries.go",
+		old: `d = min(d, max(left/fitting, t.floor))`, new: `_ = left`,
+		faults: "retry-after",
+	},
+	{
+		name: "a refused write sent again without a pause", file: "internal/session/tries.go",
+		old: `t.next = now.Add(d)`, new: `t.next = now`,
+		faults: "deny-proxy",
+	},
+	{
+		name: "a change that was stored applied again", file: "internal/session/apply.go",
+		old: `last.Identity == s.cfg.Identity && a.stamp.Equal(last.Time)`, new: `false`,
+		faults: "cut-answers,kill-apiserver",
+	},
+	{
+		name: "a change that was sent taken for stored", file: "internal/engine/apply.go",
+		old: `return c.unknown(k, causeOf(ctx))
+			case toldSoon`, new: `return nil
+			case toldSoon`,
+		faults: "cut-answers,kill-apiserver,partition-client,slow-link",
+	},
+	{
+		name: "a refusal believed at once", file: "internal/session/tries.go",
+		old: `if sent.Sub(t.refused) < Patience {`, new: `if false {`,
+		faults: "deny-proxy,refuse-once",
 	},
 }

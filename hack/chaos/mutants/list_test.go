@@ -23,7 +23,7 @@ import (
 	"testing"
 )
 
-// TestMutantsCanBePlanted looks for the code that each mutant replaces.
+// TestMutantsCanBePlanted checks that the text which each mutant replaces occurs once.
 func TestMutantsCanBePlanted(t *testing.T) {
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {

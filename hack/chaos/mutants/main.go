@@ -14,8 +14,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Command mutants plants one fault after the other in library or reaper, only for the
-// compiler, and shows that the chaos run finds each.
+// Command mutants plants one fault after the other in the library or the reaper, and checks that the
+// chaos run finds each. It changes no source file: the compiler gets the changed file as an overlay.
 package main
 
 import (
@@ -33,7 +33,7 @@ import (
 	"time"
 )
 
-// patience is how long the runs for one mutant may take in all.
+// patience is how long all runs for one mutant may take.
 const patience = 5 * time.Minute
 
 type options struct {
@@ -54,7 +54,7 @@ func main() {
 	if err := o.all(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		cancel()
-		os.Exit(1) //nolint:gocritic // Nothing is left to be done.
+		os.Exit(1) //nolint:gocritic // No deferred function is left.
 	}
 }
 
@@ -86,7 +86,7 @@ func (o options) all(ctx context.Context) (err error) {
 	return nil
 }
 
-// find runs with the mutant until a run has a violation.
+// find runs the chaos run with the mutant until one has a violation, and returns that violation.
 func (m mutant) find(ctx context.Context, o options) (how string, err error) {
 	dir, err := os.MkdirTemp("", "kubelock-mutant-")
 	if err != nil {
@@ -123,7 +123,7 @@ func (m mutant) find(ctx context.Context, o options) (how string, err error) {
 	}
 }
 
-// build builds client and reaper with the mutant.
+// build builds the client and the reaper with the mutant.
 func (m mutant) build(ctx context.Context, o options, dir string) error {
 	client := filepath.Join(o.root, "hack", "chaos")
 	changes, err := m.plant(ctx, o, dir)
@@ -132,7 +132,7 @@ func (m mutant) build(ctx context.Context, o options, dir string) error {
 	}
 	reaperChanges := changes
 	if m.module != "" {
-		reaperChanges = nil // It is in what only the client is built with.
+		reaperChanges = nil // Only the client is built with the changed module.
 	}
 	for _, args := range [][]string{
 		append(append([]string{"build", "-C", o.root}, reaperChanges...), "-o", filepath.Join(dir, "reaper"), "./cmd/reaper"),
@@ -145,7 +145,7 @@ func (m mutant) build(ctx context.Context, o options, dir string) error {
 	return nil
 }
 
-// plant returns the flags with which the compiler sees the mutant.
+// plant returns the compiler flags that plant the mutant.
 func (m mutant) plant(ctx context.Context, o options, dir string) (flags []string, err error) {
 	if m.module != "" {
 		return m.plantInModule(ctx, o, dir)
@@ -162,8 +162,8 @@ func (m mutant) plant(ctx context.Context, o options, dir string) (flags []strin
 	return []string{"-overlay", file}, os.WriteFile(file, overlay, 0o600)
 }
 
-// plantInModule changes a copy of a module that the client uses: the compiler takes no
-// other files for those of the module cache.
+// plantInModule changes a copy of a module that the client uses. The compiler accepts no overlay for
+// files of the module cache.
 func (m mutant) plantInModule(ctx context.Context, o options, dir string) (flags []string, err error) {
 	client, copied, mod := filepath.Join(o.root, "hack", "chaos"), filepath.Join(dir, "module"), filepath.Join(dir, "changed.mod")
 	out, err := exec.CommandContext(ctx, "go", "list", "-C", client, "-m", "-f", "{{.Dir}}", m.module).Output()

@@ -14,18 +14,18 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-// Package assets finds or builds the programs that a control plane for tests
-// needs: kube-apiserver, etcd and kubectl.
+// Package assets finds or builds the programs of a control plane for tests: kube-apiserver, etcd and
+// kubectl.
 //
 // It looks in this order:
 //
 //  1. the folder that KUBEBUILDER_ASSETS names, if it is set;
-//  2. this project's per-user cache, one folder for each version;
-//  3. setup-envtest, where its index can be reached;
+//  2. this project's per-user cache, with one folder per version;
+//  3. setup-envtest, if its index can be reached;
 //  4. the sources, through the Go module proxy, at the versions that the
 //     go.mod files beside this package pin.
 //
-// What 4 builds is kept in 2, so that only the first run on a machine builds.
+// Step 4 stores its programs in the cache of step 2, so that only the first run on a machine builds.
 package assets
 
 import (
@@ -42,22 +42,20 @@ import (
 
 	"github.com/gofrs/flock"
 	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/semver"
 )
 
-// EnvAssets is the environment variable that names a folder with ready
-// binaries. It is envtest's own.
+// EnvAssets is the environment variable with a folder of ready binaries. envtest uses the same one.
 const EnvAssets = "KUBEBUILDER_ASSETS"
 
-// programs are the binaries that make a control plane for tests.
+// programs are the binaries of a control plane for tests.
 var programs = []string{"kube-apiserver", "etcd", "kubectl"}
 
-// Find returns the folder that holds kube-apiserver, etcd and kubectl, and
-// builds them first if they are nowhere to be found. A build takes about six
-// minutes on two cores; what it is doing is reported to progress.
+// Find returns the folder with kube-apiserver, etcd and kubectl. If it does not find them, it builds them
+// first. A build takes about six minutes on two cores, and reports what it does to progress.
 //
-// Find may be called by several processes at once: one builds, the others wait
-// for it. A build that fails or is interrupted leaves nothing that a later call
-// would take for a binary.
+// Several processes may call Find at the same time: one builds, and the others wait for it. A build that
+// fails or is interrupted leaves no file that a later call would use as a binary.
 func Find(ctx context.Context, progress io.Writer) (string, error) {
 	if dir := os.Getenv(EnvAssets); dir != "" {
 		if missing := missingIn(dir); len(missing) > 0 {
@@ -71,6 +69,28 @@ func Find(ctx context.Context, progress io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return find(ctx, source, progress)
+}
+
+// FindVersion is Find for another version of Kubernetes than the pinned one, such as v1.34.4. It ignores
+// KUBEBUILDER_ASSETS. The version of etcd is the pinned one.
+func FindVersion(ctx context.Context, version string, progress io.Writer) (string, error) {
+	source, err := locateSource()
+	if err != nil {
+		return "", err
+	}
+	if !semver.IsValid(version) || semver.Canonical(version) != version || semver.Major(version) != "v1" {
+		return "", fmt.Errorf("%q is no version of Kubernetes: name one with its patch, such as %s", version, source.kubernetes)
+	}
+	if version != source.kubernetes {
+		if source, err = source.other(version); err != nil {
+			return "", err
+		}
+	}
+	return find(ctx, source, progress)
+}
+
+func find(ctx context.Context, source source, progress io.Writer) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
@@ -92,9 +112,9 @@ func Find(ctx context.Context, progress io.Writer) (string, error) {
 			return "", fmt.Errorf("waiting for another process to build the control plane: %w", err)
 		}
 	}
-	defer func() { _ = lock.Unlock() }() // Ending the process unlocks it too.
+	defer func() { _ = lock.Unlock() }() // The end of the process would unlock it, too.
 
-	if len(missingIn(dir)) == 0 { // The other process has built it.
+	if len(missingIn(dir)) == 0 { // Another process has built them meanwhile.
 		return dir, nil
 	}
 	if found, err := fromSetupEnvtest(ctx, source); err == nil {
@@ -102,13 +122,16 @@ func Find(ctx context.Context, progress io.Writer) (string, error) {
 	} else if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
+	if err := source.prepare(ctx, progress); err != nil {
+		return "", err
+	}
 	if err := build(ctx, source, dir, progress); err != nil {
 		return "", err
 	}
 	return dir, nil
 }
 
-// missingIn lists the programs that dir does not hold as executable files.
+// missingIn returns the programs that are not executable files in dir.
 func missingIn(dir string) []string {
 	var missing []string
 	for _, p := range programs {
@@ -120,8 +143,8 @@ func missingIn(dir string) []string {
 	return missing
 }
 
-// cacheDir is where builds are kept: outside of every checkout, so that a fresh
-// clone on the same machine does not build again.
+// cacheDir returns the folder of finished builds. It is outside of every checkout, so that a new clone on the
+// same machine does not build again.
 func cacheDir() (string, error) {
 	user, err := os.UserCacheDir()
 	if err != nil {
@@ -130,11 +153,12 @@ func cacheDir() (string, error) {
 	return filepath.Join(user, "kubelock", "controlplane"), nil
 }
 
-// source is where the control plane can be built from.
+// source describes the sources of a control plane.
 type source struct {
 	root       string // of this project
 	kubernetes string // version of k8s.io/kubernetes, such as v1.37.2
 	etcd       string // version of go.etcd.io/etcd/server/v3
+	generated  string // folder of the module that is made for another version than the pinned one
 }
 
 func (s source) name() string {
@@ -142,18 +166,20 @@ func (s source) name() string {
 }
 
 func (s source) module(name string) string {
+	if name == kubernetesModule && s.generated != "" {
+		return s.generated
+	}
 	return filepath.Join(s.root, "hack", "controlplane", name)
 }
 
-// locateSource finds the project's root from the working folder upwards, and
-// reads the pinned versions there.
+// locateSource finds the project's root, at or above the working folder, and reads the pinned versions there.
 func locateSource() (source, error) {
 	root, err := Root()
 	if err != nil {
 		return source{}, err
 	}
 	s := source{root: root}
-	if s.kubernetes, err = pinned(s.module("kubernetes"), "k8s.io/kubernetes"); err != nil {
+	if s.kubernetes, err = pinned(s.module(kubernetesModule), "k8s.io/kubernetes"); err != nil {
 		return source{}, err
 	}
 	if s.etcd, err = pinned(s.module("etcd"), "go.etcd.io/etcd/server/v3"); err != nil {
@@ -162,10 +188,13 @@ func locateSource() (source, error) {
 	return s, nil
 }
 
+// kubernetesModule is the folder of the module that pins the version of Kubernetes.
+const kubernetesModule = "kubernetes"
+
 const modulePath = "github.com/kubelock/kubelock"
 
-// Root returns the root folder of this project's checkout: the nearest one
-// above the working folder whose go.mod names its module.
+// Root returns the root folder of this project's checkout: the nearest folder, at or above the working folder,
+// whose go.mod is the project's.
 func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -184,7 +213,7 @@ func Root() (string, error) {
 	}
 }
 
-// pinned reads the version of module that the go.mod in dir requires.
+// pinned returns the version of module that the go.mod in dir requires.
 func pinned(dir, module string) (string, error) {
 	path := filepath.Join(dir, "go.mod")
 	data, err := os.ReadFile(path)
@@ -203,8 +232,8 @@ func pinned(dir, module string) (string, error) {
 	return "", fmt.Errorf("%s does not require %s", path, module)
 }
 
-// fromSetupEnvtest has setup-envtest fetch ready binaries. Where its index is
-// out of reach it fails within seconds.
+// fromSetupEnvtest downloads ready binaries by setup-envtest. If its index cannot be reached, it fails within
+// seconds.
 func fromSetupEnvtest(ctx context.Context, s source) (string, error) {
 	minor := s.kubernetes[1:strings.LastIndex(s.kubernetes, ".")] + ".x"
 	tool := func(ctx context.Context, args ...string) (string, error) {

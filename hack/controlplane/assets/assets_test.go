@@ -32,9 +32,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeGo puts a go command first in PATH that does what script says instead of
-// building, with a cache of its own, and returns the folder of that cache and the
-// file that the script may log to.
+// fakeGo puts a go command first in PATH that runs a script instead of building. It returns the folder of a
+// new cache, and the file that the script may log to.
 func fakeGo(t *testing.T, script string) (cache, log string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -50,7 +49,7 @@ func fakeGo(t *testing.T, script string) (cache, log string) {
 	return filepath.Join(cache, "kubelock", "controlplane"), log
 }
 
-// The script of a go command that "builds" programs which can be started.
+// builds is the script of a go command that "builds" programs which can be started.
 const builds = `
 [ "$1" = build ] || exit 1
 while [ $# -gt 0 ]; do
@@ -114,8 +113,8 @@ func TestFindTwiceAtOnceBuildsOnce(t *testing.T) {
 	}
 }
 
-// TestFailedBuildLeavesNothing checks a build that fails half-way: the error says
-// which program and why, and a later call does not take what is there for a result.
+// TestFailedBuildLeavesNothing checks a build that fails half-way. The error says which program failed and
+// why, and a later call does not use the unfinished files.
 func TestFailedBuildLeavesNothing(t *testing.T) {
 	cache, _ := fakeGo(t, builds+`
 if [ "$(basename "$out")" = kube-apiserver ]; then
@@ -134,7 +133,7 @@ fi
 	}
 	expectNoResult(t, cache)
 
-	// A program that was built but does not start is no result either.
+	// A program that was built but does not start counts as failed, too.
 	cache, _ = fakeGo(t, builds+`printf '#!/bin/sh\nexit 3\n' > "$out"`)
 	if _, err := Find(t.Context(), io.Discard); err == nil || !strings.Contains(err.Error(), "starting the etcd that was built") {
 		t.Errorf("a program that does not start gives %v", err)

@@ -32,27 +32,32 @@ import (
 // step builds one program.
 type step struct {
 	program string
-	dir     string // of the module that pins its source
+	dir     string // folder of the module that pins the program's source
 	pkg     string
 	ldflags string
+	flags   []string // further flags
 }
 
-// steps lists what to build. Without the version flags the API server would call
-// itself v0.0.0, and with it every client that asks.
+// steps returns the steps of a build. Without the version flags the API server would report v0.0.0 as its
+// version.
 func (s source) steps() []step {
 	numbers := strings.SplitN(strings.TrimPrefix(s.kubernetes, "v"), ".", 3)
 	const version = "k8s.io/component-base/version"
 	kubernetes := fmt.Sprintf("-s -w -X %[1]s.gitVersion=%[2]s -X %[1]s.gitMajor=%[3]s -X %[1]s.gitMinor=%[4]s -X %[1]s.gitTreeState=clean",
 		version, s.kubernetes, numbers[0], numbers[1])
+	var flags []string
+	if s.generated != "" {
+		flags = []string{"-mod=mod"} // The generated go.mod has no indirect requirements, and there is no go.sum.
+	}
 	return []step{
-		{"etcd", s.module("etcd"), "go.etcd.io/etcd/server/v3", "-s -w"},
-		{"kube-apiserver", s.module("kubernetes"), "k8s.io/kubernetes/cmd/kube-apiserver", kubernetes},
-		{"kubectl", s.module("kubernetes"), "k8s.io/kubernetes/cmd/kubectl", kubernetes},
+		{"etcd", s.module("etcd"), "go.etcd.io/etcd/server/v3", "-s -w", nil},
+		{"kube-apiserver", s.module(kubernetesModule), "k8s.io/kubernetes/cmd/kube-apiserver", kubernetes, flags},
+		{"kubectl", s.module(kubernetesModule), "k8s.io/kubernetes/cmd/kubectl", kubernetes, flags},
 	}
 }
 
-// build builds every program into a folder beside dir and renames it to dir when
-// all of them are there and run.
+// build builds all programs into a folder beside dir. It renames the folder to dir when all programs can be
+// started.
 func build(ctx context.Context, s source, dir string, progress io.Writer) error {
 	fmt.Fprintf(progress, "control plane: building kube-apiserver %s, etcd %s and kubectl from source (once a machine, about 6 minutes on 2 cores)\n",
 		s.kubernetes, s.etcd)
@@ -60,7 +65,7 @@ func build(ctx context.Context, s source, dir string, progress io.Writer) error 
 	if err != nil {
 		return fmt.Errorf("making a folder to build in: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(tmp) }() // After the rename there is nothing left to remove.
+	defer func() { _ = os.RemoveAll(tmp) }() // It does nothing after the rename.
 
 	steps := s.steps()
 	for i, st := range steps {
@@ -72,7 +77,7 @@ func build(ctx context.Context, s source, dir string, progress io.Writer) error 
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return fmt.Errorf("opening the built folder: %w", err)
 	}
-	if err := os.RemoveAll(dir); err != nil { // An incomplete folder, or Find would have taken it.
+	if err := os.RemoveAll(dir); err != nil { // If it exists, it is incomplete: Find would have used it otherwise.
 		return fmt.Errorf("replacing an incomplete folder: %w", err)
 	}
 	if err := os.Rename(tmp, dir); err != nil {
@@ -81,10 +86,11 @@ func build(ctx context.Context, s source, dir string, progress io.Writer) error 
 	return nil
 }
 
-// run builds one program as out and starts it once.
+// run builds one program as out, and starts it once.
 func (st step) run(ctx context.Context, out, label string, progress io.Writer) error {
 	start := time.Now()
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", st.ldflags, "-o", out, st.pkg)
+	args := append([]string{"build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", st.ldflags, "-o", out}, st.flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, st.pkg)...)
 	cmd.Dir = st.dir
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // The go command then ends its compilers.
@@ -114,9 +120,8 @@ func versionArgs(program string) []string {
 	return []string{"--version"}
 }
 
-// report reads the go command's output, one line for each package that it
-// compiles, says every few seconds how far it is, and returns the last lines,
-// which hold the errors if there are any.
+// report reads the go command's output, which has a line per compiled package, and prints the progress every
+// few seconds. It returns the last lines, which have the errors if there are any.
 func report(output io.Reader, label string, start time.Time, progress io.Writer) string {
 	const keep, every = 20, 15 * time.Second
 	var (
@@ -131,7 +136,7 @@ func report(output io.Reader, label string, start time.Time, progress io.Writer)
 		if last = append(last, line); len(last) > keep {
 			last = last[1:]
 		}
-		if !bytes.ContainsAny(lines.Bytes(), " :") { // A package's path.
+		if !bytes.ContainsAny(lines.Bytes(), " :") { // The line is the path of a package.
 			packages++
 		}
 		if time.Since(shown) >= every {

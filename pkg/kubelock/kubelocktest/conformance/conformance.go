@@ -86,6 +86,14 @@ var behaviours = []behaviour{
 	{"DoIsAtomic", doIsAtomic},
 	{"DoWritesNothingAfterAnError", doError},
 	{"DoReleasesAfterAPanic", doPanic},
+	{"LeadHandsOver", leadHandsOver},
+	{"LeadOutlastsALoss", leadOutlastsALoss},
+	{"ApplyIsOneWrite", applyIsOneWrite},
+	{"ApplyQueues", applyQueues},
+	{"ApplyIsAtomic", applyIsAtomic},
+	{"ApplyWritesNothingAfterAnError", applyError},
+	{"ApplyIsDoneOnceThoughAnswersAreLost", applyLostAnswers},
+	{"ApplyWritesNothingInATerminatingObject", applyTerminating},
 	{"WaitOfAFreeLockReturns", waitFree},
 	{"WaitReturnsAtTheRelease", waitRelease},
 	{"WaitReturnsAtTheExpiry", waitExpiry},
@@ -94,7 +102,11 @@ var behaviours = []behaviour{
 	{"TerminatingObjectIsNotTaken", terminatingIsNotTaken},
 	{"TerminatingObjectIsNotWritten", terminatingIsNotWritten},
 	{"DeleteOutlastsFinalizers", deleteOutlastsFinalizers},
+	{"LabelsAndAnnotationsAreOfTheCreator", metadataIsOfTheCreator},
 	{"ClosedClientIsClosed", closedClient},
+	{"MinHoldKeepsTheLock", minHoldKeepsTheLock},
+	{"MinHoldWakesTheQueue", minHoldWakesTheQueue},
+	{"DeleteEndsARest", deleteEndsARest},
 	{"RequestsAreFew", requestsAreFew},
 	{"HandOffIsOneWrite", handOffIsOneWrite},
 	{"LostAnswersAreResolved", lostAnswers},
@@ -125,7 +137,13 @@ func (s *suite) soon() context.Context {
 // length.
 func (s *suite) client(identity string, lease time.Duration, change ...func(*rest.Config)) *kubelock.Client {
 	s.Helper()
-	config := s.env.Config
+	return s.configured(kubelock.Config{Identity: identity, LockDuration: lease}, change...)
+}
+
+// configured returns a new client with that configuration, for the environment.
+func (s *suite) configured(cfg kubelock.Config, change ...func(*rest.Config)) *kubelock.Client {
+	s.Helper()
+	config, identity := s.env.Config, cfg.Identity
 	if s.env.As != nil {
 		config = s.env.As(s, identity)
 	}
@@ -133,9 +151,8 @@ func (s *suite) client(identity string, lease time.Duration, change ...func(*res
 	for _, c := range change {
 		c(config)
 	}
-	c, err := kubelock.NewClient(config, kubelock.Config{
-		Namespace: s.env.Namespace, Backend: s.env.Backend, Identity: identity, LockDuration: lease,
-	})
+	cfg.Namespace, cfg.Backend = s.env.Namespace, s.env.Backend
+	c, err := kubelock.NewClient(config, cfg)
 	s.must(err)
 	s.Cleanup(func() { s.must(c.Close()) })
 	return c

@@ -1,0 +1,419 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package session
+
+import (
+	"slices"
+	"time"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+// Hold is one period of ownership by one caller.
+type Hold struct {
+	Caller   int
+	LockID   string
+	UID      string // of the object
+	Token    int64
+	Duration time.Duration // that the caller has asked for
+	Begun    time.Time
+	Deadline time.Time
+	MinHold  time.Duration // see Want
+
+	lease time.Duration // from the last renewal to the deadline
+	// end is until when the hold lasts that its caller has asked for. Where electors use the
+	// object, too, it is kept until then by renewals in the background.
+	end    time.Time
+	before *protocol.LastRelease // how the hold before has ended
+	ops    []op                  // the calls of the holder, and renewals in the background, in their order
+	// always is set if it is renewed in the background until it ends, and once if its lease is
+	// shorter than the caller has asked for: it was given, and is not sure to be needed for longer.
+	always, once bool
+	renewAt      time.Time // when it is renewed in the background; zero: it is not
+	background   Tries
+	// suspect is set while a watch does not show the hold any more, and suspected is the last
+	// request whose answer does not tell.
+	suspect   bool
+	suspected int
+}
+
+// rest is until when the lock shall rest after a release of h; zero: not at all. It counts by the client's own
+// clock: the stamps of two writes are bounds, and may be further from each other than the writes were.
+func (h *Hold) rest() time.Time {
+	if h.MinHold <= 0 {
+		return time.Time{}
+	}
+	return h.Begun.Add(h.MinHold)
+}
+
+// op is a save or a renewal.
+type op struct {
+	id       int // 0 for a renewal in the background
+	since    time.Time
+	serial   int // the first request that it has sent; 0: none
+	change   protocol.Change
+	asked    bool // for by the hold's owner
+	begun    bool
+	optional bool // the read under way: the write does not depend on it
+	left     bool // its caller does not wait any more
+	written  bool // a write of it was committed, and another is due for its lease
+
+	effort
+}
+
+// grant begins the hold of the first caller.
+func (s *Session) grant(c *caller, token int64, deadline time.Time, lease time.Duration) {
+	r := s.view.record
+	s.hold = Hold{
+		Caller: c.id, LockID: s.tenure.lockID, UID: r.UID, Token: token, Duration: s.tenure.duration,
+		Begun: s.now, Deadline: deadline, MinHold: c.want.MinHold, lease: lease, end: deadline.Add(s.tenure.duration - lease),
+		before: r.LastRelease, once: lease < s.tenure.duration && !r.Shared,
+	}
+	if a := s.settleAttempts(r.Holder); a != nil {
+		a.open = false
+	} else {
+		s.tenure.attempts = nil
+	}
+	s.callers = slices.Delete(s.callers, 0, 1)
+	s.contest = contest{}
+	s.state = Holding
+	s.schedule()
+	hold := s.hold
+	s.emit(Effect{Kind: Grant, Caller: hold.Caller, Hold: &hold, Value: r.Value, Record: &r, Given: s.tenure.given})
+}
+
+// settleAttempts forgets the attempts before the one that made the holder what it is: none of them can
+// be committed any more, as each tests the renewal time. It returns that one.
+func (s *Session) settleAttempts(h *protocol.Holder) *attempt {
+	t := &s.tenure
+	i := slices.IndexFunc(t.attempts, func(a attempt) bool { return a.takes && !a.ends && a.stamp.Equal(h.RenewTime) })
+	if i < 0 {
+		return nil
+	}
+	t.attempts = slices.Clone(t.attempts[i:])
+	return &t.attempts[0]
+}
+
+// update begins a save or a renewal.
+func (s *Session) update(caller int, o op) {
+	switch {
+	case s.state == Holding && s.hold.Caller == caller:
+		o.since, o.Usual = s.now, s.usual
+		s.hold.ops = append(s.hold.ops, o)
+	case s.holds(caller):
+		s.done(o.id, &Result{Kind: NotHeld})
+	default:
+		s.done(o.id, &Result{Kind: Lost})
+	}
+}
+
+// holds reports whether that caller's hold is being released.
+func (s *Session) holds(caller int) bool {
+	return slices.ContainsFunc(s.endings, func(e *Ending) bool { return e.caller == caller })
+}
+
+func (s *Session) done(op int, r *Result) { s.emit(Effect{Kind: Done, Op: op, Result: r}) }
+
+// keepAlive renews the hold in the background until it ends.
+func (s *Session) keepAlive(caller int) {
+	if s.state == Holding && s.hold.Caller == caller {
+		s.hold.always, s.hold.once = true, false
+		s.schedule()
+	}
+}
+
+// schedule says when the hold is renewed in the background.
+func (s *Session) schedule() {
+	h := &s.hold
+	shared := s.view.record.Shared
+	h.renewAt = time.Time{}
+	if s.closed || !h.always && !h.once && (!shared || !h.end.After(h.Deadline)) {
+		return
+	}
+	left := h.Deadline.Sub(s.now)
+	// Many holds shall not renew all at once.
+	rest := left - time.Duration(float64(h.lease)*renewWith) - time.Duration(s.random*float64(h.lease)/renewSpread)
+	if h.lease < h.Duration {
+		rest = max(rest, left/4) // Of what was given, less may be left.
+	}
+	h.renewAt = s.now.Add(max(rest, 0)) // Less is left only where the API server takes long.
+}
+
+// abandon ends a call of the holder whose caller does not wait any more: what was not sent is not
+// sent any more.
+func (s *Session) abandon(id int) {
+	for i := range s.hold.ops {
+		o := &s.hold.ops[i]
+		if s.state != Holding || o.id != id {
+			continue
+		}
+		sent := o.serial != 0
+		s.done(id, &Result{Kind: Failed, Doubt: sent})
+		if i == 0 && s.request != nil && s.request.job == keeping {
+			o.left, o.id = true, 0
+			return
+		}
+		s.hold.ops = slices.Delete(s.hold.ops, i, i+1)
+		return
+	}
+	for _, e := range s.endings {
+		if i := slices.Index(e.ops, id); i >= 0 { // The release goes on.
+			e.ops = slices.Delete(slices.Clone(e.ops), i, i+1)
+			s.done(id, &Result{Kind: Failed, Doubt: true})
+			return
+		}
+	}
+}
+
+// lose ends the hold, which its caller has not ended.
+func (s *Session) lose(terminating *protocol.Record) {
+	h := s.hold
+	s.emit(Effect{Kind: Lose, Caller: h.Caller, Hold: &h}) // First: a caller that learns of a failed call finds the hold ended.
+	s.endOps(Result{Kind: Lost, Terminating: terminating})
+	s.ended = endedOf(&h)
+	s.drop()
+	s.hold, s.tenure, s.contest = Hold{}, tenure{}, contest{}
+	if len(s.callers) > 0 {
+		s.compete()
+		return
+	}
+	s.rest(false)
+}
+
+// endOps ends the calls of a hold that is over.
+func (s *Session) endOps(r Result) {
+	for i := range s.hold.ops {
+		result := r
+		result.Doubt = s.hold.ops[i].change.Write && s.maybeWritten(&s.hold.ops[i])
+		result.Last = s.hold.ops[i].last
+		result.Took = s.now.Sub(s.hold.ops[i].since)
+		if o := s.hold.ops[i]; o.id != 0 {
+			s.done(o.id, &result)
+		}
+	}
+	s.hold.ops = nil
+}
+
+// maybeWritten reports whether a write of o was, or may have been, committed.
+func (s *Session) maybeWritten(o *op) bool {
+	return o.written || o.serial != 0 && slices.ContainsFunc(s.tenure.attempts, func(a attempt) bool { return a.op == o.serial && a.open })
+}
+
+// settleHold takes in what the view says of the hold.
+func (s *Session) settleHold() (again bool) {
+	h, r := &s.hold, s.view.record
+	switch {
+	case r.Terminating:
+		s.lose(&r)
+		return true
+	case r.UID != h.UID || !r.HeldBy(h.LockID, h.Token):
+		s.lose(nil)
+		return true
+	}
+	under := 0 // The answer to that tells more.
+	if s.request != nil {
+		under = s.request.ID
+	}
+	if len(s.tenure.attempts) == 0 || s.tenure.attempts[0].stamp.Equal(r.Holder.RenewTime) && !s.tenure.attempts[0].open {
+		return false
+	}
+	a := s.settleAttempts(r.Holder)
+	if a == nil || !a.open || a.request == under {
+		return false
+	}
+	s.renewed(r.Holder, a)
+	return true
+}
+
+// renewed takes in that the attempt a was committed, which made the holder what it is.
+func (s *Session) renewed(holder *protocol.Holder, a *attempt) {
+	if a == nil || !a.open {
+		return
+	}
+	a.open = false
+	var o *op // whose attempt it is
+	if a.op != 0 && len(s.hold.ops) > 0 && a.op == s.hold.ops[0].serial {
+		o = &s.hold.ops[0]
+	}
+	if !s.covers(holder, a.sent, true) { // Others could take the hold for expired too early: one more is due.
+		if o != nil {
+			o.written = true
+			o.Pause(s.now, s.hold.Deadline, s.random)
+		}
+		return
+	}
+	s.extend(a.sent, min(holder.Duration, s.hold.Duration), o != nil && o.asked)
+	if o != nil {
+		s.endOp(&Result{Kind: OK})
+	}
+}
+
+// extend moves the deadline after a renewal that was sent at sent, for that lease.
+func (s *Session) extend(sent time.Time, lease time.Duration, asked bool) {
+	h := &s.hold
+	if asked {
+		h.end = sent.Add(h.Duration)
+	}
+	if deadline := sent.Add(lease); deadline.After(h.Deadline) {
+		h.Deadline, h.lease = deadline, lease
+		if lease >= h.Duration {
+			h.once = false
+		}
+		s.emit(Effect{Kind: Extend, Caller: h.Caller, Deadline: deadline})
+	}
+	s.schedule()
+}
+
+// endOp ends the first call.
+func (s *Session) endOp(r *Result) {
+	o := s.hold.ops[0]
+	s.hold.ops = s.hold.ops[1:]
+	if o.left {
+		return
+	}
+	r.Took = s.now.Sub(o.since)
+	s.done(o.id, r)
+	switch {
+	case o.id != 0:
+	case r.Kind == OK:
+		s.hold.background = Tries{Usual: s.usual}
+	case s.closed:
+	default: // It is tried again until the lease ends.
+		s.hold.background.Pause(s.now, s.hold.Deadline, s.random)
+		s.hold.renewAt = s.hold.background.next
+	}
+}
+
+// writes reports whether a save or a renewal is due.
+func (s *Session) writes() bool {
+	h := &s.hold
+	if len(h.ops) > 0 {
+		return h.ops[0].left || s.due(h.ops[0].next)
+	}
+	return !h.renewAt.IsZero() && s.due(h.renewAt)
+}
+
+// keep does the next thing that is due for a hold.
+func (s *Session) keep() (again bool) {
+	h := &s.hold
+	h.suspect = h.suspect && !s.view.fresh(h.suspected)
+	if h.suspect && !s.writes() {
+		s.send(s.holdersRead(suspecting))
+		return false
+	}
+	if len(h.ops) == 0 {
+		if h.renewAt.IsZero() || !s.due(h.renewAt) {
+			return false
+		}
+		h.renewAt = time.Time{}
+		h.ops = []op{{since: s.now, asked: h.always || !s.view.record.Shared}}
+		h.ops[0].Usual, h.ops[0].last = s.usual, h.background.last
+	}
+	o := &h.ops[0]
+	if o.left { // What was under way has been answered.
+		h.ops = h.ops[1:]
+		return true
+	}
+	if !s.due(o.next) {
+		return false
+	}
+	left := h.Deadline.Sub(s.now)
+	o.end = h.Deadline
+	read := func() *Request { return s.holdersRead(keeping) }
+	if !o.begun {
+		o.begun = true
+		if o.optional = !s.server.Fresh(s.now); o.optional { // For the stamp.
+			s.send(read())
+			return false
+		}
+	}
+	if !s.looked(&o.effort, read) {
+		return false
+	}
+	switch st, final := s.wasStale(&o.effort); {
+	case final:
+		s.endOp(&Result{Kind: Failed, Err: st.refusal, Doubt: s.maybeWritten(o), Last: o.last})
+		return true
+	case !s.due(o.next):
+		return false
+	}
+	return s.renew(o, left)
+}
+
+// holdersRead is a read for a hold, which may take its part of what is left of the lease: a renewal may
+// wait for it.
+func (s *Session) holdersRead(why job) *Request {
+	left := s.hold.Deadline.Sub(s.now)
+	return &Request{Kind: Read, Timeout: min(max(left/readsPerHold, minLease), FirstRequest), job: why}
+}
+
+// renew sends a renewal, which may take its share of what is left of the lease.
+func (s *Session) renew(o *op, left time.Duration) (again bool) {
+	r, claim := s.view.record, s.claim(&s.tenure)
+	if !o.asked && r.Shared {
+		claim.Duration = min(claim.Duration, max(s.hold.end.Sub(s.now), minLease))
+	}
+	stamp := s.stamp(s.tenure.attempts)
+	next, err := protocol.Renew(r, claim, s.hold.Token, o.change, stamp)
+	if err != nil {
+		s.endOp(&Result{Kind: Failed, Err: err})
+		return true
+	}
+	if o.serial == 0 {
+		o.serial = s.lastID + 1
+	}
+	s.sendAttempt(&s.tenure, &Request{Kind: Amend, From: r, To: next, Timeout: o.Timeout(left), job: keeping},
+		attempt{stamp: next.Holder.RenewTime, takes: true, op: o.serial, amends: true, base: holderOf(r)})
+	return false
+}
+
+// kept takes in the answer to a request for a hold.
+func (s *Session) kept(req *Request, a Answered) {
+	if s.state != Holding || len(s.hold.ops) == 0 { // It is over. Its ending knows what was sent.
+		s.answered(&effort{}, req, a)
+		return
+	}
+	o := &s.hold.ops[0]
+	switch v := s.answered(&o.effort, req, a); {
+	case o.optional:
+		o.optional = false
+		o.Tries = Tries{Usual: s.usual}
+	case v == done && req.Kind == Amend: // A watch may have shown a later version, in which the hold has ended.
+		if r := a.Record; r.UID == s.hold.UID && r.HeldBy(s.hold.LockID, s.hold.Token) {
+			s.renewed(r.Holder, s.tenure.of(req.ID))
+		}
+	case v == altered:
+		s.keptAltered(a)
+	case v == refused:
+		s.endOp(&Result{Kind: Failed, Err: a.Err, Doubt: s.maybeWritten(o), Last: o.last})
+	}
+}
+
+// keptAltered ends a call whose write is not what is stored. The hold goes on if it is there still.
+func (s *Session) keptAltered(a Answered) {
+	r := s.view.record
+	if r.UID != s.hold.UID || !r.HeldBy(s.hold.LockID, s.hold.Token) {
+		o := s.hold.ops[0]
+		s.hold.ops = s.hold.ops[1:]
+		s.lose(nil)
+		if o.id != 0 {
+			s.done(o.id, &Result{Kind: Lost, Err: a.Err, Altered: true})
+		}
+		return
+	}
+	s.endOp(&Result{Kind: Failed, Err: a.Err, Altered: true})
+}

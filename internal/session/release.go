@@ -1,0 +1,424 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package session
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+// Ending is a release: of a hold that has ended for its caller, until it is known what became of
+// it. One that is not resolved is handed to the caller, who may go on with it later.
+type Ending struct {
+	caller int
+	uid    string
+	token  int64
+	// tenure is that of the hold, with all attempts to renew and to end it.
+	tenure   tenure
+	change   protocol.Change
+	deadline time.Time
+	rest     time.Time // until when the lock shall rest after it; zero: not at all
+	before   *protocol.LastRelease
+	lost     bool // the hold had ended before it was released: no state is written
+	applies  bool // no caller has believed in the hold: the release applies its change
+	turn     bool // the client's next caller waits for it
+	ops      []int
+
+	without error // why the state is left out
+	begun   bool
+
+	effort
+}
+
+func (e *Ending) clone() *Ending {
+	c := *e
+	c.tenure.attempts = slices.Clone(e.tenure.attempts)
+	c.ops = slices.Clone(e.ops)
+	return &c
+}
+
+// read is a read of what became of the release.
+func (e *Ending) read() *Request {
+	return &Request{Kind: Read, Timeout: FirstRequest, Closing: true, job: releasing, ending: e.caller}
+}
+
+// sent reports whether a release was sent.
+func (e *Ending) sent() bool {
+	return slices.ContainsFunc(e.tenure.attempts, func(a attempt) bool { return a.ends })
+}
+
+// doubt reports whether a release may have been committed.
+func (e *Ending) doubt() bool {
+	return slices.ContainsFunc(e.tenure.attempts, func(a attempt) bool { return a.ends && a.open })
+}
+
+// release ends a hold for its caller. What was written of it is taken back, whether the caller
+// waits for that or not.
+func (s *Session) release(e Event) {
+	if s.state == Holding && s.hold.Caller == e.Caller {
+		h := s.hold
+		s.endOps(Result{Kind: NotHeld})
+		s.drop()
+		s.state, s.hold = Releasing, Hold{}
+		s.ended = endedOf(&h)
+		s.endings = append(s.endings, &Ending{
+			caller: h.Caller, uid: h.UID, token: h.Token, tenure: s.tenure, change: e.Change, deadline: h.Deadline, rest: h.rest(),
+			before: h.before, turn: true, ops: []int{e.Op}, effort: effort{Tries: Tries{Usual: s.usual}},
+		})
+		s.tenure, s.next = tenure{}, tenure{}
+		return
+	}
+	for _, other := range s.endings {
+		if other.caller == e.Caller {
+			other.ops = append(other.ops, e.Op)
+			return
+		}
+	}
+	if e.Ending == nil { // It was lost, and so nothing is written.
+		s.releaseLost(e)
+		return
+	}
+	again := e.Ending.clone()
+	again.ops, again.turn, again.begun = []int{e.Op}, false, false
+	again.effort, again.without = effort{Tries: Tries{Usual: s.usual}}, nil
+	if again.sent() {
+		again.after = s.lastID
+	} else {
+		again.change = e.Change
+	}
+	s.endings = append(s.endings, again)
+}
+
+// releaseLost ends the call of a holder that has lost its hold. If the lock shows that hold still, it
+// is freed, without state.
+func (s *Session) releaseLost(e Event) {
+	r, lost := s.view.record, s.ended
+	result := &Result{Kind: Lost}
+	if lost.caller == e.Caller && r.UID == lost.uid && r.Terminating {
+		result.Terminating = &r
+	}
+	if lost.caller != e.Caller || r.UID != lost.uid || !r.HeldBy(lost.lockID, lost.token) || s.closed {
+		s.done(e.Op, result)
+		return
+	}
+	s.endings = append(s.endings, &Ending{
+		caller: e.Caller, ops: []int{e.Op}, uid: lost.uid, token: lost.token, tenure: tenure{lockID: lost.lockID, duration: lost.duration},
+		deadline: s.now, lost: true, effort: effort{Tries: Tries{Usual: s.usual}},
+	})
+}
+
+// outcome is what became of a release, by what is known of the lock; nil if that is not known yet.
+func (s *Session) outcome(e *Ending) *Result {
+	if !s.view.fresh(e.after) || s.request != nil && s.request.job == releasing {
+		return nil
+	}
+	return s.outcomeIn(e, s.view.record)
+}
+
+// outcomeIn is what became of a release, as the version r of the lock shows it; nil if it shows the hold.
+func (s *Session) outcomeIn(e *Ending, r protocol.Record) *Result { //nolint:gocyclo // One case for each way in which a hold ends.
+	same := r.UID == e.uid
+	lost := &Result{Kind: Lost}
+	if same && r.HeldBy(e.tenure.lockID, e.token) {
+		return nil
+	}
+	if r.Terminating && same {
+		lost.Terminating = &r
+	}
+	if last := r.LastRelease; same && last != nil && last.LockID == e.tenure.lockID && (last.Token == e.token || last.Token == 0) {
+		a := e.tenure.endedAt(last.Time)
+		switch {
+		case a == nil || !last.Reason.ByHolder():
+			return &Result{Kind: Lost}
+		case a.late:
+			return lost
+		case a.without != nil:
+			return &Result{Kind: Failed, Err: a.without}
+		}
+		return &Result{Kind: OK}
+	}
+	if last := r.LastRelease; same && last.Rested() == e.tenure.lockID && last.Identity == s.cfg.Identity {
+		return e.rested()
+	}
+	if same && reflect.DeepEqual(r.LastRelease, e.before) {
+		return &Result{Kind: Lost} // Another client took it away: the last release is still the one before.
+	}
+	// Others have had the lock meanwhile, or the object is gone. An answer that says
+	// that an attempt was not done does not speak for its copies: the network may have
+	// delivered it twice.
+	deleted, sent := !same, false
+	for _, a := range e.tenure.attempts {
+		if a.ends {
+			sent = sent || !a.late
+			deleted = deleted && (a.late || a.stale)
+		}
+	}
+	switch {
+	case !sent:
+		return &Result{Kind: Lost}
+	case deleted: // No answer says that it was done. They do not speak for their copies, either.
+		return &Result{Kind: Deleted, Doubt: true}
+	}
+	return &Result{Kind: OthersIn, Doubt: true}
+}
+
+// rested is what became of a release after which the lock has rested. The record does not tell any more which
+// attempt that was.
+func (e *Ending) rested() *Result {
+	var result *Result
+	for _, a := range e.tenure.attempts {
+		of := &Result{Kind: OK}
+		switch {
+		case !a.ends || !a.rests:
+			continue
+		case a.without != nil:
+			of = &Result{Kind: Failed, Err: a.without}
+		}
+		if result != nil && result.Kind != of.Kind {
+			return &Result{Doubt: true, Kind: OthersIn}
+		}
+		result = of
+	}
+	if result == nil { // Whatever has written that, it was not this release.
+		result = &Result{Kind: Lost}
+	}
+	return result
+}
+
+// finish ends a release.
+func (s *Session) finish(i int, r *Result) {
+	e := s.endings[i]
+	s.endings = slices.Delete(s.endings, i, i+1)
+	if r.Kind == OK {
+		s.gaveAwayBy(e.tenure.lockID)
+	}
+	for _, op := range e.ops {
+		s.done(op, r)
+	}
+	if e.applies {
+		s.emit(Effect{Kind: Applied, Caller: e.caller, Result: r})
+	}
+	if !e.turn {
+		return
+	}
+	s.tenure, s.next = s.next, tenure{}
+	s.contest = contest{}
+	switch {
+	case len(s.callers) > 0:
+		s.compete()
+	case s.tenure.expected && !s.closed:
+		s.expect()
+	default:
+		s.rest(s.tenure.doubt())
+	}
+}
+
+// unresolved ends a release of which it is not known what became of it, because of err.
+func (s *Session) unresolved(e *Ending, err error) {
+	i := slices.Index(s.endings, e)
+	if e.lost { // That it is held still makes no difference to its caller.
+		s.finish(i, &Result{Kind: Lost})
+		return
+	}
+	s.finish(i, &Result{Kind: Failed, Err: err, Doubt: e.doubt(), Last: e.last, Ending: e})
+}
+
+// end does the next thing that is due for a release. The lock is held by its hold, as far as is known.
+func (s *Session) end(e *Ending) (again bool) {
+	if s.over {
+		s.unresolved(e, nil)
+		return true
+	}
+	if e.turn {
+		s.extendEnding(e)
+	}
+	left := e.deadline.Sub(s.now)
+	if !e.begun {
+		e.begun = true
+		e.end = later(e.deadline, s.now.Add(FirstRequest))
+		if !s.server.Fresh(s.now) && left > 0 && s.view.fresh(e.after) { // For the stamp.
+			s.send(&Request{Kind: Read, Timeout: min(left/readsPerHold, FirstRequest), Closing: true, job: releasing, ending: e.caller})
+			return false
+		}
+	}
+	if e.applies { // The call waits until its change is stored, or cannot be any more.
+		e.end = later(e.end, s.now.Add(FirstRequest))
+	}
+	if s.due(e.end) {
+		s.unresolved(e, nil)
+		return true
+	}
+	if !s.due(e.next) || !s.looked(&e.effort, e.read) {
+		return false
+	}
+	if st, final := s.wasStale(&e.effort); final {
+		s.refusedEnding(e, st.request, st.refusal, true)
+		return true
+	}
+	if !s.due(e.next) || !s.view.record.HeldBy(e.tenure.lockID, e.token) {
+		return false
+	}
+	return s.sendRelease(e)
+}
+
+// extendEnding takes in a renewal that was under way when the hold was released: the release has
+// that much longer, too.
+func (s *Session) extendEnding(e *Ending) {
+	h := s.view.record.Holder
+	for i := range e.tenure.attempts {
+		a := &e.tenure.attempts[i]
+		if h == nil || !a.open || !a.takes || a.ends || !a.stamp.Equal(h.RenewTime) || !s.covers(h, a.sent, true) {
+			continue
+		}
+		a.open = false
+		if deadline := a.sent.Add(min(h.Duration, e.tenure.duration)); s.now.Before(e.deadline) {
+			e.deadline = later(e.deadline, deadline)
+		}
+	}
+}
+
+// sendRelease sends one attempt to release.
+func (s *Session) sendRelease(e *Ending) (again bool) {
+	r, stamp := s.view.record, s.stamp(e.tenure.attempts)
+	late := e.lost || !e.applies && !e.deadline.After(s.now) || r.Terminating
+	claim, change := s.claim(&e.tenure), e.change.Unless(late || e.without != nil)
+	rest := e.rest.Sub(s.now)
+	rests := rest > 0 && !late
+	var next protocol.Record
+	var successor *protocol.Claim
+	var err error
+	if rests { // A waiter of this client joins the queue by a write of its own: this one must not fail because that is full.
+		next, err = protocol.Rest(r, claim, e.token, change, rest, stamp)
+	} else {
+		successor = s.succession(e)
+		next, err = protocol.Release(r, claim, e.token, change, successor, stamp)
+	}
+	if err != nil {
+		s.unresolved(e, err)
+		return true
+	}
+	req := &Request{Kind: Amend, From: r, To: next, Timeout: e.Timeout(e.end.Sub(s.now)), Closing: true, job: releasing, ending: e.caller}
+	s.sendAttempt(&e.tenure, req, attempt{
+		stamp: stamp.Time, ends: true, late: late, without: e.without, rests: rests, amends: true, base: holderOf(r),
+	})
+	if successor != nil {
+		if s.next.first.IsZero() {
+			s.next.first = s.now
+		}
+		s.next.attempts = append(s.next.attempts, attempt{
+			request: req.ID, stamp: stamp.Time, sent: s.now, takes: true, open: true, amends: true, base: holderOf(r),
+		})
+	}
+	return false
+}
+
+// succession is what the release gives to this client's next caller, if there is
+// one: the lock, or a place in the queue. A caller that is only expected to come is given
+// a place behind others, and never the lock.
+func (s *Session) succession(e *Ending) *protocol.Claim {
+	r := s.view.record
+	if !e.turn || r.Terminating {
+		return nil
+	}
+	contended := r.Contended(s.cfg.Client)
+	if s.next.lockID == "" {
+		duration, expected := e.tenure.duration, len(s.callers) == 0
+		if expected {
+			full := len(r.Waiters) >= protocol.MaxWaiters // Others may wait for room.
+			if full || !contended || s.closed || !s.habit.expects(len(r.Waiters)) {
+				return nil
+			}
+		} else {
+			duration = s.callers[0].want.Duration
+		}
+		s.next = s.newTenure(duration)
+		s.next.expected = expected
+	}
+	if s.next.expected && !contended {
+		return nil
+	}
+	claim := s.claim(&s.next)
+	return &claim
+}
+
+// endAnswered takes in the answer to a request of a release.
+func (s *Session) endAnswered(req *Request, a Answered) {
+	i := slices.IndexFunc(s.endings, func(e *Ending) bool { return e.caller == req.ending })
+	if i < 0 {
+		return
+	}
+	e := s.endings[i]
+	s.next.settleDoubts(s.view.record)
+	v := s.answered(&e.effort, req, a)
+	if e.lost && v != done { // It is known that nothing is written. The lock is freed without its caller.
+		for _, op := range e.ops {
+			s.done(op, &Result{Kind: Lost})
+		}
+		e.ops = nil
+	}
+	if req.Kind == Read {
+		switch {
+		case v == done:
+		case s.view.fresh(e.after): // It was for the stamp, and is not needed.
+			e.Tries = Tries{Usual: s.usual}
+		case v == refused:
+			s.unresolved(e, a.Err)
+		}
+		return
+	}
+	if v == done || v == altered { // A watch may have shown a later version, in which others have had the lock.
+		s.view.remembered = s.next.lockID == "" && s.view.record.SameVersion(a.Record)
+	}
+	switch {
+	case v == done:
+		if result := s.outcomeIn(e, a.Record); result != nil {
+			s.finish(i, result)
+			return
+		}
+		e.Pause(s.now, e.end, s.random)
+	case v == altered && a.Record.HeldBy(e.tenure.lockID, e.token):
+		s.unresolved(e, a.Err)
+	case v == altered:
+		s.finish(i, &Result{Kind: Failed, Err: a.Err, Altered: true})
+	case v == refused:
+		s.refusedEnding(e, req.ID, a.Err, a.Reply.Outcome != protocol.Denied)
+	case e.stale != nil && e.stale.request == req.ID:
+		e.tenure.of(req.ID).stale = true
+	}
+}
+
+// refusedEnding goes on after the attempt of that request was refused for good. What is refused with the
+// state is tried without. A program without access would be refused without it, too.
+func (s *Session) refusedEnding(e *Ending, request int, refusal error, hasAccess bool) {
+	last := e.tenure.of(request)
+	if !hasAccess || !e.change.Write || last == nil || last.late || last.without != nil || e.without != nil {
+		s.unresolved(e, joined(refusal, e.without))
+		return
+	}
+	e.without = refusal
+}
+
+func joined(first, second error) error {
+	if second == nil {
+		return first
+	}
+	return errors.Join(first, second)
+}

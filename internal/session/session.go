@@ -1,0 +1,427 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+// Package session decides what a client does next for one lock: a state machine without
+// goroutines, clocks, I/O and random numbers of its own. Events go in (a caller arrives, a
+// request was answered, a watch shows a version), effects come out (send a request, this
+// caller has the lock). What to watch and when to wake up are functions of the state.
+//
+// A Session has a few states, and in each the same few parts: what is known of the lock (view),
+// the callers of this client that want it, in their order, and the tenure of one lock ID with
+// every write that was sent under it.
+//
+//	Idle         no caller wants the lock, and nothing of this client is in its object
+//	Contending   the first caller wants the lock: the session reads, takes, queues or waits
+//	Expecting    no caller wants the lock, but one is likely to come soon: its place is kept
+//	Holding      a caller has the lock
+//	Releasing    its hold has ended, and what became of the release is not known yet
+//	Leaving      no caller wants the lock, and what is, or may be, in the object is taken back
+//
+// Three rules hold everywhere. There is at most one request under way for a lock. Of what made a
+// look necessary, only the answer to a request that was sent later is a look. And after each event
+// all is decided anew from the state: no decision is remembered.
+package session
+
+import (
+	"slices"
+	"time"
+
+	"github.com/kubelock/kubelock/internal/protocol"
+)
+
+// State is what a session does.
+type State uint8
+
+// The states.
+const (
+	Idle State = iota
+	Contending
+	Expecting
+	Holding
+	Releasing
+	Leaving
+)
+
+// String implements fmt.Stringer.
+func (s State) String() string {
+	return [...]string{"Idle", "Contending", "Expecting", "Holding", "Releasing", "Leaving"}[s]
+}
+
+// job is what a request is for.
+type job uint8
+
+const (
+	contending job = iota + 1
+	keeping
+	suspecting
+	releasing
+	leaving
+	handingOver
+)
+
+// never is later than everything.
+var never = time.Unix(1<<40, 0)
+
+// Config is what does not change in the life of a session.
+type Config struct {
+	Object       string // the name of the lock's object
+	Key          string
+	Identity     string
+	Pod          protocol.Pod
+	Client       string // the client's ID
+	ObjectExpiry time.Duration
+	MaxClockSkew time.Duration
+}
+
+// Session is one client's part in one lock. It is not safe for concurrent use.
+type Session struct {
+	cfg *Config
+
+	// Of the event under way.
+	now    time.Time
+	server ServerTime
+	number uint64
+	ids    int
+	random float64
+	out    []Effect
+	wake   time.Time
+	usual  time.Duration // how long the last write took that was committed
+
+	view    view
+	callers []caller // first come, first served; without the one that has the lock
+	habit   habit
+	tenure  tenure
+	next    tenure // of the next caller, to whom the release under way gives the lock or a place
+	state   State
+	hold    Hold
+	request *Request
+	lastID  int // of requests
+	closed  bool
+	over    bool // nothing is sent any more
+
+	contest contest
+	pace    pace
+	// without is when the last read was sent that has shown the claim without the lock: if
+	// another client gave it the lock, then later. withoutUpper is before when it was by the
+	// server's clock; zero: that is not known.
+	without, withoutUpper time.Time
+	askFrom               time.Time // when the server may be asked for its time again
+
+	endings []*Ending // the releases that are not done yet; while Releasing the first is that of the hold
+	leave   leave
+	handOff handOff
+	ended   ended
+}
+
+// ended is the last hold that a caller had.
+type ended struct {
+	caller   int
+	lockID   string
+	uid      string
+	token    int64
+	duration time.Duration
+}
+
+func endedOf(h *Hold) ended { return ended{h.Caller, h.LockID, h.UID, h.Token, h.Duration} }
+
+// New returns the session of a client that knows nothing of the lock.
+func New(cfg *Config) *Session { return &Session{cfg: cfg, wake: never} }
+
+// Clone returns a copy that shares nothing that changes.
+func (s *Session) Clone() *Session {
+	c := *s
+	c.out = nil
+	c.callers = slices.Clone(s.callers)
+	c.tenure.attempts = slices.Clone(s.tenure.attempts)
+	c.next.attempts = slices.Clone(s.next.attempts)
+	c.hold.ops = slices.Clone(s.hold.ops)
+	c.endings = make([]*Ending, len(s.endings))
+	for i, e := range s.endings {
+		c.endings[i] = e.clone()
+	}
+	return &c
+}
+
+// Step takes one event in and returns what shall be done, in that order.
+func (s *Session) Step(e Event) []Effect { //nolint:gocyclo // One case for each kind of event.
+	s.now, s.server, s.number, s.ids, s.random = e.Now, e.Server, e.Number, 0, e.Random
+	s.out = nil
+	s.expire() // First: a hold whose deadline has passed is over, whatever has come.
+	switch e.Kind {
+	case Tick:
+	case Arrive:
+		s.arrive(e.Caller, e.Want)
+	case GiveUp:
+		s.giveUp(e.Caller)
+	case Checked:
+		s.checked(e)
+	case Retract:
+		s.retract(e.Caller, e.Op)
+	case Update:
+		s.update(e.Caller, op{id: e.Op, change: e.Change, asked: true})
+	case KeepAlive:
+		s.keepAlive(e.Caller)
+	case Release:
+		s.release(e)
+	case Abandon:
+		s.abandon(e.Op)
+	case Answer:
+		s.answer(e.Answered)
+	case Shown:
+		s.see(e.Record)
+	case Missed:
+		if s.state == Contending {
+			s.contest.after = s.lastID
+		}
+	case Vanished:
+		if s.state == Holding && e.Record.HeldBy(s.tenure.lockID, s.hold.Token) {
+			s.hold.suspect, s.hold.suspected = true, s.lastID
+		}
+	case WatchLost:
+		if s.state == Contending {
+			s.fail(0, &Failure{Err: e.Err})
+		}
+	case Close:
+		s.close()
+	case End:
+		s.over = true
+	}
+	for again := true; again; {
+		s.wake = never
+		again = s.decide()
+	}
+	return s.out
+}
+
+// Wake is when the session wants to see a Tick, if nothing happens before.
+func (s *Session) Wake() (at time.Time, ok bool) { return s.wake, s.wake.Before(never) }
+
+// Watch is what the session wants to be shown now.
+func (s *Session) Watch() Watch {
+	switch {
+	case s.state != Contending || !s.contest.listens:
+		return WatchNone
+	case s.watchesLock():
+		return WatchLock
+	}
+	return WatchOwn
+}
+
+// State is what the session does now.
+func (s *Session) State() State { return s.state }
+
+// Callers is how many callers have, or want, the lock.
+func (s *Session) Callers() int {
+	n := len(s.callers)
+	if s.state == Holding || s.state == Releasing {
+		n++
+	}
+	if s.state == Expecting {
+		n--
+	}
+	return n
+}
+
+// Busy reports whether the session ends well what was begun: a release, or what it takes back.
+func (s *Session) Busy() bool {
+	return s.state == Leaving || s.state == Expecting || len(s.endings) > 0
+}
+
+// Quiet reports whether the session would miss nothing but its memory if it were forgotten.
+func (s *Session) Quiet() bool {
+	return s.state == Idle && s.request == nil && !s.Busy() && len(s.callers) == 0 && s.handOff.at.IsZero()
+}
+
+// Bytes is how much state the session remembers.
+func (s *Session) Bytes() int {
+	if s.view.record.Value == nil {
+		return 0
+	}
+	return len(*s.view.record.Value)
+}
+
+// Seen is since when the lock has been seen as it is.
+func (s *Session) Seen() protocol.Observation { return s.view.seen }
+
+func (s *Session) emit(e Effect) { s.out = append(s.out, e) }
+
+// by says that the session wants to decide anew at t, if nothing happens before.
+func (s *Session) by(t time.Time) {
+	if t.Before(s.wake) {
+		s.wake = t
+	}
+}
+
+// due reports whether t has come, and if not wakes the session up then.
+func (s *Session) due(t time.Time) bool {
+	if !s.now.Before(t) {
+		return true
+	}
+	s.by(t)
+	return false
+}
+
+// send sends a request, and notes what it needs to know when it is answered.
+func (s *Session) send(r *Request) {
+	s.lastID++
+	r.ID, r.Sent = s.lastID, s.now
+	_, r.upper, _ = s.server.ToldBounds(s.now) // A wrong hint would let a grant count from too late.
+	s.request = r
+	s.emit(Effect{Kind: Send, Request: r})
+}
+
+// sendAttempt sends a write that may begin, renew or end what the tenure t is for.
+func (s *Session) sendAttempt(t *tenure, r *Request, a attempt) {
+	s.send(r)
+	if t.first.IsZero() {
+		t.first = s.now
+	}
+	a.request, a.sent, a.open = r.ID, s.now, true
+	if len(t.attempts) >= maxAttempts && !a.ends {
+		t.attempts = slices.Delete(t.attempts, 0, 1)
+	}
+	t.attempts = append(t.attempts, a)
+}
+
+// drop gives up the request under way, if it is a read: there is something more urgent.
+func (s *Session) drop() {
+	if s.request != nil && (s.request.Kind == Read || s.request.Kind == Ask) {
+		s.emit(Effect{Kind: Cancel, Request: s.request})
+		s.request = nil
+	}
+}
+
+// expire loses a hold whose deadline has passed, and does not expect a caller any more that has
+// not come.
+func (s *Session) expire() {
+	if s.state == Holding && !s.now.Before(s.hold.Deadline) {
+		s.lose(nil)
+	}
+	if s.state == Expecting && !s.now.Before(s.callers[0].until) {
+		s.unexpected()
+	}
+}
+
+// close ends what a closed client does not do any more. Its callers have given up.
+func (s *Session) close() {
+	s.closed = true
+	s.handOff = handOff{}
+	s.hold.renewAt = time.Time{}
+	for i := range s.hold.ops {
+		o := &s.hold.ops[i]
+		o.left = o.left || o.id == 0
+	}
+	if s.state == Expecting {
+		s.unexpected()
+	}
+}
+
+// decide does the next thing that is due, and reports whether there may be another.
+func (s *Session) decide() (again bool) { //nolint:gocyclo // One case for each state.
+	if s.settle() {
+		return true
+	}
+	switch s.state {
+	case Holding:
+		s.by(s.hold.Deadline)
+	case Expecting:
+		s.by(s.callers[0].until)
+	case Idle, Contending, Releasing, Leaving:
+	}
+	if s.state == Holding && s.request != nil && s.request.job != keeping && s.writes() {
+		s.drop() // The holder's own request tells as much.
+	}
+	if s.request != nil { // One at a time.
+		return false
+	}
+	switch s.state {
+	case Holding:
+		again = s.keep()
+	case Contending:
+		again = s.contend()
+	case Leaving:
+		again = s.withdraw()
+	case Idle:
+		if s.present() {
+			s.leaveNow()
+			return true
+		}
+	case Releasing, Expecting:
+	}
+	for _, e := range s.endings {
+		if again || s.request != nil {
+			return again
+		}
+		again = s.end(e)
+	}
+	if !again && s.request == nil {
+		s.lookAfter()
+	}
+	return again
+}
+
+// settle takes in what the view says of what was sent, without a further request.
+func (s *Session) settle() (again bool) {
+	for i, e := range s.endings {
+		if result := s.outcome(e); result != nil {
+			s.finish(i, result)
+			return true
+		}
+	}
+	return s.state == Holding && s.settleHold()
+}
+
+// answer takes in how the request under way ended.
+func (s *Session) answer(a Answered) {
+	req := s.request
+	if req == nil || req.ID != a.Request {
+		return // Late: nothing waits for it any more.
+	}
+	s.request = nil
+	shows := a.Outcome == protocol.Committed || a.Outcome == protocol.Altered
+	if req.Kind == Ask {
+		if a.Outcome != protocol.Committed || !s.judge().Compares(protocol.Server) {
+			s.askFrom = s.now.Add(askPause)
+		}
+		return
+	}
+	before := s.view.record
+	if shows {
+		s.look(req, a.Record)
+		if req.Kind != Read {
+			s.usual = s.now.Sub(req.Sent)
+		}
+	}
+	switch req.job {
+	case contending:
+		s.contested(req, a, before)
+	case keeping:
+		s.kept(req, a)
+	case suspecting:
+		s.hold.suspect = false
+	case releasing:
+		s.endAnswered(req, a)
+	case leaving:
+		s.leaveAnswered(req, a)
+	case handingOver:
+		if req.Kind == Read && !shows {
+			s.handOff = handOff{} // Waiters have their own reads.
+		}
+	}
+	if shows && req.Kind == Amend {
+		s.gaveAway()
+	}
+}
