@@ -1,6 +1,6 @@
 # Images of the reaper and of the kubectl plugin. Each has one static binary, no shell, and a user without
 # rights. The binaries are built on this machine's platform for the platform of the image. They are the same to
-# the byte on every machine: hack/image has the test.
+# the byte on every machine: test/image has the test.
 FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
 WORKDIR /src
 COPY go.mod go.sum ./

@@ -28,16 +28,16 @@ PACKAGES    ?= ./...
 
 .PHONY: demo
 demo: ## Show the lock at work on a real API server: workers, a crash, expiry, collection (KEEP=1 leaves it running).
-	@go build -o bin/ ./cmd/reaper ./hack/demo ./hack/controlplane
+	@go build -o bin/ ./cmd/reaper ./examples/demo ./internal/testing/controlplane
 	@bin/demo --assets "$$(bin/controlplane)" $(if $(KEEP),--keep)
 
 .PHONY: test
 test: sim-short chaos-short skew-short $(if $(filter ./... ./charts%,$(PACKAGES)),helm) ## Run every test against a real API server, with the race detector; the simulation, short.
-	@assets="$$(go run ./hack/controlplane)"; \
+	@assets="$$(go run ./internal/testing/controlplane)"; \
 	KUBEBUILDER_ASSETS="$$assets" go test -race -timeout 20m $(GOTESTFLAGS) $(PACKAGES)
-	go -C hack/chaos test ./...
+	go -C test/chaos test ./...
 	go -C adapters/gocron test -race ./...
-	@assets="$$(go run ./hack/controlplane)"; for dir in $(EXAMPLES); do KUBEBUILDER_ASSETS="$$assets" go -C $$dir test -race -v ./... | grep -vE '^ *(=== |--- PASS|PASS$$)'; done # Shows what is skipped.
+	@assets="$$(go run ./internal/testing/controlplane)"; for dir in $(EXAMPLES); do KUBEBUILDER_ASSETS="$$assets" go -C $$dir test -race -v ./... | grep -vE '^ *(=== |--- PASS|PASS$$)'; done # Shows what is skipped.
 
 ##@ Development
 
@@ -47,8 +47,8 @@ help: ## List the targets.
 
 # Packages whose tests need no control plane. With -short, the tests of the library and the plugin use the API
 # server in memory. Tests that take seconds are skipped, and so are those that need a real server.
-UNIT ?= ./pkg/... ./internal/protocol ./internal/session ./internal/engine ./internal/explore ./internal/store ./internal/servertime \
-	./internal/retry ./internal/memapi ./internal/dlock ./examples/... ./hack/prose ./hack/apidocs ./hack/dashboard ./hack/krew ./hack/controlplane/assets
+UNIT ?= ./pkg/... ./internal/protocol ./internal/session ./internal/engine ./internal/testing/explore ./internal/store ./internal/servertime \
+	./internal/retry ./internal/testing/memapi ./internal/cli ./examples/... ./hack/prose ./hack/apidocs ./hack/dashboard ./hack/krew ./internal/testing/controlplane/assets
 
 .PHONY: unit
 unit: ## Run the tests that need no control plane, with the race detector: about a minute once the code is compiled.
@@ -60,7 +60,7 @@ build: ## Build the programs into bin/.
 
 .PHONY: controlplane
 controlplane: ## Find or build kube-apiserver, etcd and kubectl, and print their folder (KUBERNETES=v1.34.4).
-	@go run ./hack/controlplane $(if $(KUBERNETES),--kubernetes $(KUBERNETES))
+	@go run ./internal/testing/controlplane $(if $(KUBERNETES),--kubernetes $(KUBERNETES))
 
 # The newest patch of each minor version on the Go module proxy.
 VERSIONS ?= v1.33.13 v1.34.4 v1.35.4 v1.36.3 v1.37.2
@@ -82,8 +82,8 @@ IN_CHART := config/policy/policy.yaml config/policy/binding.yaml config/policy/f
 	config/monitoring/prometheus_rule.yaml config/monitoring/kubelock.json
 
 # Prints dist/crd.yaml and dist/install.yaml. They are two files because deleting the first deletes all locks.
-CRD_YAML     = { printf '\# Generated from config/crd by make install-yaml.\n\# Deleting it deletes every lock of the cluster with its state: see docs/guide/uninstall.md.\n'; "$$(go run ./hack/controlplane)/kubectl" kustomize config/crd; }
-INSTALL_YAML = { echo "\# Generated from config/default by make install-yaml."; "$$(go run ./hack/controlplane)/kubectl" kustomize config/default; }
+CRD_YAML     = { printf '\# Generated from config/crd by make install-yaml.\n\# Deleting it deletes every lock of the cluster with its state: see docs/guide/uninstall.md.\n'; "$$(go run ./internal/testing/controlplane)/kubectl" kustomize config/crd; }
+INSTALL_YAML = { echo "\# Generated from config/default by make install-yaml."; "$$(go run ./internal/testing/controlplane)/kubectl" kustomize config/default; }
 
 .PHONY: install-yaml
 install-yaml: ## Generate dist/crd.yaml and dist/install.yaml, config/crd and config/default in one file each.
@@ -122,11 +122,11 @@ sim-mutants: ## Plant each fault in the code, and check that the simulation find
 
 .PHONY: explore
 explore: ## Explore all interleavings of a few sessions with faults, plant faults in the code, and write the results to docs (hours; SCOPE=part of a name).
-	go test ./internal/explore -run 'TestExplore|TestWalks|TestMutants' -full -write -scope "$(SCOPE)" -timeout 24h
+	go test ./internal/testing/explore -run 'TestExplore|TestWalks|TestMutants' -full -write -scope "$(SCOPE)" -timeout 24h
 
 MINUTES ?= 20
 LENGTH  ?= $(MINUTES)m
-CHAOS = bin/chaos --assets "$$(go run ./hack/controlplane)" --length $(LENGTH) $(if $(SEED),--seed $(SEED)) $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep)
+CHAOS = bin/chaos --assets "$$(go run ./internal/testing/controlplane)" --length $(LENGTH) $(if $(SEED),--seed $(SEED)) $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep)
 
 .PHONY: chaos
 chaos: chaos-programs ## Inject faults into a real control plane for MINUTES=20, and check all histories (SEED=n, ONLY=faults, KEEP=1).
@@ -148,35 +148,35 @@ skew-short: chaos-programs
 
 .PHONY: chaos-mutants
 chaos-mutants: chaos-programs ## Plant each fault that needs a real server, and check that the chaos run finds it (MUTANT=part of its name).
-	@go build -C hack/chaos -o ../../bin/chaos-mutants ./mutants
-	@bin/chaos-mutants --assets "$$(go run ./hack/controlplane)" --only "$(MUTANT)"
+	@go build -C test/chaos -o ../../bin/chaos-mutants ./mutants
+	@bin/chaos-mutants --assets "$$(go run ./internal/testing/controlplane)" --only "$(MUTANT)"
 
 .PHONY: fencing-demo
 fencing-demo: ## Show how a paused holder damages an unfenced store, and how a fenced store refuses its write.
-	@go build -o bin/ ./hack/fencing-demo
-	@bin/fencing-demo --assets "$$(go run ./hack/controlplane)"
+	@go build -o bin/ ./examples/fencing-demo
+	@bin/fencing-demo --assets "$$(go run ./internal/testing/controlplane)"
 
 .PHONY: chaos-programs
 chaos-programs:
 	@go build -o bin/ ./cmd/reaper
-	@go build -C hack/chaos -o ../../bin/chaos .
-	@go build -C hack/chaos -o ../../bin/chaos-client ./client
+	@go build -C test/chaos -o ../../bin/chaos .
+	@go build -C test/chaos -o ../../bin/chaos-client ./client
 
 .PHONY: bench
 bench: ## Measure kubelock, bare updates and other locks, into bench/out (CASE=name, QUICK=1 in under 90 s).
-	@go build -C hack/bench -o ../../bin/bench .
+	@go build -C test/bench -o ../../bin/bench .
 	@go build -o bin/ ./cmd/reaper
-	@go build -o bin/ ./hack/controlplane
+	@go build -o bin/ ./internal/testing/controlplane
 	@bin/bench --assets "$$(bin/controlplane)" --reaper bin/reaper --case "$(CASE)" $(if $(QUICK),--quick)
 
 .PHONY: bench-reaper
 bench-reaper: ## Measure the reaper on LOCKS=10000 locks: start, memory, idle cost, and 1000 holds that expire at once.
-	@go build -o bin/ ./hack/benchreaper ./cmd/reaper ./hack/controlplane
+	@go build -o bin/ ./test/benchreaper ./cmd/reaper ./internal/testing/controlplane
 	@bin/benchreaper --assets "$$(bin/controlplane)" --reaper bin/reaper --locks $(or $(LOCKS),10000)
 
 .PHONY: bench-fairness
 bench-fairness: ## Measure renewals while other accounts flood the API server, without and with config/components/flowcontrol.
-	@go build -o bin/ ./hack/benchfairness ./hack/controlplane
+	@go build -o bin/ ./test/benchfairness ./internal/testing/controlplane
 	@bin/benchfairness --assets "$$(bin/controlplane)"
 
 ##@ Verification (never rewrites anything)
@@ -197,7 +197,7 @@ verify-version: ## Check that every file that names the version names that of in
 
 .PHONY: verify-mod
 verify-mod: ## Check that every go.mod and go.sum is tidy.
-	@for dir in . adapters/gocron $(EXAMPLES) hack/tools hack/lint hack/helm hack/monitoring hack/sbom hack/bench hack/chaos hack/controlplane/etcd hack/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
+	@for dir in . adapters/gocron $(EXAMPLES) hack/tools hack/lint hack/helm hack/monitoring hack/sbom test/bench test/chaos internal/testing/controlplane/etcd internal/testing/controlplane/kubernetes; do go -C $$dir mod tidy -diff; done
 
 .PHONY: verify-actions
 verify-actions: actionlint ## Check the workflows, and that dependabot knows every module.
@@ -241,16 +241,16 @@ vet: ## Run go vet.
 	go vet ./...
 	go -C adapters/gocron vet ./...
 	@for dir in $(EXAMPLES); do go -C $$dir vet ./...; done
-	go -C hack/bench vet ./...
-	go -C hack/chaos vet ./...
+	go -C test/bench vet ./...
+	go -C test/chaos vet ./...
 
 .PHONY: lint
 lint: golangci-lint ## Run golangci-lint, the Kubernetes API linter included.
 	$(GOLANGCI_LINT) run ./...
 	cd adapters/gocron && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
 	@for dir in $(EXAMPLES); do (cd $$dir && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...); done
-	cd hack/bench && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
-	cd hack/chaos && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
+	cd test/bench && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
+	cd test/chaos && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
 
 .PHONY: vulncheck
 vulncheck: ## Check for known vulnerabilities, if the database can be reached.
@@ -301,7 +301,7 @@ release-check: helm cyclonedx-gomod ## Build the files of a release twice from t
 	@hack/version.sh > /dev/null
 	@hack/version.sh --notes $(VERSION) > /dev/null
 	@$(RELEASE) --check bin/release
-	go test -count=1 ./hack/image
+	go test -count=1 ./test/image
 
 comma := ,
 

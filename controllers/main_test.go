@@ -32,7 +32,7 @@ import (
 
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/servertime"
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 )
 
 var (

@@ -25,7 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 )
 
 // TestEveryNamespace checks the reaper of the manifests, which works in all namespaces. It runs

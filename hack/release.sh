@@ -39,7 +39,7 @@ build() { # build DIR
 		[[ -f $program ]] || program+=.exe
 		sbom "$program" "$out/dlock_$platform.cdx.json"
 	done
-	for platform in "${images[@]}"; do # As the Dockerfile does: hack/image compares.
+	for platform in "${images[@]}"; do # As the Dockerfile does: test/image compares.
 		CGO_ENABLED=0 GOOS="${platform%_*}" GOARCH="${platform#*_}" go build -trimpath -buildvcs=false -ldflags="-s -w" -o "$work/reaper" ./cmd/reaper
 		sbom "$work/reaper" "$out/reaper_$platform.cdx.json"
 	done

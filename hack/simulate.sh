@@ -3,11 +3,11 @@
 # also checks that a seed replays, and that the simulation finds planted faults. With the argument "mutants" it
 # only checks the planted faults.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../internal/simulation"
+cd "$(dirname "${BASH_SOURCE[0]}")/../internal/testing/simulation"
 
 dir="$(mktemp -d)"
 trap 'rm -rf "$dir"' EXIT
-overlay="$(go run ../../hack/seededruntime "$dir")"
+overlay="$(go run ../../../hack/seededruntime "$dir")"
 go test -c -overlay "$overlay" -o "$dir/simulation.test" .
 
 tests() {

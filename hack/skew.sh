@@ -25,7 +25,9 @@ if ! [ -e "$tree/built" ]; then
 	mkdir -p "$tree"
 	git archive "$commit" | tar -x -C "$tree"
 	go build -C "$tree" -o bin/ ./cmd/reaper
-	go build -C "$tree/hack/chaos" -o ../../bin/chaos-client ./client
+	chaos="$tree/test/chaos"
+	[ -d "$chaos" ] || chaos="$tree/hack/chaos" # Where it was before.
+	go build -C "$chaos" -o ../../bin/chaos-client ./client
 	touch "$tree/built"
 fi
 case "${1-}" in
@@ -42,5 +44,5 @@ for pair in "$@"; do
 		;;
 	esac
 	echo "skew: $pair of $FROM"
-	bin/chaos --assets "$(go run ./hack/controlplane)" --length "$LENGTH" --only "$ONLY" ${SEED:+--seed "$SEED"} "${old[@]}"
+	bin/chaos --assets "$(go run ./internal/testing/controlplane)" --length "$LENGTH" --only "$ONLY" ${SEED:+--seed "$SEED"} "${old[@]}"
 done

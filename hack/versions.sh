@@ -8,11 +8,11 @@ cd "$(dirname "$0")/.."
 # Each line is a column: its title, and the packages whose tests it shows.
 columns=(
 	"schema and CEL|./api/..."
-	"library, three backends|./pkg/kubelock/kubelocktest/conformance ./internal/memapi ./internal/skew"
+	"library, three backends|./pkg/kubelock/kubelocktest/conformance ./internal/testing/memapi ./internal/testing/skew"
 	"reaper and its roles|./controllers ./cmd/reaper"
 	"manifests|./config/crd ./config/components"
 	"policies|./config/policy"
-	"kubectl dlock|./internal/dlock"
+	"kubectl dlock|./internal/cli"
 )
 (($# > 0)) || { echo "usage: $0 VERSION..., such as v1.34.4" >&2; exit 64; }
 
@@ -27,7 +27,7 @@ for column in "${columns[@]}" "chaos, 45 s|"; do
 done
 rows=()
 for version in "$@"; do
-	assets="$(go run ./hack/controlplane --kubernetes "$version")"
+	assets="$(go run ./internal/testing/controlplane --kubernetes "$version")"
 	row="| ${version#v} |"
 	run() { # run NAME COMMAND...: adds a cell.
 		local log="$out/$version-${1//[^a-z0-9]/-}.log"

@@ -22,7 +22,7 @@ import (
 
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // The authentication plugins that a kubeconfig may name.
 
-	"github.com/kubelock/kubelock/internal/dlock"
+	"github.com/kubelock/kubelock/internal/cli"
 )
 
-func main() { os.Exit(dlock.Main(os.Args[1:])) }
+func main() { os.Exit(cli.Main(os.Args[1:])) }

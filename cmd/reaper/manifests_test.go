@@ -41,7 +41,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 )
 
 // TestManifestsAreApplied checks that the API server has stored every object as the manifests

@@ -27,7 +27,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 )
 
 // TestMetricsNeedTheirRole checks that an account gets the metrics only if it has the ClusterRole

@@ -35,8 +35,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
-	"github.com/kubelock/kubelock/hack/controlplane/assets"
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/controlplane/assets"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 

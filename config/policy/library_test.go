@@ -38,7 +38,7 @@ import (
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/controllers"
 	"github.com/kubelock/kubelock/internal/servertime"
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 

@@ -30,8 +30,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
-	"github.com/kubelock/kubelock/internal/dlock"
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/cli"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 )
 
 // plugin returns kubectl dlock as a person with that configuration has it.
@@ -50,9 +50,9 @@ func plugin(t *testing.T, config *rest.Config, ns string) func(args ...string) (
 	}
 	return func(args ...string) (int, string, string) {
 		streams, _, out, stderr := genericiooptions.NewTestIOStreams()
-		root := dlock.New(streams)
+		root := cli.New(streams)
 		root.SetArgs(append([]string{"--kubeconfig", file}, args...))
-		code := dlock.ExitCode(root.ExecuteContext(within(t)), stderr)
+		code := cli.ExitCode(root.ExecuteContext(within(t)), stderr)
 		return code, out.String(), stderr.String()
 	}
 }

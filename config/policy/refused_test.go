@@ -30,7 +30,7 @@ import (
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/protocol"
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 )
 
 // TestWhatIsRefused writes what somebody may not write, and wants to be told what to do.

@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/kubelock/kubelock/examples/fenced"
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 

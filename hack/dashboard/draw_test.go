@@ -28,7 +28,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kubelock/kubelock/hack/controlplane/assets"
+	"github.com/kubelock/kubelock/internal/testing/controlplane/assets"
 )
 
 // picture is what the tests read of an SVG file.

@@ -35,7 +35,7 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/kubelock/kubelock/hack/controlplane/assets"
+	"github.com/kubelock/kubelock/internal/testing/controlplane/assets"
 )
 
 const (

@@ -26,7 +26,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 

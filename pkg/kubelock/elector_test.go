@@ -33,7 +33,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )

@@ -30,7 +30,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )

@@ -34,7 +34,7 @@ import (
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/protocol"
-	"github.com/kubelock/kubelock/internal/testenv"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 

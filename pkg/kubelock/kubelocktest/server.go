@@ -35,7 +35,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/kubelock/kubelock/config/crd"
-	"github.com/kubelock/kubelock/internal/memapi"
+	"github.com/kubelock/kubelock/internal/testing/memapi"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 

@@ -1,0 +1,98 @@
+//go:build unix
+
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package cli_test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kubelock/kubelock/internal/testing/testenv"
+)
+
+// force takes the lock away by hand.
+func force(t *testing.T, ns string) {
+	t.Helper()
+	obj := object(t, ns, "k")
+	patch := client.MergeFrom(obj.DeepCopy())
+	obj.Spec.Holder = nil
+	obj.Spec.Value = new(`"mine"`)
+	if err := env.Client(t).Patch(t.Context(), obj, patch); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRunLost(t *testing.T) {
+	t.Parallel()
+	testenv.Slow(t)
+	ns := env.Namespace(t)
+	r := start(t, ns, `echo '"late"' >"$KUBELOCK_VALUE_FILE"; `+strings.Replace(obedient, "exit 9", "exit 0", 1), "--duration", "2s", "--grace", "1h")
+	force(t, ns)
+	r.end(t, 76, "told", "lock lost")
+	r.gone(t)
+	if v := object(t, ns, "k").Spec.Value; v == nil || *v != `"mine"` {
+		t.Errorf("the state of a lock that was lost was written")
+	}
+}
+
+func TestRunLostByADeafCommand(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	r := start(t, ns, deaf, "--duration", "2s", "--grace", "100ms")
+	force(t, ns)
+	r.end(t, 76, "was killed")
+	r.gone(t)
+}
+
+// TestRunLostPassesSignalsOn sends what the command understands while it does not heed
+// SIGTERM.
+func TestRunLostPassesSignalsOn(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	r := start(t, ns, `trap 'echo not yet' TERM; trap 'echo now; exit 9' USR1; sleep 1000 & echo $$ $! ready >"$PIDS"; while :; do wait; done`,
+		"--duration", "2s", "--grace", "1h")
+	force(t, ns)
+	r.until(t, "not yet")
+	if err := r.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	r.end(t, 76, "now", "ended when told")
+	r.gone(t)
+}
+
+// TestRunLostByADeafDescendant ends what the command leaves when it is told to end.
+func TestRunLostByADeafDescendant(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	r := start(t, ns, `(trap '' TERM; exec sleep 1000) & echo $$ $! ready >"$PIDS"; wait`, "--duration", "2s", "--grace", "100ms")
+	force(t, ns)
+	r.end(t, 76)
+	r.gone(t)
+}
+
+func TestRunWithoutRenewal(t *testing.T) {
+	t.Parallel()
+	testenv.Slow(t)
+	ns := env.Namespace(t)
+	r := start(t, ns, obedient, "--duration", "2s", "--no-renew")
+	r.end(t, 76, "told", "lock lost")
+	r.gone(t)
+}

@@ -1,0 +1,248 @@
+/*
+Copyright 2026 The kubelock Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/util/duration"
+)
+
+type top struct {
+	*options
+	all      bool
+	interval time.Duration
+}
+
+func newTop(o *options) *cobra.Command {
+	t := &top{options: o}
+	cmd := &cobra.Command{
+		Use:   "top",
+		Short: "Watch the locks that are held or waited for",
+		Long: `Show the locks that are held, waited for or were acquired in the last ten seconds, the
+most wanted first, on the whole screen:
+
+  HELD FOR  since when the holder has had it; "expired" if its lease is over
+  WAITERS   how many clients wait
+  ACQ/S     acquisitions a second, of the last ten seconds
+  MAX WAIT  the longest that a client was seen to wait since the view began
+
+From 112 columns on there is also what was seen in the last minute, five seconds per character and
+each to a scale of its own:
+
+  ACQUISITIONS  how often the lock was acquired
+  WAITS         how long the client that waited longest had waited by then
+
+Press q or Ctrl-C to quit; the exit code is 0 then. If standard output is no terminal, the
+locks are watched for one --interval and printed once. NO_COLOR is respected.`,
+		Example: `  # The locks of this namespace
+  kubectl dlock top
+
+  # Once, as text: those of all namespaces
+  kubectl dlock top -A | cat`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return t.run(cmd.Context()) },
+	}
+	flags := cmd.Flags()
+	flags.BoolVarP(&t.all, "all-namespaces", "A", false, "Show the locks of all namespaces.")
+	flags.DurationVar(&t.interval, "interval", time.Second, "How long to wait from one picture to the next.")
+	return cmd
+}
+
+// minInterval is the shortest that a person could read.
+const minInterval = 100 * time.Millisecond
+
+func (t *top) run(ctx context.Context) error {
+	if t.interval < minInterval {
+		return usage("--interval must be at least %v, is %v", minInterval, t.interval)
+	}
+	r, err := t.reader(t.all)
+	if err != nil {
+		return err
+	}
+	kinds, err := t.kinds()
+	if err != nil {
+		return err
+	}
+	changes, stop, err := r.watch(ctx, kinds)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	b := t.newBoard(kinds)
+	for !b.listed() { // So that what prevents it is told on the usual screen.
+		select {
+		case <-ctx.Done():
+			return nil
+		case c := <-changes:
+			if err := b.take(c); err != nil {
+				return err
+			}
+		}
+	}
+	return t.show(ctx, r, b, changes)
+}
+
+// show draws what the board has, again and again, until somebody wants it to end.
+func (t *top) show(ctx context.Context, r *reader, b *board, changes <-chan change) error {
+	var trouble error
+	b.warn = func(err error) { trouble = err }
+	began := time.Now()
+	seen := newActivity(began)
+	for _, r := range b.rows {
+		seen.see(r, began)
+	}
+
+	s := &screen{out: t.Out}
+	if file, ok := t.Out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		s.terminal = file
+	}
+	quit, restore, err := s.begin(t.In)
+	if err != nil {
+		return err
+	}
+	defer restore()
+	draw := func() error {
+		if !b.troubled {
+			trouble = nil
+		}
+		now := time.Now()
+		return s.show(t.lines(seen.view(now), r, s.columns(), trouble), s.terminal != nil)
+	}
+	if s.terminal != nil {
+		if err := draw(); err != nil {
+			return err
+		}
+	}
+	tick := time.NewTicker(t.interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-quit:
+			return nil
+		case c := <-changes:
+			if err := b.take(c); err != nil {
+				return err
+			}
+			for _, r := range c.rows {
+				seen.see(r, time.Now())
+			}
+		case <-tick.C:
+			if err := draw(); err != nil || s.terminal == nil {
+				return err
+			}
+		}
+	}
+}
+
+// line is a line on the screen.
+type line struct {
+	text  string
+	style style
+}
+
+// pictured is the width from which on there are histories.
+const pictured = 112
+
+// lines are the picture for a width.
+func (t *top) lines(v topView, r *reader, columns int, trouble error) []line {
+	where := "namespace " + r.namespace
+	if t.all {
+		where = "all namespaces"
+	}
+	state := line{"", plain}
+	if trouble != nil {
+		state = line{"warning: " + trouble.Error(), alarming}
+	}
+	const narrow = 8 + 2 + 7 + 2 + 6 + 2 + 8 // The columns of numbers, with what separates them.
+	pictures := columns >= pictured
+	if pictures {
+		columns -= 2 * (2 + slots)
+	}
+	wide := max(columns-narrow-4, 20)
+	key, holder, ns := wide*3/5, 0, 0
+	if t.all {
+		ns = wide * 3 / 10
+		key = wide * 4 / 10
+		wide -= 2
+	}
+	holder = wide - key - ns
+	text := func(namespace, k, h, held, waiters, rate, longest, acquired, waits string) string {
+		begin := ""
+		if t.all {
+			begin = fit(namespace, ns) + "  "
+		}
+		end := ""
+		if pictures {
+			end = "  " + fit(acquired, slots) + "  " + fit(waits, slots)
+		}
+		return begin + fit(k, key) + "  " + fit(h, holder) + fmt.Sprintf("  %8s  %7s  %6s  %8s", held, waiters, rate, longest) + end
+	}
+	out := make([]line, 0, 4+len(v.rows))
+	out = append(
+		out,
+		line{fmt.Sprintf("Locks of %s at %s", where, r.now().Local().Format(time.TimeOnly)), plain},
+		line{fmt.Sprintf("%d locks, %d held, %d waited for, %.1f acquisitions/s", v.locks, v.held, v.contended, v.rate), plain},
+		state,
+		line{text("NAMESPACE", "KEY", "HOLDER", "HELD FOR", "WAITERS", "ACQ/S", "MAX WAIT", "ACQUISITIONS", "WAITS"), heading},
+	)
+	for _, row := range v.rows {
+		held, style := row.heldFor(r.now()), plain
+		if row.Holder == nil {
+			held = "-"
+		}
+		if len(row.Waiters) > 0 {
+			style = wanted
+		}
+		if row.expiresIn(r.now()) == "expired" {
+			held, style = "expired", alarming
+		}
+		out = append(out, line{text(row.Namespace, row.Key, row.holder(), held, strconv.Itoa(len(row.Waiters)), fmt.Sprintf("%.1f", row.rate), waited(row.longest), row.acquired, row.waits), style})
+	}
+	return out
+}
+
+// waited is a length of time, in tenths of seconds while that is short.
+func waited(d time.Duration) string {
+	switch {
+	case d == 0:
+		return "-"
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	return duration.HumanDuration(d)
+}
+
+// plainText is a picture without a terminal.
+func plainText(out io.Writer, lines []line) error {
+	for _, l := range lines {
+		if _, err := fmt.Fprintln(out, strings.TrimRight(l.text, " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
