@@ -125,7 +125,7 @@ func (m mutant) find(ctx context.Context, o options) (how string, err error) {
 
 // build builds the client and the reaper with the mutant.
 func (m mutant) build(ctx context.Context, o options, dir string) error {
-	client := filepath.Join(o.root, "hack", "chaos")
+	client := filepath.Join(o.root, "test", "chaos")
 	changes, err := m.plant(ctx, o, dir)
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func (m mutant) plant(ctx context.Context, o options, dir string) (flags []strin
 // plantInModule changes a copy of a module that the client uses. The compiler accepts no overlay for
 // files of the module cache.
 func (m mutant) plantInModule(ctx context.Context, o options, dir string) (flags []string, err error) {
-	client, copied, mod := filepath.Join(o.root, "hack", "chaos"), filepath.Join(dir, "module"), filepath.Join(dir, "changed.mod")
+	client, copied, mod := filepath.Join(o.root, "test", "chaos"), filepath.Join(dir, "module"), filepath.Join(dir, "changed.mod")
 	out, err := exec.CommandContext(ctx, "go", "list", "-C", client, "-m", "-f", "{{.Dir}}", m.module).Output()
 	if err != nil {
 		return nil, err

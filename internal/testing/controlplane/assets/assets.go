@@ -169,7 +169,7 @@ func (s source) module(name string) string {
 	if name == kubernetesModule && s.generated != "" {
 		return s.generated
 	}
-	return filepath.Join(s.root, "hack", "controlplane", name)
+	return filepath.Join(s.root, "internal", "testing", "controlplane", name)
 }
 
 // locateSource finds the project's root, at or above the working folder, and reads the pinned versions there.
