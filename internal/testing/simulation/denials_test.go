@@ -60,6 +60,9 @@ const (
 	// filtered is how long a node's writes are refused at most. It is less than the time for which a client
 	// repeats a refused write.
 	filtered = 12 * time.Second
+	// apartFromFilter is the shortest time between a denial of access and writes that are refused: to a client that
+	// repeats a write, both are one refusal that lasts.
+	apartFromFilter = 15 * time.Second
 )
 
 // refused counts the refusals of a node.
@@ -101,13 +104,13 @@ func (n *node) refuse(req *http.Request, body []byte, watch bool, number uint64,
 	case d.large && write && largeState.Match(body):
 		answer = &refusal{code: http.StatusRequestEntityTooLarge, text: "too large"}
 	case calm || n.name == "reaper":
-	case d.filter && write && n.isFiltered():
+	case d.filter && write && n.isFiltered(0, 0):
 		code := []int{http.StatusConflict, http.StatusGone, http.StatusNotFound, http.StatusUnprocessableEntity}[w.seed/3%4]
 		answer = &refusal{code: code, text: "not by this way"}
 	case d.busy && write && r.IntN(6) == 0:
 		// As the API server's own, a page: beside a Status, client-go does not read the header.
 		answer = &refusal{code: http.StatusTooManyRequests, text: "Too many requests, please try again later.", page: true, retryAfter: 32}
-	case d.access && granted && rare && r.IntN(12) == 0:
+	case d.access && granted && rare && !(d.filter && n.isFiltered(-apartFromFilter, apartFromFilter)) && r.IntN(12) == 0:
 		n.refused.mu.Lock()
 		n.refused.denied = time.Now()
 		n.refused.mu.Unlock()
@@ -128,16 +131,21 @@ func (n *node) refuse(req *http.Request, body []byte, watch bool, number uint64,
 	}
 }
 
-// isFiltered reports whether the node's writes are refused at the moment. They are refused during a part
-// of each half minute.
-func (n *node) isFiltered() bool {
+// isFiltered reports whether the node's writes are refused at some moment between before and after from now on.
+// They are refused during a part of each half minute.
+func (n *node) isFiltered(before, after time.Duration) bool {
 	w := n.world
 	const half = 30 * time.Second
-	number := uint64(w.at() / half) //nolint:gosec // Not negative.
-	r := rand.New(rand.NewPCG(w.seed^1<<23+1, hash(n.name)+number))
-	from := span(r, half/2, half-filtered) // Between two such periods at least one write is accepted.
-	at := w.at() % half
-	return at >= from && at < from+span(r, 3*time.Second, filtered)
+	first, last := max(0, w.at()+before), w.at()+after
+	for number := first / half; number <= last/half; number++ {
+		r := rand.New(rand.NewPCG(w.seed^1<<23+1, hash(n.name)+uint64(number))) //nolint:gosec // Not negative.
+		// Between two such periods at least one write is accepted.
+		from := number*half + span(r, half/2, half-filtered)
+		if last >= from && first < from+span(r, 3*time.Second, filtered) {
+			return true
+		}
+	}
+	return false
 }
 
 // wasRefused checks the invariant that no client repeats a refused request without a pause.
