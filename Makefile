@@ -146,6 +146,14 @@ test-skew: chaos-programs ## Run clients, the reaper and the CRD of an earlier v
 skew-short: chaos-programs
 	@FROM=$(FROM) LENGTH=20s hack/skew.sh short
 
+# The minor version before the pinned one, and its newest patch: the API servers of an upgrade.
+OLDER ?= v1.36.3
+
+.PHONY: test-rolling
+test-rolling: LENGTH = 10m
+test-rolling: chaos-programs ## Inject faults while API servers of two versions, OLDER and the pinned one, serve one etcd (LENGTH=10m).
+	@older="$$(go run ./internal/testing/controlplane --kubernetes $(OLDER))"; $(CHAOS) --older-assets "$$older"
+
 .PHONY: chaos-mutants
 chaos-mutants: chaos-programs ## Plant each fault that needs a real server, and check that the chaos run finds it (MUTANT=part of its name).
 	@go build -C test/chaos -o ../../bin/chaos-mutants ./mutants
