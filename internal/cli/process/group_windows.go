@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package cli
+package process
 
 import (
 	"fmt"
@@ -27,28 +27,28 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// guardArgument is that of a guard, which only Unix has.
-const guardArgument = "__guard"
+// GuardArgument is that of a guard, which only Unix has.
+const GuardArgument = "__guard"
 
-func guard(string) int { return exitUsage }
+func Guard(string) int { return usage }
 
-// passedOn are the signals that a command gets which are sent to the plugin.
-func passedOn() []os.Signal { return ending() }
+// PassedOn are the signals that a command gets which are sent to the plugin.
+func PassedOn() []os.Signal { return Ending() }
 
-// group is a job: the command with all that it starts. The system ends a job when its last
+// Group is a job: the command with all that it starts. The system ends a job when its last
 // handle is closed, and so when the plugin is killed. There are no signals here but that which
 // kills.
-type group struct {
+type Group struct {
 	command *exec.Cmd
 	job     windows.Handle
 }
 
-func newGroup(string) (*group, error) {
+func NewGroup(string) (*Group, error) {
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("creating a job for the command: %w", err)
 	}
-	g := &group{job: job}
+	g := &Group{job: job}
 	if err := g.limit(windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE); err != nil {
 		_ = windows.CloseHandle(job) // It is empty.
 		return nil, fmt.Errorf("creating a job for the command: %w", err)
@@ -57,7 +57,7 @@ func newGroup(string) (*group, error) {
 }
 
 // limit says what the system does to the job.
-func (g *group) limit(flags uint32) error {
+func (g *Group) limit(flags uint32) error {
 	info := windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION{
 		BasicLimitInformation: windows.JOBOBJECT_BASIC_LIMIT_INFORMATION{LimitFlags: flags},
 	}
@@ -66,8 +66,8 @@ func (g *group) limit(flags uint32) error {
 	return err
 }
 
-// start starts the command, and puts it into the job before it can have started anything.
-func (g *group) start(cmd *exec.Cmd, _ io.Writer) error {
+// Start starts the command, and puts it into the job before it can have started anything.
+func (g *Group) Start(cmd *exec.Cmd, _ io.Writer) error {
 	if err := begin(cmd); err != nil {
 		return err
 	}
@@ -97,16 +97,16 @@ func exited(cmd *exec.Cmd) (ended bool) {
 	return ended
 }
 
-// signal does nothing: what the console sends, it sends to the command, too.
-func (g *group) signal(os.Signal) {}
+// Signal does nothing: what the console sends, it sends to the command, too.
+func (g *Group) Signal(os.Signal) {}
 
-func (g *group) terminate() { g.kill() }
+func (g *Group) Terminate() { g.Kill() }
 
-func (g *group) kill() {
+func (g *Group) Kill() {
 	_ = windows.TerminateJobObject(g.job, 1) // It may have ended.
 }
 
-func (g *group) ended(command <-chan error, _ <-chan os.Signal, deadline <-chan time.Time) bool {
+func (g *Group) Ended(command <-chan error, _ <-chan os.Signal, deadline <-chan time.Time) bool {
 	select {
 	case <-command:
 		return true
@@ -115,15 +115,15 @@ func (g *group) ended(command <-chan error, _ <-chan os.Signal, deadline <-chan 
 	}
 }
 
-// close leaves alone what the command has left in the background.
-func (g *group) close() {
+// Close leaves alone what the command has left in the background.
+func (g *Group) Close() {
 	_ = g.limit(0) // Otherwise that ends with the handle.
 	_ = windows.CloseHandle(g.job)
 }
 
-func (g *group) foreground() bool { return false }
+func (g *Group) Foreground() bool { return false }
 
-// interrupt does nothing: the console has told every program of it.
-func interrupt() {}
+// Interrupt does nothing: the console has told every program of it.
+func Interrupt() {}
 
-func signalOf(*os.ProcessState) int { return 0 }
+func SignalOf(*os.ProcessState) int { return 0 }
