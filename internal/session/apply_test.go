@@ -56,7 +56,7 @@ func TestApplyIsDoubtedThoughItsObjectWasDeleted(t *testing.T) {
 	x.step(Event{Kind: Answer, Answered: Answered{Request: read.ID, Reply: Reply{Outcome: protocol.Committed}, Record: again}})
 	x.the(Check) // The change is made anew.
 	x.step(Event{Kind: GiveUp, Caller: 1})
-	if f := x.the(Fail).Failure; !f.Doubt {
+	if f := x.the(Fail).Failure; !f.OutcomeUnknown {
 		t.Errorf("it fails without a doubt: %+v", f)
 	}
 }
@@ -68,7 +68,7 @@ func TestApplyOfAnotherCaller(t *testing.T) {
 	stored := x.applying()
 	x.step(Event{Kind: Arrive, Caller: 2, Want: Want{Duration: time.Minute, Apply: true}})
 	x.step(Event{Kind: GiveUp, Caller: 1})
-	if f := x.the(Fail).Failure; !f.Doubt {
+	if f := x.the(Fail).Failure; !f.OutcomeUnknown {
 		t.Errorf("the first fails without a doubt: %+v", f)
 	}
 	x.lose(stored)
@@ -103,7 +103,7 @@ func TestRetract(t *testing.T) {
 	x := newScript(t)
 	write := x.applying()
 	x.step(Event{Kind: Retract, Caller: 1, Op: 7})
-	if r := x.the(Done).Result; r.Kind != Failed || !r.Doubt {
+	if r := x.the(Done).Result; r.Kind != Failed || !r.OutcomeUnknown {
 		t.Errorf("a change that is under way is retracted: %+v", r)
 	}
 	x.step(Event{Kind: Answer, Answered: Answered{Request: write.ID, Reply: Reply{Outcome: protocol.Busy, Err: errors.New("busy")}}})

@@ -401,7 +401,7 @@ func (w *world) effect(i int, c *client, f session.Effect) {
 		c.hold = belief{}
 	case session.Fail:
 		w.ended(i, c, f.Caller, "fails")
-		if w.sc.Calls[i][f.Caller-1].Applies && !f.Failure.Doubt {
+		if w.sc.Calls[i][f.Caller-1].Applies && !f.Failure.OutcomeUnknown {
 			w.notWritten(w.tagOf(i, f.Caller))
 		}
 	case session.Applied:
@@ -499,7 +499,7 @@ func (w *world) done(i int, c *client, f session.Effect) {
 		if o.kind == saving && c.hold.caller == o.caller {
 			c.hold.value = o.value
 		}
-	case !result.Doubt && !result.Altered:
+	case !result.OutcomeUnknown && !result.Altered:
 		w.notWritten(o.tag)
 	}
 	if o.kind == releasingCall && result.Ending != nil && !c.paused {
@@ -525,7 +525,7 @@ func (w *world) applied(i int, c *client, f session.Effect) {
 	switch tag := w.tagOf(i, f.Caller); {
 	case f.Result.Kind == session.OK:
 		w.written(tag)
-	case !f.Result.Doubt && !f.Result.Altered:
+	case !f.Result.OutcomeUnknown && !f.Result.Altered:
 		w.notWritten(tag)
 	}
 }

@@ -54,7 +54,7 @@ var mutants = []mutant{
 	{
 		name: "an unknown outcome of a save taken for failure", file: "internal/session/hold.go",
 		old: `case v == refused:
-		s.endOp(&Result{Kind: Failed, Err: a.Err, Doubt: s.maybeWritten(o), Last: o.last})`,
+		s.endOp(&Result{Kind: Failed, Err: a.Err, OutcomeUnknown: s.maybeWritten(o), Last: o.last})`,
 		new: `case v == refused, a.Reply.Outcome == protocol.Unknown:
 		s.endOp(&Result{Kind: Failed, Err: a.Err})`,
 		faults: "cut-answers,kill-apiserver,cut-watches,partition-apiserver-etcd",
@@ -70,7 +70,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a release after the deadline that writes the state", file: "internal/session/release.go",
-		old: `e.change.Unless(late || e.without != nil)`, new: `e.change.Unless(e.without != nil)`,
+		old: `e.change.Unless(late || e.leftOut != nil)`, new: `e.change.Unless(e.leftOut != nil)`,
 		faults: "pause-client-long,pause-holder,kill-reaper",
 	},
 	{
