@@ -21,6 +21,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -66,35 +67,58 @@ func (g *group) limit(flags uint32) error {
 	return err
 }
 
-// start starts the command, and puts it into the job before it can have started anything.
+// start starts the command in the job. The command is suspended until it is there, so that all that it starts is
+// in the job, too. If the plugin is killed before that, a process is left that has done nothing.
 func (g *group) start(cmd *exec.Cmd, _ io.Writer) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_SUSPENDED}
 	if err := begin(cmd); err != nil {
 		return err
 	}
 	g.command = cmd
-	process, err := windows.OpenProcess(windows.PROCESS_SET_QUOTA|windows.PROCESS_TERMINATE, false, uint32(cmd.Process.Pid))
+	err := g.assign(cmd)
 	if err == nil {
-		err = windows.AssignProcessToJobObject(g.job, process)
-		_ = windows.CloseHandle(process) // The command has one of its own.
+		err = resume(uint32(cmd.Process.Pid)) //nolint:gosec // Windows has no others.
 	}
 	if err == nil {
 		return nil
 	}
-	if exited(cmd) {
-		return nil // It was over before; the caller waits for it.
-	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	return fmt.Errorf("putting the command into a job: %w", err)
+	return fmt.Errorf("starting the command in a job: %w", err)
 }
 
-// exited reports whether a command has ended of which no note was taken yet.
-func exited(cmd *exec.Cmd) (ended bool) {
-	_ = cmd.Process.WithHandle(func(handle uintptr) {
-		event, err := windows.WaitForSingleObject(windows.Handle(handle), 0)
-		ended = err == nil && event == windows.WAIT_OBJECT_0
-	})
-	return ended
+// assign puts the process of a command into the job.
+func (g *group) assign(cmd *exec.Cmd) (err error) {
+	const access = windows.PROCESS_SET_QUOTA | windows.PROCESS_TERMINATE
+	process, err := windows.OpenProcess(access, false, uint32(cmd.Process.Pid)) //nolint:gosec // Windows has no others.
+	if err != nil {
+		return err
+	}
+	defer func() { _ = windows.CloseHandle(process) }() // The command has one of its own.
+	return windows.AssignProcessToJobObject(g.job, process)
+}
+
+// resume lets a process run that was started suspended. It has one thread, whose handle os/exec has closed.
+func resume(process uint32) error {
+	threads, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPTHREAD, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = windows.CloseHandle(threads) }() // It was only read.
+	entry := windows.ThreadEntry32{Size: uint32(unsafe.Sizeof(windows.ThreadEntry32{}))}
+	for err = windows.Thread32First(threads, &entry); err == nil; err = windows.Thread32Next(threads, &entry) {
+		if entry.OwnerProcessID != process {
+			continue
+		}
+		thread, err := windows.OpenThread(windows.THREAD_SUSPEND_RESUME, false, entry.ThreadID)
+		if err != nil {
+			return err
+		}
+		_, err = windows.ResumeThread(thread)
+		_ = windows.CloseHandle(thread) // The thread goes on without.
+		return err
+	}
+	return fmt.Errorf("its thread was not found: %w", err)
 }
 
 // signal does nothing: what the console sends, it sends to the command, too.
