@@ -230,3 +230,69 @@ func TestKubectlGetShowsALockThatRests(t *testing.T) {
 		})
 	}
 }
+
+// TestKubectlWaitsForAFreeLock waits as docs/kubectl-dlock.md has it, for each kind of object: a held lock, one that
+// rests, and one that does not exist are not what it waits for.
+func TestKubectlWaitsForAFreeLock(t *testing.T) {
+	t.Parallel()
+	for backend, resource := range map[kubelock.Backend]string{
+		kubelock.DistributedLocks: "dlock", kubelock.Leases: "lease", kubelock.ConfigMaps: "configmap",
+	} {
+		t.Run(string(backend), func(t *testing.T) {
+			t.Parallel()
+			namespace := env.Namespace(t)
+			c, err := kubelock.NewClient(env.Config, kubelock.Config{Namespace: namespace, Backend: backend})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }() // Always nil.
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			cache := t.TempDir()
+			isFree := func(timeout string) (string, bool) {
+				out, err := env.Kubectl(ctx, "", "wait", "--for=create", resource, "--field-selector=metadata.name=k", "-l", "!kubelock.dev/holder",
+					"--timeout", timeout, "-n", namespace, "--cache-dir", cache)
+				return out, err == nil
+			}
+			want := func(when string, free bool) {
+				t.Helper()
+				if out, got := isFree("1s"); got != free || !free && !strings.Contains(out, "timed out waiting for the condition") {
+					t.Errorf("%s: kubectl says that it is free: %v\n%s", when, got, out)
+				}
+			}
+			lock := kubelock.NewLock[int](c, "k")
+			want("before it exists", false)
+			held, err := lock.Acquire(ctx, kubelock.WithMinHold(time.Hour), kubelock.WithAutoRenew())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want("held", false)
+			if err := held.Update(1).Release(ctx); err != nil {
+				t.Fatal(err)
+			}
+			want("resting", false)
+			if err := lock.Delete(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if held, err = lock.Acquire(ctx); err != nil {
+				t.Fatal(err)
+			}
+			type answer struct {
+				out  string
+				free bool
+			}
+			waits := make(chan answer, 1)
+			go func() {
+				out, free := isFree("1m")
+				waits <- answer{out, free}
+			}()
+			if err := held.Update(2).Release(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if a := <-waits; !a.free {
+				t.Errorf("kubectl waits in vain: %s", a.out)
+			}
+			want("free", true)
+		})
+	}
+}

@@ -211,7 +211,7 @@ func (w *watcher) check() {
 func (w *watcher) left(before, next run, tick time.Time) string {
 	free := before.tick.Add(before.late + window + tardy) // Of a Locker: then the next replica finds the lock free.
 	switch {
-	case before.replica == w.dead && tick.Before(w.killed.Add(lease+tardy)):
+	case before.replica == w.dead && tick.After(w.killed) && tick.Before(w.killed.Add(lease+tardy)):
 		return "the replica that held the lock was killed, and its lease may not have ended"
 	case w.kind == "locker" && tick.Before(free):
 		return fmt.Sprintf("the run before was %v late, so its window may not have ended", before.late)
