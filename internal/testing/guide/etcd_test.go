@@ -33,7 +33,7 @@ import (
 type snapshots struct {
 	*testenv.Env
 
-	tools, dir    string
+	tools, dir string
 	// Lines of the page.
 	save, restore string
 	touch         []string
