@@ -46,7 +46,7 @@ func newSnapshots(t *testing.T) *snapshots {
 	if err := assets.EtcdTools(t.Context(), s.tools); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range testenv.Page(t, backupPage, "Etcd") {
+	for _, line := range testenv.Page(t, backupPage, "Restoring etcd from a snapshot") {
 		switch {
 		case strings.HasPrefix(line, "etcdctl "):
 			s.save = line
