@@ -317,7 +317,7 @@ release-check: helm cyclonedx-gomod ## Build the files of a release twice from t
 	@hack/version.sh > /dev/null
 	@hack/version.sh --notes $(VERSION) > /dev/null
 	@$(RELEASE) --check bin/release
-	go test -count=1 ./test/image
+	PROGRAMS="$(CURDIR)/bin/release/programs.txt" go test -count=1 ./test/image
 
 comma := ,
 
