@@ -69,6 +69,14 @@ VERSIONS ?= v1.33.13 v1.34.4 v1.35.4 v1.36.3 v1.37.2
 test-versions: ## Run the tests that depend on the API server on each of VERSIONS, and print a table of docs/compatibility.md (hours).
 	@hack/versions.sh $(VERSIONS)
 
+# The oldest client-go that the library works with, and the controller-runtime that goes with it.
+CLIENT_GO          ?= v0.36.6
+CONTROLLER_RUNTIME ?= v0.24.1
+
+.PHONY: test-client-go
+test-client-go: ## Build the library with an older client-go, and run its tests in memory (CLIENT_GO=v0.36.6 CONTROLLER_RUNTIME=v0.24.1).
+	@hack/clientgo.sh $(CLIENT_GO) $(CONTROLLER_RUNTIME)
+
 .PHONY: generate
 generate: controller-gen ## Generate deepcopy functions, the CRD, its reference, dist/crd.yaml and dist/install.yaml.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
@@ -314,7 +322,7 @@ release-check: helm cyclonedx-gomod ## Build the files of a release twice from t
 	@hack/version.sh > /dev/null
 	@hack/version.sh --notes $(VERSION) > /dev/null
 	@$(RELEASE) --check bin/release
-	go test -count=1 ./test/image
+	PROGRAMS="$(CURDIR)/bin/release/programs.txt" go test -count=1 ./test/image
 
 comma := ,
 
