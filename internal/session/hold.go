@@ -312,7 +312,7 @@ func (s *Session) maintain() (again bool) {
 	h := &s.hold
 	h.suspect = h.suspect && !s.view.fresh(h.suspected)
 	if h.suspect && !s.writes() {
-		s.send(s.holdersRead(suspecting))
+		s.send(s.read(suspecting, 0))
 		return false
 	}
 	if len(h.ops) == 0 {
@@ -333,15 +333,14 @@ func (s *Session) maintain() (again bool) {
 	}
 	left := h.Deadline.Sub(s.now)
 	o.end = h.Deadline
-	read := func() *Request { return s.holdersRead(renewing) }
 	if !o.begun {
 		o.begun = true
 		if o.optional = !s.server.Fresh(s.now); o.optional { // For the stamp.
-			s.send(read())
+			s.send(s.read(renewing, 0))
 			return false
 		}
 	}
-	if !s.looked(&o.effort, read) {
+	if !s.looked(&o.effort, renewing, 0) {
 		return false
 	}
 	switch st, final := s.wasStale(&o.effort); {
@@ -352,13 +351,6 @@ func (s *Session) maintain() (again bool) {
 		return false
 	}
 	return s.renew(o, left)
-}
-
-// holdersRead is a read for a hold, which may take its part of what is left of the lease: a renewal may
-// wait for it.
-func (s *Session) holdersRead(why job) *Request {
-	left := s.hold.Deadline.Sub(s.now)
-	return &Request{Kind: Read, Timeout: min(max(left/readsPerHold, minLease), FirstRequest), job: why}
 }
 
 // renew sends a renewal, which may take its share of what is left of the lease.

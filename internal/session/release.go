@@ -55,11 +55,6 @@ func (e *Ending) clone() *Ending {
 	return &c
 }
 
-// read is a read of what became of the release.
-func (e *Ending) read() *Request {
-	return &Request{Kind: Read, Timeout: FirstRequest, Closing: true, job: releasing, ending: e.caller}
-}
-
 // sent reports whether a release was sent.
 func (e *Ending) sent() bool {
 	return slices.ContainsFunc(e.tenure.attempts, func(a attempt) bool { return a.ends })
@@ -255,7 +250,9 @@ func (s *Session) end(e *Ending) (again bool) {
 		e.begun = true
 		e.end = later(e.deadline, s.now.Add(FirstRequest))
 		if !s.server.Fresh(s.now) && left > 0 && s.view.fresh(e.after) { // For the stamp.
-			s.send(&Request{Kind: Read, Timeout: min(left/readsPerHold, FirstRequest), Closing: true, job: releasing, ending: e.caller})
+			r := s.read(releasing, e.caller)
+			r.Timeout = min(left/readsPerHold, FirstRequest)
+			s.send(r)
 			return false
 		}
 	}
@@ -266,7 +263,7 @@ func (s *Session) end(e *Ending) (again bool) {
 		s.unresolved(e, nil)
 		return true
 	}
-	if !s.due(e.next) || !s.looked(&e.effort, e.read) {
+	if !s.due(e.next) || !s.looked(&e.effort, releasing, e.caller) {
 		return false
 	}
 	if st, final := s.wasStale(&e.effort); final {
@@ -315,7 +312,7 @@ func (s *Session) sendRelease(e *Ending) (again bool) {
 		s.unresolved(e, err)
 		return true
 	}
-	req := &Request{Kind: Amend, From: r, To: next, Timeout: e.Timeout(e.end.Sub(s.now)), Closing: true, job: releasing, ending: e.caller}
+	req := &Request{Kind: Amend, From: r, To: next, Timeout: e.Timeout(e.end.Sub(s.now)), job: releasing, caller: e.caller}
 	s.sendAttempt(&e.tenure, req, attempt{
 		stamp: stamp.Time, ends: true, late: late, leftOut: e.leftOut, rests: rests, amends: true, base: holderOf(r),
 	})
@@ -361,7 +358,7 @@ func (s *Session) succession(e *Ending) *protocol.Claim {
 
 // endAnswered takes in the answer to a request of a release.
 func (s *Session) endAnswered(req *Request, a Answered) {
-	i := slices.IndexFunc(s.endings, func(e *Ending) bool { return e.caller == req.ending })
+	i := slices.IndexFunc(s.endings, func(e *Ending) bool { return e.caller == req.caller })
 	if i < 0 {
 		return
 	}
