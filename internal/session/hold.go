@@ -83,11 +83,7 @@ func (s *Session) grant(c *caller, token int64, deadline time.Time, lease time.D
 		Begun: s.now, Deadline: deadline, MinHold: c.want.MinHold, lease: lease, end: deadline.Add(s.tenure.duration - lease),
 		before: r.LastRelease, once: lease < s.tenure.duration && !r.Shared,
 	}
-	if a := s.trimAttempts(r.Holder); a != nil {
-		a.open = false
-	} else {
-		s.tenure.attempts = nil
-	}
+	s.heldFrom(r.Holder)
 	s.callers = slices.Delete(s.callers, 0, 1)
 	s.acquisition = acquisition{}
 	s.state = Holding
@@ -108,22 +104,26 @@ func (s *Session) trimAttempts(h *protocol.Holder) *attempt {
 	return &t.attempts[0]
 }
 
+// heldFrom forgets all attempts that can only have led to the hold h, which is there now.
+func (s *Session) heldFrom(h *protocol.Holder) {
+	if a := s.trimAttempts(h); a != nil {
+		a.open = false
+	} else {
+		s.tenure.attempts = nil
+	}
+}
+
 // update begins a save or a renewal.
 func (s *Session) update(caller int, o op) {
 	switch {
 	case s.state == Holding && s.hold.Caller == caller:
 		o.since, o.Usual = s.now, s.usual
 		s.hold.ops = append(s.hold.ops, o)
-	case s.isReleasing(caller):
+	case s.endingOf(caller) != nil:
 		s.done(o.id, &Result{Kind: NotHeld})
 	default:
 		s.done(o.id, &Result{Kind: Lost})
 	}
-}
-
-// isReleasing reports whether that caller's hold is being released.
-func (s *Session) isReleasing(caller int) bool {
-	return slices.ContainsFunc(s.endings, func(e *Ending) bool { return e.caller == caller })
 }
 
 func (s *Session) done(op int, r *Result) { s.emit(Effect{Kind: Done, Op: op, Result: r}) }

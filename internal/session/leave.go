@@ -136,8 +136,7 @@ func (s *Session) leaveAnswered(req *Request, a Answered) {
 // lock is as this client left it when the grace is over, it goes to the next waiter.
 type handOverCheck struct {
 	at    time.Time // when it looks; zero: it does not
-	due   bool
-	after int
+	after int       // the last request before it was due; 0 until then
 }
 
 // planHandOverCheck plans the check of a hold that this client's write has begun for another.
@@ -164,8 +163,8 @@ func (s *Session) checkHandOver() {
 	if o.at.IsZero() || !s.due(o.at) {
 		return
 	}
-	if !o.due {
-		o.due, o.after = true, s.lastID
+	if o.after == 0 {
+		o.after = s.lastID
 	}
 	if !s.view.fresh(o.after) {
 		s.send(s.read(checkingHandOver, 0))

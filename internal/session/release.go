@@ -55,6 +55,16 @@ func (e *Ending) clone() *Ending {
 	return &c
 }
 
+// endingOf is the release of that caller's hold that is not done yet; nil if there is none.
+func (s *Session) endingOf(caller int) *Ending {
+	for _, e := range s.endings {
+		if e.caller == caller {
+			return e
+		}
+	}
+	return nil
+}
+
 // sent reports whether a release was sent.
 func (e *Ending) sent() bool {
 	return slices.ContainsFunc(e.tenure.attempts, func(a attempt) bool { return a.ends })
@@ -81,11 +91,9 @@ func (s *Session) release(e Event) {
 		s.tenure, s.next = tenure{}, tenure{}
 		return
 	}
-	for _, other := range s.endings {
-		if other.caller == e.Caller {
-			other.ops = append(other.ops, e.Op)
-			return
-		}
+	if other := s.endingOf(e.Caller); other != nil {
+		other.ops = append(other.ops, e.Op)
+		return
 	}
 	if e.Ending == nil { // It was lost, and so nothing is written.
 		s.releaseLost(e)
@@ -199,8 +207,8 @@ func (e *Ending) rested() *Result {
 }
 
 // finish ends a release.
-func (s *Session) finish(i int, r *Result) {
-	e := s.endings[i]
+func (s *Session) finish(e *Ending, r *Result) {
+	i := slices.Index(s.endings, e)
 	s.endings = slices.Delete(s.endings, i, i+1)
 	if r.Kind == OK {
 		s.planHandOverCheckOf(e.tenure.lockID)
@@ -228,12 +236,11 @@ func (s *Session) finish(i int, r *Result) {
 
 // unresolved ends a release of which it is not known what became of it, because of err.
 func (s *Session) unresolved(e *Ending, err error) {
-	i := slices.Index(s.endings, e)
 	if e.lost { // That it is held still makes no difference to its caller.
-		s.finish(i, &Result{Kind: Lost})
+		s.finish(e, &Result{Kind: Lost})
 		return
 	}
-	s.finish(i, &Result{Kind: Failed, Err: err, OutcomeUnknown: e.outcomeUnknown(), Last: e.last, Ending: e})
+	s.finish(e, &Result{Kind: Failed, Err: err, OutcomeUnknown: e.outcomeUnknown(), Last: e.last, Ending: e})
 }
 
 // end does the next thing that is due for a release. The lock is held by its hold, as far as is known.
@@ -358,11 +365,10 @@ func (s *Session) succession(e *Ending) *protocol.Claim {
 
 // endAnswered takes in the answer to a request of a release.
 func (s *Session) endAnswered(req *Request, a Answered) {
-	i := slices.IndexFunc(s.endings, func(e *Ending) bool { return e.caller == req.caller })
-	if i < 0 {
+	e := s.endingOf(req.caller)
+	if e == nil {
 		return
 	}
-	e := s.endings[i]
 	s.next.closeOutdated(s.view.record)
 	v := s.answered(&e.effort, req, a)
 	if e.lost && v != done { // It is known that nothing is written. The lock is freed without its caller.
@@ -387,14 +393,14 @@ func (s *Session) endAnswered(req *Request, a Answered) {
 	switch {
 	case v == done:
 		if result := s.outcomeIn(e, a.Record); result != nil {
-			s.finish(i, result)
+			s.finish(e, result)
 			return
 		}
 		e.Pause(s.now, e.end, s.random)
 	case v == altered && a.Record.HeldBy(e.tenure.lockID, e.token):
 		s.unresolved(e, a.Err)
 	case v == altered:
-		s.finish(i, &Result{Kind: Failed, Err: a.Err, Altered: true})
+		s.finish(e, &Result{Kind: Failed, Err: a.Err, Altered: true})
 	case v == refused:
 		s.refusedEnding(e, req.ID, a.Err, a.Reply.Outcome != protocol.Denied)
 	case e.stale != nil && e.stale.request == req.ID:

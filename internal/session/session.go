@@ -375,9 +375,9 @@ func (s *Session) decide() (again bool) { //nolint:gocyclo // One case for each 
 
 // resolve takes in what the view says of what was sent, without a further request.
 func (s *Session) resolve() (again bool) {
-	for i, e := range s.endings {
+	for _, e := range s.endings {
 		if result := s.outcome(e); result != nil {
-			s.finish(i, result)
+			s.finish(e, result)
 			return true
 		}
 	}
