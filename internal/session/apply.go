@@ -102,11 +102,7 @@ func (s *Session) applied(result *Result) {
 // not matter: nothing believes in the hold, and the write is done only if no other client has ended it.
 func (s *Session) applyHeld(c *caller, token int64) {
 	r := s.view.record
-	if a := s.trimAttempts(r.Holder); a != nil {
-		a.open = false
-	} else {
-		s.tenure.attempts = nil
-	}
+	s.heldFrom(r.Holder)
 	s.ended = ended{c.id, s.tenure.lockID, r.UID, token, s.tenure.duration}
 	s.endings = append(s.endings, &Ending{
 		caller: c.id, applies: true, uid: r.UID, token: token, tenure: s.tenure, change: c.change, deadline: s.now.Add(s.tenure.duration),

@@ -102,11 +102,9 @@ func (s *Session) giveUp(id int) {
 		s.fail(i, &Failure{GaveUp: true})
 		return
 	}
-	for _, e := range s.endings {
-		if e.applies && e.caller == id { // The release goes on.
-			e.applies = false
-			s.emit(Effect{Kind: Applied, Caller: id, Result: &Result{Kind: Failed, OutcomeUnknown: true, Last: e.last}})
-		}
+	if e := s.endingOf(id); e != nil && e.applies { // The release goes on.
+		e.applies = false
+		s.emit(Effect{Kind: Applied, Caller: id, Result: &Result{Kind: Failed, OutcomeUnknown: true, Last: e.last}})
 	}
 }
 

@@ -80,7 +80,7 @@ func (s *Session) contend() (again bool) { //nolint:gocyclo // One switch over h
 		s.beginTurn(c)
 	}
 	s.tenure.duration = c.want.Duration
-	if !s.looked(&s.acquisition.effort, s.acquisitionRead) {
+	if !s.looked(&s.acquisition.effort, contending, c.id) {
 		return false
 	}
 	switch st, final := s.wasStale(&s.acquisition.effort); {
@@ -124,15 +124,11 @@ func (s *Session) contend() (again bool) { //nolint:gocyclo // One switch over h
 // ready reports whether the acquisition may send a request now.
 func (s *Session) ready() bool { return s.due(s.acquisition.next) }
 
-func (s *Session) acquisitionRead() *Request {
-	return &Request{Kind: Read, Timeout: FirstRequest, job: contending, caller: s.acquisition.caller}
-}
-
 // readAt waits for what the watch shows, and reads the lock when t has come.
 func (s *Session) readAt(t time.Time) (again bool) {
 	s.acquisition.listens = true
 	if s.due(t) && s.ready() {
-		s.send(s.acquisitionRead())
+		s.send(s.read(contending, s.acquisition.caller))
 	}
 	return false
 }

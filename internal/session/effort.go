@@ -95,14 +95,24 @@ func (s *Session) answered(f *effort, req *Request, a Answered) verdict {
 
 // looked reports whether the lock is known as it was after all that made a look necessary. If not, it
 // reads it as soon as that is due.
-func (s *Session) looked(f *effort, read func() *Request) bool {
+func (s *Session) looked(f *effort, why job, caller int) bool {
 	if s.view.known && s.view.fresh(f.after) {
 		return true
 	}
 	if s.due(f.next) {
-		s.send(read())
+		s.send(s.read(why, caller))
 	}
 	return false
+}
+
+// read is a read for that job. One for a hold may take its part of what is left of the lease: a renewal may
+// wait for it.
+func (s *Session) read(why job, caller int) *Request {
+	r := &Request{Kind: Read, Timeout: FirstRequest, job: why, caller: caller}
+	if why == renewing || why == suspecting {
+		r.Timeout = min(max(s.hold.Deadline.Sub(s.now)/readsPerHold, minLease), FirstRequest)
+	}
+	return r
 }
 
 // wasStale goes on after a write that was refused as stale, now that a look has shown the lock: st is that

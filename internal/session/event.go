@@ -171,8 +171,7 @@ type Request struct {
 	Sent    time.Time
 
 	job     job
-	caller  int       // for whom, if it is the acquisition's
-	ending  int       // of which caller's hold, if it is a release's
+	caller  int       // whose acquisition or release it is for; 0 for another job
 	upper   time.Time // the upper bound of the server's time, told, when it was sent
 	cached  bool      // From was from the cache
 	applies bool      // it begins a hold and ends it

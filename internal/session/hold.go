@@ -83,11 +83,7 @@ func (s *Session) grant(c *caller, token int64, deadline time.Time, lease time.D
 		Begun: s.now, Deadline: deadline, MinHold: c.want.MinHold, lease: lease, end: deadline.Add(s.tenure.duration - lease),
 		before: r.LastRelease, once: lease < s.tenure.duration && !r.Shared,
 	}
-	if a := s.trimAttempts(r.Holder); a != nil {
-		a.open = false
-	} else {
-		s.tenure.attempts = nil
-	}
+	s.heldFrom(r.Holder)
 	s.callers = slices.Delete(s.callers, 0, 1)
 	s.acquisition = acquisition{}
 	s.state = Holding
@@ -108,22 +104,26 @@ func (s *Session) trimAttempts(h *protocol.Holder) *attempt {
 	return &t.attempts[0]
 }
 
+// heldFrom forgets all attempts that can only have led to the hold h, which is there now.
+func (s *Session) heldFrom(h *protocol.Holder) {
+	if a := s.trimAttempts(h); a != nil {
+		a.open = false
+	} else {
+		s.tenure.attempts = nil
+	}
+}
+
 // update begins a save or a renewal.
 func (s *Session) update(caller int, o op) {
 	switch {
 	case s.state == Holding && s.hold.Caller == caller:
 		o.since, o.Usual = s.now, s.usual
 		s.hold.ops = append(s.hold.ops, o)
-	case s.isReleasing(caller):
+	case s.endingOf(caller) != nil:
 		s.done(o.id, &Result{Kind: NotHeld})
 	default:
 		s.done(o.id, &Result{Kind: Lost})
 	}
-}
-
-// isReleasing reports whether that caller's hold is being released.
-func (s *Session) isReleasing(caller int) bool {
-	return slices.ContainsFunc(s.endings, func(e *Ending) bool { return e.caller == caller })
 }
 
 func (s *Session) done(op int, r *Result) { s.emit(Effect{Kind: Done, Op: op, Result: r}) }
@@ -312,7 +312,7 @@ func (s *Session) maintain() (again bool) {
 	h := &s.hold
 	h.suspect = h.suspect && !s.view.fresh(h.suspected)
 	if h.suspect && !s.writes() {
-		s.send(s.holdersRead(suspecting))
+		s.send(s.read(suspecting, 0))
 		return false
 	}
 	if len(h.ops) == 0 {
@@ -333,15 +333,14 @@ func (s *Session) maintain() (again bool) {
 	}
 	left := h.Deadline.Sub(s.now)
 	o.end = h.Deadline
-	read := func() *Request { return s.holdersRead(renewing) }
 	if !o.begun {
 		o.begun = true
 		if o.optional = !s.server.Fresh(s.now); o.optional { // For the stamp.
-			s.send(read())
+			s.send(s.read(renewing, 0))
 			return false
 		}
 	}
-	if !s.looked(&o.effort, read) {
+	if !s.looked(&o.effort, renewing, 0) {
 		return false
 	}
 	switch st, final := s.wasStale(&o.effort); {
@@ -352,13 +351,6 @@ func (s *Session) maintain() (again bool) {
 		return false
 	}
 	return s.renew(o, left)
-}
-
-// holdersRead is a read for a hold, which may take its part of what is left of the lease: a renewal may
-// wait for it.
-func (s *Session) holdersRead(why job) *Request {
-	left := s.hold.Deadline.Sub(s.now)
-	return &Request{Kind: Read, Timeout: min(max(left/readsPerHold, minLease), FirstRequest), job: why}
 }
 
 // renew sends a renewal, which may take its share of what is left of the lease.

@@ -31,11 +31,6 @@ type leave struct {
 	hopeless protocol.Record
 }
 
-// read is a read of what is left in the object.
-func (l *leave) read() *Request {
-	return &Request{Kind: Read, Timeout: FirstRequest, Closing: true, job: leaving}
-}
-
 // present reports whether something of this client is, or may be, in the object which no caller
 // needs any more: a claim, a lock that was given to an entry which the client had given up or the
 // network has delivered twice, or such an entry.
@@ -73,7 +68,7 @@ func (s *Session) withdraw() (again bool) {
 		s.endLeave(true)
 		return true
 	}
-	if !s.due(l.next) || !s.looked(&l.effort, l.read) {
+	if !s.due(l.next) || !s.looked(&l.effort, leaving, 0) {
 		return false
 	}
 	if _, final := s.wasStale(&l.effort); final {
@@ -95,10 +90,10 @@ func (s *Session) withdraw() (again bool) {
 			return true
 		}
 		s.tenure.withdrawn = s.tenure.withdrawn || h.LockID == s.tenure.lockID
-		s.send(&Request{Kind: Amend, From: r, To: next, Timeout: s.leaveTimeout(), Closing: true, job: leaving})
+		s.send(&Request{Kind: Amend, From: r, To: next, Timeout: s.leaveTimeout(), job: leaving})
 		return false
 	case place < len(r.Waiters):
-		s.send(&Request{Kind: Dequeue, From: r, Place: place, Timeout: s.leaveTimeout(), Closing: true, job: leaving})
+		s.send(&Request{Kind: Dequeue, From: r, Place: place, Timeout: s.leaveTimeout(), job: leaving})
 		return false
 	case s.now.Before(l.until) && !s.closed:
 		l.Pause(s.now, l.end, s.random)
@@ -141,8 +136,7 @@ func (s *Session) leaveAnswered(req *Request, a Answered) {
 // lock is as this client left it when the grace is over, it goes to the next waiter.
 type handOverCheck struct {
 	at    time.Time // when it looks; zero: it does not
-	due   bool
-	after int
+	after int       // the last request before it was due; 0 until then
 }
 
 // planHandOverCheck plans the check of a hold that this client's write has begun for another.
@@ -169,11 +163,11 @@ func (s *Session) checkHandOver() {
 	if o.at.IsZero() || !s.due(o.at) {
 		return
 	}
-	if !o.due {
-		o.due, o.after = true, s.lastID
+	if o.after == 0 {
+		o.after = s.lastID
 	}
 	if !s.view.fresh(o.after) {
-		s.send(&Request{Kind: Read, Timeout: FirstRequest, job: checkingHandOver})
+		s.send(s.read(checkingHandOver, 0))
 		return
 	}
 	s.handOverCheck = handOverCheck{}

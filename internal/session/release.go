@@ -56,9 +56,14 @@ func (e *Ending) clone() *Ending {
 	return &c
 }
 
-// read is a read of what became of the release.
-func (e *Ending) read() *Request {
-	return &Request{Kind: Read, Timeout: FirstRequest, Closing: true, job: releasing, ending: e.caller}
+// endingOf is the release of that caller's hold that is not done yet; nil if there is none.
+func (s *Session) endingOf(caller int) *Ending {
+	for _, e := range s.endings {
+		if e.caller == caller {
+			return e
+		}
+	}
+	return nil
 }
 
 // sent reports whether a release was sent.
@@ -87,11 +92,9 @@ func (s *Session) release(e Event) {
 		s.tenure, s.next = tenure{}, tenure{}
 		return
 	}
-	for _, other := range s.endings {
-		if other.caller == e.Caller {
-			other.ops = append(other.ops, e.Op)
-			return
-		}
+	if other := s.endingOf(e.Caller); other != nil {
+		other.ops = append(other.ops, e.Op)
+		return
 	}
 	if e.Ending == nil { // It was lost, and so nothing is written.
 		s.releaseLost(e)
@@ -205,8 +208,8 @@ func (e *Ending) rested() *Result {
 }
 
 // finish ends a release.
-func (s *Session) finish(i int, r *Result) {
-	e := s.endings[i]
+func (s *Session) finish(e *Ending, r *Result) {
+	i := slices.Index(s.endings, e)
 	s.endings = slices.Delete(s.endings, i, i+1)
 	if r.Kind == OK {
 		s.planHandOverCheckOf(e.tenure.lockID)
@@ -237,12 +240,11 @@ func (s *Session) finish(i int, r *Result) {
 
 // unresolved ends a release of which it is not known what became of it, because of err.
 func (s *Session) unresolved(e *Ending, err error) {
-	i := slices.Index(s.endings, e)
 	if e.lost { // That it is held still makes no difference to its caller.
-		s.finish(i, &Result{Kind: Lost})
+		s.finish(e, &Result{Kind: Lost})
 		return
 	}
-	s.finish(i, &Result{Kind: Failed, Err: err, OutcomeUnknown: e.outcomeUnknown(), Last: e.last, Ending: e})
+	s.finish(e, &Result{Kind: Failed, Err: err, OutcomeUnknown: e.outcomeUnknown(), Last: e.last, Ending: e})
 }
 
 // end does the next thing that is due for a release. The lock is held by its hold, as far as is known.
@@ -259,7 +261,9 @@ func (s *Session) end(e *Ending) (again bool) {
 		e.begun = true
 		e.end = later(e.deadline, s.now.Add(FirstRequest))
 		if !s.server.Fresh(s.now) && left > 0 && s.view.fresh(e.after) { // For the stamp.
-			s.send(&Request{Kind: Read, Timeout: min(left/readsPerHold, FirstRequest), Closing: true, job: releasing, ending: e.caller})
+			r := s.read(releasing, e.caller)
+			r.Timeout = min(left/readsPerHold, FirstRequest)
+			s.send(r)
 			return false
 		}
 	}
@@ -270,7 +274,7 @@ func (s *Session) end(e *Ending) (again bool) {
 		s.unresolved(e, nil)
 		return true
 	}
-	if !s.due(e.next) || !s.looked(&e.effort, e.read) {
+	if !s.due(e.next) || !s.looked(&e.effort, releasing, e.caller) {
 		return false
 	}
 	if st, final := s.wasStale(&e.effort); final {
@@ -319,7 +323,7 @@ func (s *Session) sendRelease(e *Ending) (again bool) {
 		s.unresolved(e, err)
 		return true
 	}
-	req := &Request{Kind: Amend, From: r, To: next, Timeout: e.Timeout(e.end.Sub(s.now)), Closing: true, job: releasing, ending: e.caller}
+	req := &Request{Kind: Amend, From: r, To: next, Timeout: e.Timeout(e.end.Sub(s.now)), job: releasing, caller: e.caller}
 	s.sendAttempt(&e.tenure, req, attempt{
 		stamp: stamp.Time, ends: true, late: late, leftOut: e.leftOut, rests: rests, amends: true, base: holderOf(r),
 	})
@@ -365,11 +369,10 @@ func (s *Session) succession(e *Ending) *protocol.Claim {
 
 // endAnswered takes in the answer to a request of a release.
 func (s *Session) endAnswered(req *Request, a Answered) {
-	i := slices.IndexFunc(s.endings, func(e *Ending) bool { return e.caller == req.ending })
-	if i < 0 {
+	e := s.endingOf(req.caller)
+	if e == nil {
 		return
 	}
-	e := s.endings[i]
 	s.next.closeOutdated(s.view.record)
 	v := s.answered(&e.effort, req, a)
 	if e.lost && v != done { // It is known that nothing is written. The lock is freed without its caller.
@@ -394,14 +397,14 @@ func (s *Session) endAnswered(req *Request, a Answered) {
 	switch {
 	case v == done:
 		if result := s.outcomeIn(e, a.Record); result != nil {
-			s.finish(i, result)
+			s.finish(e, result)
 			return
 		}
 		e.Pause(s.now, e.end, s.random)
 	case v == altered && a.Record.HeldBy(e.tenure.lockID, e.token):
 		s.unresolved(e, a.Err)
 	case v == altered:
-		s.finish(i, &Result{Kind: Failed, Err: a.Err, Altered: true})
+		s.finish(e, &Result{Kind: Failed, Err: a.Err, Altered: true})
 	case v == refused:
 		s.refusedEnding(e, req.ID, a.Err, a.Reply.Outcome != protocol.Denied)
 	case e.stale != nil && e.stale.request == req.ID:

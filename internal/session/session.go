@@ -277,7 +277,7 @@ func (s *Session) due(t time.Time) bool {
 // send sends a request, and notes what it needs to know when it is answered.
 func (s *Session) send(r *Request) {
 	s.lastID++
-	r.ID, r.Sent = s.lastID, s.now
+	r.ID, r.Sent, r.Closing = s.lastID, s.now, r.job == releasing || r.job == leaving
 	_, r.upper, _ = s.server.ToldBounds(s.now) // A wrong hint would let a grant count from too late.
 	s.request = r
 	s.emit(Effect{Kind: Send, Request: r})
@@ -375,9 +375,9 @@ func (s *Session) decide() (again bool) { //nolint:gocyclo // One case for each 
 
 // resolve takes in what the view says of what was sent, without a further request.
 func (s *Session) resolve() (again bool) {
-	for i, e := range s.endings {
+	for _, e := range s.endings {
 		if result := s.outcome(e); result != nil {
-			s.finish(i, result)
+			s.finish(e, result)
 			return true
 		}
 	}

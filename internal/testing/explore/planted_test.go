@@ -53,7 +53,7 @@ var mutants = []mutant{
 		`	v := s.answered(&e.effort, req, a)
 `, `	v := s.answered(&e.effort, req, a)
 	if a.Outcome == protocol.Unknown && req.Kind != Read {
-		s.finish(i, &Result{Kind: OK})
+		s.finish(e, &Result{Kind: OK})
 		return
 	}
 `, "2x1x1, lost before"},

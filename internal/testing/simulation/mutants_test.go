@@ -107,7 +107,7 @@ var mutants = []mutant{
 		`	v := s.answered(&e.effort, req, a)
 	if e.lost`, `	v := s.answered(&e.effort, req, a)
 	if a.Outcome == protocol.Unknown && req.Kind != Read {
-		s.finish(i, &Result{Kind: OK})
+		s.finish(e, &Result{Kind: OK})
 		return
 	}
 	if e.lost`},

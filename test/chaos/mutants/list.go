@@ -63,7 +63,7 @@ var mutants = []mutant{
 		name: "an unknown outcome of a release taken for success", file: "internal/session/release.go",
 		old: `case v == refused:
 		s.refusedEnding(`, new: `case a.Reply.Outcome == protocol.Unknown:
-		s.finish(i, &Result{Kind: OK})
+		s.finish(e, &Result{Kind: OK})
 	case v == refused:
 		s.refusedEnding(`,
 		faults: "cut-answers,kill-apiserver,cut-watches,partition-client",
