@@ -200,7 +200,7 @@ bench-fairness: ## Measure renewals while other accounts flood the API server, w
 GOFILES = $(shell git ls-files --cached --others --exclude-standard '*.go')
 
 .PHONY: verify
-verify: verify-fmt verify-version verify-prose verify-mod verify-actions verify-generate verify-chart verify-monitoring vet lint vulncheck ## Check everything that needs no API server.
+verify: verify-fmt verify-version verify-prose verify-mod verify-actions verify-generate verify-chart verify-monitoring verify-platforms vet lint vulncheck ## Check everything that needs no API server.
 
 .PHONY: verify-fmt
 verify-fmt: ## Check that the Go code is formatted and has its licence header.
@@ -251,6 +251,11 @@ verify-chart: helm ## Lint the Helm chart, and render it.
 .PHONY: verify-monitoring
 verify-monitoring: ## Check the alerts, and when they fire, and the manifests for the Prometheus Operator.
 	@go test -C hack/monitoring -count=1 ./...
+
+# Not by go vet, which needs packages of controller-runtime's tests that do not compile for Windows.
+.PHONY: verify-platforms
+verify-platforms: ## Check that the programs compile for Windows and macOS.
+	@for os in windows darwin; do echo "compiling for $$os"; GOOS=$$os CGO_ENABLED=0 go build ./cmd/...; done
 
 .PHONY: vet
 vet: ## Run go vet.

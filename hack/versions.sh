@@ -10,8 +10,8 @@ columns=(
 	"schema and CEL|./api/..."
 	"library, three backends|./pkg/kubelock/kubelocktest/conformance ./internal/testing/memapi ./internal/testing/skew"
 	"reaper and its roles|./controllers ./cmd/reaper"
-	"manifests and guides|./config/crd ./config/components ./internal/testing/guide"
-	"policies|./config/policy"
+	"manifests and guides|./config/crd ./test/manifests/components ./internal/testing/guide"
+	"policies|./test/manifests/policy"
 	"kubectl dlock|./internal/cli"
 )
 (($# > 0)) || { echo "usage: $0 VERSION..., such as v1.34.4" >&2; exit 64; }

@@ -28,6 +28,7 @@ import (
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/kubelock/kubelock/internal/cli/process"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -47,14 +48,14 @@ type child struct {
 func (c *child) run(ctx, hold context.Context) error {
 	// From here on, signals are for the command; those before have ended ctx.
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, passedOn()...)
+	signal.Notify(signals, process.PassedOn()...)
 	defer signal.Stop(signals)
 
-	g, err := newGroup(c.folder)
+	g, err := process.NewGroup(c.folder)
 	if err != nil {
 		return cannotRun(err)
 	}
-	defer g.close()
+	defer g.Close()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -62,7 +63,7 @@ func (c *child) run(ctx, hold context.Context) error {
 	cmd.Args[0] = c.args[0]
 	cmd.Env = append(os.Environ(), c.env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.In, c.Out, c.ErrOut
-	if err := g.start(cmd, c.ErrOut); err != nil {
+	if err := g.Start(cmd, c.ErrOut); err != nil {
 		return cannotRun(err)
 	}
 	ended := make(chan error, 1)
@@ -71,9 +72,9 @@ func (c *child) run(ctx, hold context.Context) error {
 	for {
 		select {
 		case s := <-signals:
-			g.signal(s)
+			g.Signal(s)
 		case err := <-ended:
-			return g.outcome(cmd, err)
+			return outcome(g, cmd, err)
 		case <-hold.Done():
 			return c.stop(g, ended, signals)
 		}
@@ -81,31 +82,31 @@ func (c *child) run(ctx, hold context.Context) error {
 }
 
 // stop ends the group of a command whose lock is lost. Signals are still passed on.
-func (c *child) stop(g *group, ended <-chan error, signals <-chan os.Signal) error {
-	g.terminate()
+func (c *child) stop(g *process.Group, ended <-chan error, signals <-chan os.Signal) error {
+	g.Terminate()
 	fmt.Fprintln(c.ErrOut, "the lock was lost, so the command is told to end")
 	grace := time.NewTimer(c.grace)
 	defer grace.Stop()
 	how := "when told to"
-	if !g.ended(ended, signals, grace.C) {
+	if !g.Ended(ended, signals, grace.C) {
 		how = fmt.Sprintf("not within %v, and was killed", c.grace)
-		g.kill()
+		g.Kill()
 		<-ended //nolint:errcheck // How does not matter: the lock is lost.
 	}
 	return &exitError{code: exitLost, err: fmt.Errorf("%w while the command ran; the command ended %s; its value was not written", kubelock.ErrLost, how)}
 }
 
 // outcome is what a command's end means for the plugin.
-func (g *group) outcome(cmd *exec.Cmd, err error) error {
+func outcome(g *process.Group, cmd *exec.Cmd, err error) error {
 	if err == nil {
 		return nil
 	}
 	if _, ok := errors.AsType[*exec.ExitError](err); !ok {
 		return err
 	}
-	n := signalOf(cmd.ProcessState)
+	n := process.SignalOf(cmd.ProcessState)
 	if n == 0 {
 		return &exitError{code: cmd.ProcessState.ExitCode()}
 	}
-	return &exitError{code: exitSignal + n, interrupted: n == int(syscall.SIGINT) && g.foreground()}
+	return &exitError{code: exitSignal + n, interrupted: n == int(syscall.SIGINT) && g.Foreground()}
 }

@@ -31,18 +31,19 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/klog/v2"
 
+	"github.com/kubelock/kubelock/internal/cli/process"
 	"github.com/kubelock/kubelock/internal/version"
 )
 
 // Main runs the plugin with the process's own streams, and returns its exit code.
 func Main(args []string) int {
-	if len(args) == 2 && args[0] == guardArgument {
-		return guard(args[1])
+	if len(args) == 2 && args[0] == process.GuardArgument {
+		return process.Guard(args[1])
 	}
 	klog.SetLogger(logr.Discard()) // What went wrong is in the errors that commands return.
 	// A pipe whose reader has gone is an error of that write, after which locks are released.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	adopt()
+	process.Adopt()
 	ctx, stop := interruptible(context.Background())
 	defer stop()
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
@@ -51,7 +52,7 @@ func Main(args []string) int {
 	err := root.ExecuteContext(ctx)
 	code := ExitCode(err, streams.ErrOut)
 	if e, ok := errors.AsType[*exitError](err); ok && e.interrupted {
-		interrupt()
+		process.Interrupt()
 	}
 	return code
 }

@@ -21,16 +21,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
-)
 
-// ending returns the signals that ask a program to end, without those that were ignored when
-// it started: they stay ignored, and the command inherits that. Of SIGHUP, as nohup has it, and
-// SIGINT this is known; of others Go's runtime keeps no note.
-func ending() []os.Signal {
-	return slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}, signal.Ignored)
-}
+	"github.com/kubelock/kubelock/internal/cli/process"
+)
 
 // interruptError is the cause of a context that a signal has ended.
 type interruptError struct{ signal os.Signal }
@@ -48,7 +42,7 @@ func (e *interruptError) number() int {
 // *interruptError. After stop, signals do what they do to any program.
 func interruptible(ctx context.Context) (_ context.Context, stop func()) {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, ending()...)
+	signal.Notify(signals, process.Ending()...)
 	ctx, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
 	go func() {

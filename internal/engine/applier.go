@@ -316,14 +316,14 @@ func (p *applier) endFirst(r reply) {
 	case f == nil:
 	case f.GaveUp:
 		batch = slices.DeleteFunc(slices.Clone(p.waiting), func(a *application) bool { return !a.gone })
-	case errors.Is(f.Err, errNothing) && !f.Doubt:
+	case errors.Is(f.Err, errNothing) && !f.OutcomeUnknown:
 		o = outcome{nothing: true}
 	case batch == nil:
 		batch = slices.Clone(p.waiting)
 		for _, a := range batch {
 			a.err = nil // It was of an earlier batch, which was not stored.
 		}
-	case written > 1 && !f.Doubt:
+	case written > 1 && !f.OutcomeUnknown:
 		part(batch)
 		return
 	}

@@ -97,7 +97,7 @@ func (c *Client) applyError(ctx context.Context, k Key, a *application, began no
 	case o.failure != nil:
 		err = c.acquireError(ctx, k, session.Want{Apply: true}, began, o.failure)
 	case o.nothing || o.result.Kind == session.OK:
-	case o.result.Kind == session.Failed && o.result.Doubt && o.result.Err == nil && ctx.Err() != nil:
+	case o.result.Kind == session.Failed && o.result.OutcomeUnknown && o.result.Err == nil && ctx.Err() != nil:
 		err = c.unknown(k, retry.Because(causeOf(ctx), o.result.Last))
 	default:
 		err = releaseError(c, k, o.result)

@@ -339,7 +339,7 @@ func (d *driver) do(e *session.Effect) {
 	case session.Grant:
 		d.hold = newHold(d, e, d.calls[e.Caller].as)
 		d.client.checkLabel(*e.Record)
-		if e.Given {
+		if e.Granted {
 			d.hold.as.handed.Inc()
 		}
 		d.tell(*e)

@@ -71,7 +71,7 @@ func newHold(d *driver, e *session.Effect, as *series) *Hold {
 	h := &Hold{
 		driver: d, client: d.client, key: d.key, caller: e.Caller,
 		lockID: e.Hold.LockID, token: e.Hold.Token, begun: e.Hold.Begun, deadline: e.Hold.Deadline,
-		as: as, given: e.Given, place: int(d.place.Swap(0)),
+		as: as, given: e.Granted, place: int(d.place.Swap(0)),
 	}
 	h.alone.hold = h
 	h.ctx, h.cancel = context.WithCancelCause(WithHold(context.Background(), h))

@@ -38,15 +38,15 @@ func (c *Client) acquireError(ctx context.Context, k Key, want session.Want, beg
 	}
 	r := f.Record
 	switch {
-	case f.Refused && f.Own:
+	case f.Refused && f.Behind:
 		e.waited, e.holder = 0, c.Identity
 		return e
 	case f.Refused:
 		return refusedError(e, f)
-	case f.Own && f.Ahead > 0 || f.GaveUp && f.Mine == "":
+	case f.Behind && f.Ahead > 0 || f.GaveUp && f.LockID == "":
 		e.holder, e.ahead = c.Identity, f.Ahead
 		return ended(cause, e)
-	case f.Doubt:
+	case f.OutcomeUnknown:
 		err := f.Err
 		switch {
 		case err == nil:
@@ -90,7 +90,7 @@ func refusedError(e *notAcquiredError, f *session.Failure) error {
 	if r.Terminating {
 		e.causes = append(e.causes, terminating(r))
 	}
-	if h := r.Holder; h != nil && h.LockID != f.Mine {
+	if h := r.Holder; h != nil && h.LockID != f.LockID {
 		e.heldBy(r)
 	} else if len(r.Waiters) > 0 {
 		if head, ok := protocol.ParseWaiter(r.Waiters[0]); ok {
@@ -117,7 +117,7 @@ func overError(k Key) error {
 // updateError is how a save or a renewal has ended. ctx is the caller's.
 func updateError(ctx context.Context, c *Client, k Key, r *session.Result) error {
 	stopped := func(err error) error {
-		if r.Doubt {
+		if r.OutcomeUnknown {
 			return fmt.Errorf("%w: %q: %w", ErrUnknownOutcome, k.name, retry.Because(err, r.Last))
 		}
 		return err
@@ -131,7 +131,7 @@ func updateError(ctx context.Context, c *Client, k Key, r *session.Result) error
 		switch {
 		case r.Altered:
 			return fmt.Errorf("%w: %q: %w", ErrLost, k.name, r.Err)
-		case r.Doubt:
+		case r.OutcomeUnknown:
 			return retry.Because(fmt.Errorf("%w: %q: %w", ErrLost, k.name, ErrUnknownOutcome), r.Last)
 		case r.Terminating != nil:
 			return fmt.Errorf("%w: %q: %w", ErrLost, k.name, terminating(*r.Terminating))
@@ -140,7 +140,7 @@ func updateError(ctx context.Context, c *Client, k Key, r *session.Result) error
 	case session.Failed:
 	}
 	switch {
-	case r.Err == nil && ctx.Err() != nil && r.Doubt: // The caller has stopped waiting.
+	case r.Err == nil && ctx.Err() != nil && r.OutcomeUnknown: // The caller has stopped waiting.
 		return stopped(causeOf(ctx))
 	case r.Err == nil && ctx.Err() != nil:
 		return fmt.Errorf("kubelock: %q: %w", k.name, causeOf(ctx))
@@ -166,6 +166,8 @@ func releaseError(c *Client, k Key, r *session.Result) error {
 	case r.Kind == session.OthersIn:
 		return fmt.Errorf("%w: releasing %q: others have had the lock since, and whether this release let them have it cannot be told",
 			ErrUnknownOutcome, k.name)
+	case r.Ending == nil && r.OutcomeUnknown && r.Err != nil: // A change that an earlier write may have stored.
+		return fmt.Errorf("%w: %q: %w", ErrUnknownOutcome, k.name, r.Err)
 	case r.Ending == nil: // Without the state, or with it as it is stored.
 		return r.Err
 	}
@@ -176,7 +178,7 @@ func releaseError(c *Client, k Key, r *session.Result) error {
 	case err == nil:
 		err = errNoAnswer
 	}
-	if err = retry.Because(err, r.Last); r.Doubt {
+	if err = retry.Because(err, r.Last); r.OutcomeUnknown {
 		return fmt.Errorf("%w: releasing %q: %w", ErrUnknownOutcome, k.name, err)
 	}
 	return fmt.Errorf("kubelock: releasing %q: %w", k.name, err)

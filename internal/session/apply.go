@@ -25,7 +25,7 @@ import (
 
 // How a caller changes the state without a hold that it would know of. Where the lock is free and no
 // client queues for it, one write begins a hold and ends it. Otherwise the caller queues as any other, and
-// the write by which its claim gives the lock on stores what it makes of the state. In both, what a caller has
+// the write by which its claim hands the lock over stores what it makes of the state. In both, what a caller has
 // made of one version is only ever written in place of that version, or by the holder of the lock.
 
 var errOthersIn = errors.New("others have had the lock since, and whether this change came before cannot be told")
@@ -34,7 +34,7 @@ var errOthersIn = errors.New("others have had the lock since, and whether this c
 func (s *Session) applyFree(c *caller) (again bool) {
 	r, stamp := s.view.record, s.stamp(s.tenure.attempts)
 	if s.tenure.applying() >= maxAttempts { // Each may be committed still.
-		s.fail(0, &Failure{Doubt: true})
+		s.fail(0, &Failure{OutcomeUnknown: true})
 		return true
 	}
 	next, err := protocol.Apply(r, s.claim(&s.tenure), c.change, stamp)
@@ -46,16 +46,16 @@ func (s *Session) applyFree(c *caller) (again bool) {
 	if !r.Exists() {
 		kind, next.Name, next.Key = Write, s.cfg.Object, s.cfg.Key
 	}
-	again = s.claimed(&Request{Kind: kind, To: next, applies: true}, stamp)
+	again = s.sendClaim(&Request{Kind: kind, To: next, applies: true}, stamp)
 	a := &s.tenure.attempts[len(s.tenure.attempts)-1]
 	a.takes, a.ends, a.caller, a.uid, a.holds = false, true, c.id, r.UID, r.Transitions
 	return again
 }
 
-// settleApplied ends the turn of a caller if the lock shows that its change is stored, or that it may have
+// resolveApply ends the turn of a caller if the lock shows that its change is stored, or that it may have
 // been. What cannot have been stored, and cannot be any more, is forgotten: the caller tries again. So it does if
 // its change was stored, perhaps, and the object was deleted with it.
-func (s *Session) settleApplied(c *caller) (ended bool) {
+func (s *Session) resolveApply(c *caller) (ended bool) {
 	r, last := s.view.record, s.view.record.LastRelease
 	for _, a := range s.tenure.attempts {
 		if a.caller == c.id && last != nil && last.LockID == s.tenure.lockID && last.Identity == s.cfg.Identity && a.stamp.Equal(last.Time) {
@@ -63,25 +63,25 @@ func (s *Session) settleApplied(c *caller) (ended bool) {
 			return true
 		}
 	}
-	doubt := false
+	unknown := false
 	s.tenure.attempts = slices.DeleteFunc(s.tenure.attempts, func(a attempt) bool {
 		if a.caller == 0 || a.open && a.base == r.ResourceVersion { // It may be on its way.
 			return false
 		}
-		unknown := a.caller == c.id && a.open && !a.stale
-		doubt = doubt || unknown && r.Hides(a.holds)
-		s.contest.deleted = s.contest.deleted || unknown && a.uid != r.UID
+		open := a.caller == c.id && a.open && !a.stale
+		unknown = unknown || open && r.Hides(a.holds)
+		s.acquisition.deleted = s.acquisition.deleted || open && a.uid != r.UID
 		return true
 	})
-	if doubt {
-		s.fail(0, &Failure{Doubt: true, Err: errOthersIn})
+	if unknown {
+		s.fail(0, &Failure{OutcomeUnknown: true, Err: errOthersIn})
 	}
-	return doubt
+	return unknown
 }
 
 // appliedFree takes in that the write was committed which has left the lock like r.
 func (s *Session) appliedFree(r protocol.Record) {
-	s.view.remembered = s.view.record.SameVersion(r)
+	s.view.afterRelease = s.view.record.SameVersion(r)
 	s.applied(&Result{Kind: OK})
 }
 
@@ -90,38 +90,47 @@ func (s *Session) applied(result *Result) {
 	c := s.callers[0]
 	s.callers = slices.Delete(s.callers, 0, 1)
 	s.emit(Effect{Kind: Applied, Caller: c.id, Result: result})
-	s.tenure, s.contest = tenure{}, contest{}
+	s.tenure, s.acquisition = tenure{}, acquisition{}
 	if len(s.callers) > 0 {
-		s.compete()
+		s.nextTurn()
 		return
 	}
-	s.rest(false)
+	s.idleOrLeave(false)
 }
 
 // applyHeld releases the lock, which the caller's claim holds, with its change. How much is left of the lease does
 // not matter: nothing believes in the hold, and the write is done only if no other client has ended it.
 func (s *Session) applyHeld(c *caller, token int64) {
 	r := s.view.record
-	if a := s.settleAttempts(r.Holder); a != nil {
-		a.open = false
-	} else {
-		s.tenure.attempts = nil
-	}
+	s.heldFrom(r.Holder)
 	s.ended = ended{c.id, s.tenure.lockID, r.UID, token, s.tenure.duration}
 	s.endings = append(s.endings, &Ending{
 		caller: c.id, applies: true, uid: r.UID, token: token, tenure: s.tenure, change: c.change, deadline: s.now.Add(s.tenure.duration),
-		before: r.LastRelease, turn: true, effort: effort{Tries: Tries{Usual: s.usual}},
+		before: r.LastRelease, blocksNext: true, deleted: s.acquisition.deleted, effort: effort{Tries: Tries{Usual: s.usual}},
 	})
 	s.callers = slices.Delete(s.callers, 0, 1)
-	s.tenure, s.next, s.contest = tenure{}, tenure{}, contest{}
+	s.tenure, s.next, s.acquisition = tenure{}, tenure{}, acquisition{}
 	s.state = Releasing
+}
+
+// afterDeletion is r for a caller whose change an earlier write may have stored, in an object that was deleted since.
+func (r *Result) afterDeletion() *Result {
+	if r.Kind == OK {
+		return r
+	}
+	after := *r
+	after.OutcomeUnknown = true
+	if r.Kind == Lost {
+		after.Kind, after.Terminating = Deleted, nil
+	}
+	return &after
 }
 
 // retract lets a caller make another change than it has answered, if that was not sent.
 func (s *Session) retract(id, op int) {
 	first := s.state == Contending && len(s.callers) > 0 && s.callers[0].id == id
-	if !first || s.tenure.applies(id) || s.contest.deleted {
-		s.done(op, &Result{Kind: Failed, Doubt: true})
+	if !first || s.tenure.applies(id) || s.acquisition.deleted {
+		s.done(op, &Result{Kind: Failed, OutcomeUnknown: true})
 		return
 	}
 	s.callers[0].checks = false

@@ -42,17 +42,17 @@ type caller struct {
 	of     protocol.Record
 }
 
-// habit is how callers have come back to the lock.
-type habit struct {
+// returnPattern is how callers have come back to the lock.
+type returnPattern struct {
 	left  time.Time // when the last one was done with it, and no other waited; zero: never
 	quick int       // how often they came soon after that, in a row
 }
 
 // came notes that a caller wants the lock that no other caller has or wants.
-func (h *habit) came(now time.Time) {
+func (h *returnPattern) came(now time.Time) {
 	switch {
 	case h.left.IsZero():
-	case now.Sub(h.left) <= soon:
+	case now.Sub(h.left) <= returnsWithin:
 		h.quick++
 	default:
 		h.quick = 0
@@ -61,8 +61,8 @@ func (h *habit) came(now time.Time) {
 
 // expects reports whether a caller is likely to come soon after a release, for a lock that so
 // many others wait for.
-func (h *habit) expects(waiters int) bool {
-	return h.quick >= sure || h.quick > 0 && waiters >= many
+func (h *returnPattern) expects(waiters int) bool {
+	return h.quick >= sureReturns || h.quick > 0 && waiters >= manyWaiters
 }
 
 func (s *Session) arrive(id int, want Want) {
@@ -79,21 +79,21 @@ func (s *Session) arrive(id int, want Want) {
 	case Idle, Leaving:
 	}
 	if want.Try { // Such a caller does not queue.
-		s.habit = habit{}
+		s.returnPattern = returnPattern{}
 	} else {
-		s.habit.came(s.now)
+		s.returnPattern.came(s.now)
 	}
 	s.callers = append(s.callers, c)
-	s.compete()
+	s.nextTurn()
 }
 
-// compete begins the turn of the first caller.
-func (s *Session) compete() {
-	s.drop()
+// nextTurn begins the turn of the first caller.
+func (s *Session) nextTurn() {
+	s.dropRead()
 	s.state = Contending
-	s.contest.caller = 0
+	s.acquisition.caller = 0
 	if s.request != nil { // Its answer tells nothing of the time after it was sent.
-		s.contest.after = s.request.ID
+		s.acquisition.after = s.request.ID
 	}
 }
 
@@ -102,11 +102,9 @@ func (s *Session) giveUp(id int) {
 		s.fail(i, &Failure{GaveUp: true})
 		return
 	}
-	for _, e := range s.endings {
-		if e.applies && e.caller == id { // The release goes on.
-			e.applies = false
-			s.emit(Effect{Kind: Applied, Caller: id, Result: &Result{Kind: Failed, Doubt: true, Last: e.last}})
-		}
+	if e := s.endingOf(id); e != nil && e.applies { // The release goes on.
+		e.applies = false
+		s.emit(Effect{Kind: Applied, Caller: id, Result: &Result{Kind: Failed, OutcomeUnknown: true, Last: e.last}})
 	}
 }
 
@@ -123,10 +121,10 @@ func (s *Session) fail(i int, f *Failure) {
 	c := s.callers[i]
 	s.callers = slices.Delete(s.callers, i, i+1)
 	turn := i == 0 && s.state == Contending
-	f.Record, f.Ahead, f.Own = s.view.record, c.ahead, !turn
-	if turn && s.contest.caller == c.id {
-		f.Doubt = f.Doubt || s.tenure.doubt() || s.tenure.applies(c.id) || s.contest.deleted
-		f.Removing, f.Last, f.Mine = s.contest.removing != "", s.contest.last, s.tenure.lockID
+	f.Record, f.Ahead, f.Behind = s.view.record, c.ahead, !turn
+	if turn && s.acquisition.caller == c.id {
+		f.OutcomeUnknown = f.OutcomeUnknown || s.tenure.outcomeUnknown() || s.tenure.applies(c.id) || s.acquisition.deleted
+		f.Removing, f.Last, f.LockID = s.acquisition.removing != "", s.acquisition.last, s.tenure.lockID
 		if place := s.place(); place < len(s.view.record.Waiters) {
 			f.Place = place + 1
 		}
@@ -135,33 +133,34 @@ func (s *Session) fail(i int, f *Failure) {
 	if !turn {
 		return
 	}
-	doubt := s.tenure.doubt() // Of a caller before, too.
-	if f.Removed {            // With all that was in it.
-		s.tenure, doubt = tenure{}, false
+	unknown := s.tenure.outcomeUnknown() // Of a caller before, too.
+	if f.Removed {                       // With all that was in it.
+		s.tenure, unknown = tenure{}, false
 	}
-	if c.want.Remove && doubt || s.contest.spoilt { // No hold may begin with it.
-		if doubt {
+	if c.want.Remove && unknown || s.acquisition.altered { // No hold may begin with it.
+		if unknown {
 			s.leave.until = s.now.Add(s.tenure.duration)
 		}
-		s.tenure, s.contest.spoilt = tenure{}, false
+		s.tenure, s.acquisition.altered = tenure{}, false
 	}
 	if len(s.callers) > 0 {
-		s.compete()
+		s.nextTurn()
 		return
 	}
-	s.rest(doubt)
+	s.idleOrLeave(unknown)
 }
 
-// rest is what follows when no caller has, or wants, the lock any more.
-func (s *Session) rest(doubt bool) {
-	s.habit.left = s.now
-	s.contest = contest{}
-	s.drop()
-	if doubt {
+// idleOrLeave is what follows when no caller has, or wants, the lock any more. unknown is set if a write may be
+// committed still.
+func (s *Session) idleOrLeave(unknown bool) {
+	s.returnPattern.left = s.now
+	s.acquisition = acquisition{}
+	s.dropRead()
+	if unknown {
 		s.leave.until = s.now.Add(s.tenure.duration)
 	}
 	if s.present() || s.leave.until.After(s.now) {
-		s.leaveNow()
+		s.beginLeave()
 		return
 	}
 	s.state, s.tenure = Idle, tenure{}
@@ -169,14 +168,14 @@ func (s *Session) rest(doubt bool) {
 
 // expect keeps the place of the next tenure for a caller that is likely to come soon.
 func (s *Session) expect() {
-	s.habit.left = s.now
+	s.returnPattern.left = s.now
 	s.state = Expecting
-	s.callers = []caller{{until: s.now.Add(soon)}}
+	s.callers = []caller{{until: s.now.Add(returnsWithin)}}
 }
 
-// unexpected gives up what was kept for a caller that has not come.
-func (s *Session) unexpected() {
+// stopExpecting gives up what was kept for a caller that has not come.
+func (s *Session) stopExpecting() {
 	s.callers = nil
-	s.rest(s.tenure.doubt())
-	s.habit = habit{}
+	s.idleOrLeave(s.tenure.outcomeUnknown())
+	s.returnPattern = returnPattern{}
 }

@@ -22,81 +22,81 @@ import (
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
-// contest is how far the first caller has come.
-type contest struct {
+// acquisition is how far the first caller has come.
+type acquisition struct {
 	effort
 
 	caller int // whose turn it is; 0: its turn has not begun
-	// recalled is set while the view is from before the caller's turn, and may be old.
-	recalled bool
+	// cached is set while the view is from before the caller's turn, and may be old.
+	cached bool
 	// listens is set once the caller relies on a watch.
 	listens bool
 	// removing is the UID of an object that is being deleted, as the caller wants it.
 	removing string
-	// spoilt is set when what was stored is not what was written: the tenure is not to be used.
-	spoilt bool
+	// altered is set when what was stored is not what was written: the tenure is not to be used.
+	altered bool
 	// deleted is set when the object was deleted in which the caller's change may have been stored.
 	deleted bool
-	join    joining
+	join    joinBackOff
 	// tooLate is the last look that showed a lease which ends too soon.
 	tooLate int
 	// firstSince is since when the caller is known to be the first in the queue for a lock that is
 	// held; zero: it is not.
-	firstSince time.Time
+	headSince time.Time
 	// firstLook is up to when at most the caller relies on what it knew when it came, where
 	// that is longer than a lease: not all that came at once shall look at once.
-	firstLook time.Time
+	firstReread time.Time
 }
 
-// begin begins the turn of the first caller.
-func (s *Session) begin(c *caller) {
-	before := s.contest
-	s.contest = contest{
+// beginTurn begins the turn of the first caller.
+func (s *Session) beginTurn(c *caller) {
+	before := s.acquisition
+	s.acquisition = acquisition{
 		effort: effort{Tries: Tries{Usual: s.usual}, end: c.want.Until, after: before.after}, caller: c.id,
-		listens: before.listens, firstSince: before.firstSince, firstLook: before.firstLook,
+		listens: before.listens, headSince: before.headSince, firstReread: before.firstReread,
 	}
-	if s.tenure.lockID != "" && !s.tenure.givenBack { // The caller has the place of the one before.
-		s.contest.recalled = s.view.known
-		if s.tenure.doubt() || c.want.Try {
-			s.contest.after = s.lastID
+	if s.tenure.lockID != "" && !s.tenure.withdrawn { // The caller has the place of the one before.
+		s.acquisition.cached = s.view.known
+		if s.tenure.outcomeUnknown() || c.want.Try {
+			s.acquisition.after = s.lastID
 		}
 		return
 	}
 	s.tenure = s.newTenure(c.want.Duration)
 	r := s.view.record
-	useful := s.view.remembered && (r.Holder == nil || !c.want.Try && s.now.Sub(s.view.at) < memoryOfHeld)
-	s.view.remembered = false
+	useful := s.view.afterRelease && (r.Holder == nil || !c.want.Try && s.now.Sub(s.view.at) < trustHeldFor)
+	s.view.afterRelease = false
 	if useful && s.server.Fresh(s.now) {
-		s.contest.recalled = true
+		s.acquisition.cached = true
 		return
 	}
-	s.contest.after = max(s.contest.after, s.lastID)
+	s.acquisition.after = max(s.acquisition.after, s.lastID)
 }
 
 // contend does the next thing that brings the first caller closer to the lock.
 func (s *Session) contend() (again bool) { //nolint:gocyclo // One switch over how the lock stands.
 	c := &s.callers[0]
-	if s.contest.caller != c.id {
-		s.begin(c)
+	if s.acquisition.caller != c.id {
+		s.beginTurn(c)
 	}
 	s.tenure.duration = c.want.Duration
-	if !s.looked(&s.contest.effort, s.contestRead) {
+	if !s.looked(&s.acquisition.effort, contending, c.id) {
 		return false
 	}
-	switch st, final := s.wasStale(&s.contest.effort); {
+	switch st, final := s.wasStale(&s.acquisition.effort); {
 	case final:
 		s.fail(0, &Failure{Err: st.refusal})
 		return true
-	case st != nil && !s.view.record.SameVersion(st.from) && st.from.Exists() && !st.recalled:
-		s.contest.join.late(st.took) // A client that created the lock too late, or knew an old version, has not been outrun yet.
+	case st != nil && !s.view.record.SameVersion(st.from) && st.from.Exists() && !st.cached:
+		s.acquisition.join.noteRefusal(st.took) // A client that created the lock too late, or knew an old version, has not lost a race yet.
 	}
 	r := s.view.record
 	if c.want.Remove && s.removed() {
-		s.gaveAwayBy(s.tenure.lockID)
+		s.planHandOverCheckOf(s.tenure.lockID)
 		s.fail(0, &Failure{Removed: true})
 		return true
 	}
-	if c.want.Apply && s.settleApplied(c) {
+	if c.want.Apply && s.resolveApply(c) {
 		return true
 	}
 	s.renewLockID()
@@ -106,33 +106,29 @@ func (s *Session) contend() (again bool) { //nolint:gocyclo // One switch over h
 		return true
 	case r.Terminating:
 		if c.want.Remove {
-			s.contest.removing = r.UID
+			s.acquisition.removing = r.UID
 		}
 		return s.readAt(s.view.at.Add(minute))
-	case c.want.Remove && s.mine() && !r.Contended(s.cfg.Client):
+	case c.want.Remove && s.heldByClaim() && !r.Contended(s.cfg.Client):
 		return s.removeObject()
-	case c.want.Remove && s.mine():
+	case c.want.Remove && s.heldByClaim():
 		return s.removeState()
-	case s.mine():
-		return s.enter(c)
-	case s.own():
-		return s.pass(c)
+	case s.heldByClaim():
+		return s.confirmHold(c)
+	case s.heldByClient():
+		return s.endStaleHold(c)
 	}
-	return s.approach(c)
+	return s.takeOrQueue(c)
 }
 
-// ready reports whether the contest may send a request now.
-func (s *Session) ready() bool { return s.due(s.contest.next) }
-
-func (s *Session) contestRead() *Request {
-	return &Request{Kind: Read, Timeout: FirstRequest, job: contending, caller: s.contest.caller}
-}
+// ready reports whether the acquisition may send a request now.
+func (s *Session) ready() bool { return s.due(s.acquisition.next) }
 
 // readAt waits for what the watch shows, and reads the lock when t has come.
 func (s *Session) readAt(t time.Time) (again bool) {
-	s.contest.listens = true
+	s.acquisition.listens = true
 	if s.due(t) && s.ready() {
-		s.send(s.contestRead())
+		s.send(s.read(contending, s.acquisition.caller))
 	}
 	return false
 }
@@ -141,7 +137,7 @@ func (s *Session) readAt(t time.Time) (again bool) {
 func (s *Session) removed() bool {
 	r := s.view.record
 	last := r.LastRelease
-	return !r.Exists() && !s.contest.recalled || s.contest.removing != "" && r.UID != s.contest.removing ||
+	return !r.Exists() && !s.acquisition.cached || s.acquisition.removing != "" && r.UID != s.acquisition.removing ||
 		last != nil && last.LockID == s.tenure.lockID && s.tenure.endedAt(last.Time) != nil
 }
 
@@ -152,7 +148,7 @@ func (s *Session) renewLockID() {
 	r := s.view.record
 	last := r.LastRelease
 	used := last != nil && last.LockID == s.tenure.lockID || r.HeldBy(s.tenure.lockID, 0)
-	if used && (!s.mine() || r.Terminating) {
+	if used && (!s.heldByClaim() || r.Terminating) {
 		s.tenure = s.newTenure(s.tenure.duration)
 	}
 }
@@ -163,8 +159,8 @@ func (s *Session) overtakes(c *caller) bool {
 	return c.want.Try && s.view.record.Contended(s.cfg.Client)
 }
 
-// approach takes the lock if it is available, and else queues for it, or waits in the queue.
-func (s *Session) approach(c *caller) (again bool) {
+// takeOrQueue takes the lock if it is available, and otherwise queues for it, or waits in the queue.
+func (s *Session) takeOrQueue(c *caller) (again bool) {
 	r, place := s.view.record, s.place()
 	if c.want.Remove && r.Resting() && !r.Contended(s.cfg.Client) { // No client believes in that.
 		return s.removeObject()
@@ -176,7 +172,7 @@ func (s *Session) approach(c *caller) (again bool) {
 	switch {
 	case s.request != nil: // It asks for the server's time.
 		return false
-	case available && s.outrun(c, place):
+	case available && s.lostRace(c, place):
 		return s.enqueue()
 	case available && c.want.Remove && r.Holder == nil && len(r.Waiters) <= place+1:
 		return s.removeObject()
@@ -189,7 +185,7 @@ func (s *Session) approach(c *caller) (again bool) {
 	case place < protocol.MaxWaiters:
 		return s.enqueue()
 	default:
-		at = earlier(at, after(s.view.at, overflowWait+time.Duration(s.view.random*float64(overflowWait)/2)))
+		at = earlier(at, after(s.view.at, fullQueueWait+time.Duration(s.view.random*float64(fullQueueWait)/2)))
 	}
 	return s.wait(place, at)
 }
@@ -209,18 +205,18 @@ func (s *Session) acceptable(c *caller) (ok, again bool) {
 		return false, false
 	case c.bad == nil:
 		return true, false
-	case s.contest.recalled: // The state may be another by now.
-		s.contest.after = s.lastID
+	case s.acquisition.cached: // The state may be another by now.
+		s.acquisition.after = s.lastID
 		return false, true
 	}
 	s.fail(0, &Failure{Err: c.bad})
 	return false, true
 }
 
-// claimed sends a write that takes or deletes the lock.
-func (s *Session) claimed(r *Request, stamp protocol.Stamp) (again bool) {
-	r.From, r.Timeout = s.view.record, s.contest.Limit(max(s.tenure.duration, time.Second))
-	r.job, r.caller, r.recalled = contending, s.contest.caller, s.contest.recalled
+// sendClaim sends a write that takes or deletes the lock.
+func (s *Session) sendClaim(r *Request, stamp protocol.Stamp) (again bool) {
+	r.From, r.Timeout = s.view.record, s.acquisition.Limit(max(s.tenure.duration, time.Second))
+	r.job, r.caller, r.cached = contending, s.acquisition.caller, s.acquisition.cached
 	a := attempt{stamp: stamp.Time, takes: true, base: r.From.ResourceVersion}
 	if r.Kind == Amend && !r.applies {
 		a.amends, a.base = true, holderOf(r.From)
@@ -247,13 +243,13 @@ func (s *Session) takeLock(c *caller, place int) (again bool) {
 	if !r.Exists() {
 		next.Name, next.Key = s.cfg.Object, s.cfg.Key
 	}
-	return s.claimed(&Request{Kind: Write, To: next}, stamp)
+	return s.sendClaim(&Request{Kind: Write, To: next}, stamp)
 }
 
-// pass ends a dead hold of this client: the lock goes to the first waiter of another,
+// endStaleHold ends a dead hold of this client: the lock goes to the first waiter of another,
 // and the claim joins the queue; if there is no such waiter, the claim has the lock. The caller
 // has the client's turn: whatever became of such a hold, nothing here believes in it any more.
-func (s *Session) pass(c *caller) (again bool) {
+func (s *Session) endStaleHold(c *caller) (again bool) {
 	if ok, again := s.acceptable(c); !ok || !s.ready() {
 		return again
 	}
@@ -268,12 +264,12 @@ func (s *Session) pass(c *caller) (again bool) {
 		s.fail(0, &Failure{Err: err})
 		return true
 	}
-	return s.claimed(&Request{Kind: Amend, To: next}, stamp)
+	return s.sendClaim(&Request{Kind: Amend, To: next}, stamp)
 }
 
-// enter gives the caller the lock, which its claim holds. If too little is left of its lease, or
+// confirmHold gives the caller the lock, which its claim holds. If too little is left of its lease, or
 // others may take it for ended too early, it is renewed first: nothing believes in it yet.
-func (s *Session) enter(c *caller) (again bool) {
+func (s *Session) confirmHold(c *caller) (again bool) {
 	if ok, again := s.acceptable(c); !ok {
 		return again
 	}
@@ -296,7 +292,7 @@ func (s *Session) enter(c *caller) (again bool) {
 		s.fail(0, &Failure{Refused: true})
 		return true
 	}
-	s.tenure.given = s.tenure.given || !exact
+	s.tenure.granted = s.tenure.granted || !exact
 	lease := min(h.Duration, s.tenure.duration)
 	deadline := sent.Add(lease)
 	needed := h.Duration / 2 // Less could end while a slow API server takes the release in.
@@ -304,7 +300,7 @@ func (s *Session) enter(c *caller) (again bool) {
 		needed = 0
 	}
 	left := deadline.Sub(s.now)
-	if left > needed && s.covers(h, sent, exact) {
+	if left > needed && s.coversForOthers(h, sent, exact) {
 		s.grant(c, token, deadline, lease)
 		return true
 	}
@@ -312,9 +308,9 @@ func (s *Session) enter(c *caller) (again bool) {
 		s.fail(0, &Failure{Refused: true, TooLate: true})
 		return true
 	}
-	if exact && s.contest.tooLate != s.view.looked { // The next answer may come in time.
-		s.contest.tooLate = s.view.looked
-		s.contest.Pause(s.now, s.contest.end, s.random)
+	if exact && s.acquisition.tooLate != s.view.looked { // The next answer may come in time.
+		s.acquisition.tooLate = s.view.looked
+		s.acquisition.Pause(s.now, s.acquisition.end, s.random)
 	}
 	if !s.ready() {
 		return false
@@ -326,7 +322,7 @@ func (s *Session) enter(c *caller) (again bool) {
 		return true
 	}
 	stamp.Time = next.Holder.RenewTime
-	return s.claimed(&Request{Kind: Amend, To: next}, stamp)
+	return s.sendClaim(&Request{Kind: Amend, To: next}, stamp)
 }
 
 // removeObject deletes the object as it was last seen, which no other client holds or
@@ -335,13 +331,13 @@ func (s *Session) removeObject() (again bool) {
 	if !s.ready() {
 		return false
 	}
-	if !s.contest.recalled {
-		s.contest.removing = s.view.record.UID
+	if !s.acquisition.cached {
+		s.acquisition.removing = s.view.record.UID
 	}
-	return s.claimed(&Request{Kind: Delete}, s.stamp(s.tenure.attempts))
+	return s.sendClaim(&Request{Kind: Delete}, s.stamp(s.tenure.attempts))
 }
 
-// removeState gives the lock that was given to this claim to the next waiter, without state.
+// removeState hands the lock that was granted to this claim over to the next waiter, without state.
 func (s *Session) removeState() (again bool) {
 	if !s.ready() {
 		return false
@@ -352,27 +348,27 @@ func (s *Session) removeState() (again bool) {
 		s.fail(0, &Failure{Err: err})
 		return true
 	}
-	again = s.claimed(&Request{Kind: Amend, To: next}, stamp)
+	again = s.sendClaim(&Request{Kind: Amend, To: next}, stamp)
 	s.tenure.attempts[len(s.tenure.attempts)-1].ends = true
 	return again
 }
 
-// contested takes in the answer to a request of the contest.
-func (s *Session) contested(req *Request, a Answered, before protocol.Record) { //nolint:gocyclo // One case for each verdict.
-	f, current := &s.contest.effort, s.state == Contending && s.contest.caller == req.caller
+// acquisitionAnswered takes in the answer to a request of the acquisition.
+func (s *Session) acquisitionAnswered(req *Request, a Answered, before protocol.Record) { //nolint:gocyclo // One case for each verdict.
+	f, current := &s.acquisition.effort, s.state == Contending && s.acquisition.caller == req.caller
 	if !current { // The caller has gone. What is known of the write remains.
 		f = &effort{}
 	}
 	v := s.answered(f, req, a)
 	if v == done || v == altered {
-		s.contest.recalled = false
-		s.tenure.settleDoubts(s.view.record)
+		s.acquisition.cached = false
+		s.tenure.closeOutdated(s.view.record)
 	}
 	switch own := s.tenure.of(req.ID); {
 	case v == done && req.Kind == Read:
-		s.contest.join.look(s.now.Sub(req.Sent), before, s.view.record)
-		if !s.mine() {
-			s.without, s.withoutUpper = req.Sent, req.upper
+		s.acquisition.join.noteRead(s.now.Sub(req.Sent), before, s.view.record)
+		if !s.heldByClaim() {
+			s.seenWithout, s.seenWithoutUpper = req.Sent, req.upper
 		}
 	case v == again && own != nil && own.caller != 0:
 		own.stale = a.Outcome == protocol.Stale
@@ -383,18 +379,18 @@ func (s *Session) contested(req *Request, a Answered, before protocol.Record) { 
 	}
 	switch {
 	case !current:
-		s.contest.after = max(s.contest.after, f.after)
+		s.acquisition.after = max(s.acquisition.after, f.after)
 	case v == done && req.applies:
 		s.appliedFree(a.Record)
 	case v == altered && req.applies: // The hold has ended with it.
 		s.applied(&Result{Kind: Failed, Err: a.Err, Altered: true})
 	case v == altered:
-		s.contest.spoilt = true
+		s.acquisition.altered = true
 		s.fail(0, &Failure{Err: a.Err})
 	case v == refused && a.QueueFull:
 		f.Pause(s.now, f.end, s.random)
 		f.after = s.lastID
-	case v == refused, v == again && req.Kind == Read && s.callers[0].want.Try && !s.tenure.doubt(): // Nothing to learn that would be worth a wait.
+	case v == refused, v == again && req.Kind == Read && s.callers[0].want.Try && !s.tenure.outcomeUnknown(): // Nothing to learn that would be worth a wait.
 		s.fail(0, &Failure{Err: a.Err})
 	}
 }

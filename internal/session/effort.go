@@ -22,7 +22,7 @@ import (
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
-// effort is how a session goes on until one thing is done: a contest is won, a hold is renewed or
+// effort is how a session goes on until one thing is done: an acquisition has the lock, a hold is renewed or
 // released, or what no caller needs is taken back. What became of a request is decided here, and nowhere else.
 type effort struct {
 	Tries
@@ -35,12 +35,12 @@ type effort struct {
 // stale is a write that was refused because the lock had changed, or in the words for that. A
 // look tells which, and whether a copy of this very write was committed.
 type stale struct {
-	request  int
-	sent     time.Time
-	from     protocol.Record // of that only what tells versions apart
-	recalled bool
-	took     time.Duration
-	refusal  error
+	request int
+	sent    time.Time
+	from    protocol.Record // of that only what tells versions apart
+	cached  bool
+	took    time.Duration
+	refusal error
 }
 
 // verdict is what an answer means.
@@ -57,11 +57,11 @@ const (
 func (s *Session) answered(f *effort, req *Request, a Answered) verdict {
 	reply := a.Reply
 	switch req.job {
-	case keeping, releasing:
+	case renewing, releasing:
 		reply.Doubted = a.HolderDoubts
 	case leaving:
 		reply.Doubted = true // Whatever was believed before.
-	case contending, suspecting, handingOver:
+	case contending, suspecting, checkingHandOver:
 	}
 	take := f.Take
 	if req.Kind == Read {
@@ -88,21 +88,31 @@ func (s *Session) answered(f *effort, req *Request, a Answered) verdict {
 	case protocol.Stale:
 		f.Race(s.now, f.end, s.random)
 		f.after = s.lastID
-		f.stale = &stale{req.ID, req.Sent, version(req.From), req.recalled, s.now.Sub(req.Sent), a.Err}
+		f.stale = &stale{req.ID, req.Sent, version(req.From), req.cached, s.now.Sub(req.Sent), a.Err}
 	}
 	return again
 }
 
 // looked reports whether the lock is known as it was after all that made a look necessary. If not, it
 // reads it as soon as that is due.
-func (s *Session) looked(f *effort, read func() *Request) bool {
+func (s *Session) looked(f *effort, why job, caller int) bool {
 	if s.view.known && s.view.fresh(f.after) {
 		return true
 	}
 	if s.due(f.next) {
-		s.send(read())
+		s.send(s.read(why, caller))
 	}
 	return false
+}
+
+// read is a read for that job. One for a hold may take its part of what is left of the lease: a renewal may
+// wait for it.
+func (s *Session) read(why job, caller int) *Request {
+	r := &Request{Kind: Read, Timeout: FirstRequest, job: why, caller: caller}
+	if why == renewing || why == suspecting {
+		r.Timeout = min(max(s.hold.Deadline.Sub(s.now)/readsPerHold, minLease), FirstRequest)
+	}
+	return r
 }
 
 // wasStale goes on after a write that was refused as stale, now that a look has shown the lock: st is that

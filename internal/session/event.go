@@ -117,7 +117,7 @@ const (
 	Send    EffectKind = iota // send a request [Request]
 	Cancel                    // the answer of that request is not needed any more: do not wait for it [Request]
 	Check                     // ask the caller whether it can use the state, or what it makes of it [Caller, Value]
-	Grant                     // the caller has the lock [Caller, Hold, Value, Record, Given]
+	Grant                     // the caller has the lock [Caller, Hold, Value, Record, Granted]
 	Extend                    // the caller's hold lasts longer [Caller, Deadline]
 	Lose                      // the caller's hold has ended [Caller]
 	Fail                      // the caller does not get the lock [Caller, Failure]
@@ -135,7 +135,7 @@ type Effect struct {
 	Hold     *Hold
 	Value    *string
 	Record   *protocol.Record
-	Given    bool // another client, or the reaper, has given it the lock
+	Granted  bool // another client, or the reaper, has granted it the lock
 	Deadline time.Time
 	Failure  *Failure
 	Result   *Result
@@ -170,12 +170,11 @@ type Request struct {
 	Closing bool
 	Sent    time.Time
 
-	job      job
-	caller   int       // for whom, if it is the contest's
-	ending   int       // of which caller's hold, if it is a release's
-	upper    time.Time // the upper bound of the server's time, told, when it was sent
-	recalled bool      // From was from memory
-	applies  bool      // it begins a hold and ends it
+	job     job
+	caller  int       // whose acquisition or release it is for; 0 for another job
+	upper   time.Time // the upper bound of the server's time, told, when it was sent
+	cached  bool      // From was from the cache
+	applies bool      // it begins a hold and ends it
 }
 
 // Applies reports whether the request begins a hold and ends it.
@@ -189,22 +188,22 @@ type Failure struct {
 	Refused bool
 	// GaveUp is set for a caller that has done so.
 	GaveUp bool
-	// Doubt is set if a write was sent that may take, or delete, the lock yet.
-	Doubt bool
+	// OutcomeUnknown is set if a write was sent that may take, or delete, the lock yet.
+	OutcomeUnknown bool
 	// TooLate is set if the lease ended before the answer came.
 	TooLate bool
 	// Err is the answer that waiting would not mend.
 	Err error
 	// Last is the last answer of the API server, if that was no success.
 	Last error
-	// Own is set while another caller of this client has, or competes for, the lock; Ahead is
+	// Behind is set while another caller of this client has, or competes for, the lock; Ahead is
 	// how many came first.
-	Own   bool
-	Ahead int
-	// Record is the lock as it was last seen; of it Mine is the lock ID of the caller's claim,
+	Behind bool
+	Ahead  int
+	// Record is the lock as it was last seen; LockID is that of the caller's claim, and
 	// Place its place in the queue, from 1, and 0 if it is not in it.
 	Record protocol.Record
-	Mine   string
+	LockID string
 	Place  int
 	// Removing is set if the lock's object is being deleted as the caller wants it.
 	Removing bool
@@ -226,8 +225,8 @@ const (
 // Result is how a holder's call has ended.
 type Result struct {
 	Kind ResultKind
-	// Doubt is set if it is not known what became of a request.
-	Doubt bool
+	// OutcomeUnknown is set if it is not known what became of a request.
+	OutcomeUnknown bool
 	// Terminating is the lock, if it ended because its object is being deleted.
 	Terminating *protocol.Record
 	Err         error
@@ -242,7 +241,9 @@ type Result struct {
 }
 
 // Refused reports whether nothing was written, and why is known.
-func (r *Result) Refused() bool { return r.Kind == Failed && !r.Doubt && r.Ending == nil && !r.Altered }
+func (r *Result) Refused() bool {
+	return r.Kind == Failed && !r.OutcomeUnknown && r.Ending == nil && !r.Altered
+}
 
 // Watch is what a session wants to be shown.
 type Watch uint8

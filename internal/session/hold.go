@@ -41,7 +41,7 @@ type Hold struct {
 	before *protocol.LastRelease // how the hold before has ended
 	ops    []op                  // the calls of the holder, and renewals in the background, in their order
 	// always is set if it is renewed in the background until it ends, and once if its lease is
-	// shorter than the caller has asked for: it was given, and is not sure to be needed for longer.
+	// shorter than the caller has asked for: it was granted, and is not sure to be needed for longer.
 	always, once bool
 	renewAt      time.Time // when it is renewed in the background; zero: it is not
 	background   Tries
@@ -83,22 +83,18 @@ func (s *Session) grant(c *caller, token int64, deadline time.Time, lease time.D
 		Begun: s.now, Deadline: deadline, MinHold: c.want.MinHold, lease: lease, end: deadline.Add(s.tenure.duration - lease),
 		before: r.LastRelease, once: lease < s.tenure.duration && !r.Shared,
 	}
-	if a := s.settleAttempts(r.Holder); a != nil {
-		a.open = false
-	} else {
-		s.tenure.attempts = nil
-	}
+	s.heldFrom(r.Holder)
 	s.callers = slices.Delete(s.callers, 0, 1)
-	s.contest = contest{}
+	s.acquisition = acquisition{}
 	s.state = Holding
 	s.schedule()
 	hold := s.hold
-	s.emit(Effect{Kind: Grant, Caller: hold.Caller, Hold: &hold, Value: r.Value, Record: &r, Given: s.tenure.given})
+	s.emit(Effect{Kind: Grant, Caller: hold.Caller, Hold: &hold, Value: r.Value, Record: &r, Granted: s.tenure.granted})
 }
 
-// settleAttempts forgets the attempts before the one that made the holder what it is: none of them can
+// trimAttempts forgets the attempts before the one that made the holder what it is: none of them can
 // be committed any more, as each tests the renewal time. It returns that one.
-func (s *Session) settleAttempts(h *protocol.Holder) *attempt {
+func (s *Session) trimAttempts(h *protocol.Holder) *attempt {
 	t := &s.tenure
 	i := slices.IndexFunc(t.attempts, func(a attempt) bool { return a.takes && !a.ends && a.stamp.Equal(h.RenewTime) })
 	if i < 0 {
@@ -108,22 +104,26 @@ func (s *Session) settleAttempts(h *protocol.Holder) *attempt {
 	return &t.attempts[0]
 }
 
+// heldFrom forgets all attempts that can only have led to the hold h, which is there now.
+func (s *Session) heldFrom(h *protocol.Holder) {
+	if a := s.trimAttempts(h); a != nil {
+		a.open = false
+	} else {
+		s.tenure.attempts = nil
+	}
+}
+
 // update begins a save or a renewal.
 func (s *Session) update(caller int, o op) {
 	switch {
 	case s.state == Holding && s.hold.Caller == caller:
 		o.since, o.Usual = s.now, s.usual
 		s.hold.ops = append(s.hold.ops, o)
-	case s.holds(caller):
+	case s.endingOf(caller) != nil:
 		s.done(o.id, &Result{Kind: NotHeld})
 	default:
 		s.done(o.id, &Result{Kind: Lost})
 	}
-}
-
-// holds reports whether that caller's hold is being released.
-func (s *Session) holds(caller int) bool {
-	return slices.ContainsFunc(s.endings, func(e *Ending) bool { return e.caller == caller })
 }
 
 func (s *Session) done(op int, r *Result) { s.emit(Effect{Kind: Done, Op: op, Result: r}) }
@@ -146,9 +146,9 @@ func (s *Session) schedule() {
 	}
 	left := h.Deadline.Sub(s.now)
 	// Many holds shall not renew all at once.
-	rest := left - time.Duration(float64(h.lease)*renewWith) - time.Duration(s.random*float64(h.lease)/renewSpread)
+	rest := left - time.Duration(float64(h.lease)*renewWith) - time.Duration(s.random*float64(h.lease)/renewJitter)
 	if h.lease < h.Duration {
-		rest = max(rest, left/4) // Of what was given, less may be left.
+		rest = max(rest, left/4) // Of a grant, less may be left.
 	}
 	h.renewAt = s.now.Add(max(rest, 0)) // Less is left only where the API server takes long.
 }
@@ -162,8 +162,8 @@ func (s *Session) abandon(id int) {
 			continue
 		}
 		sent := o.serial != 0
-		s.done(id, &Result{Kind: Failed, Doubt: sent})
-		if i == 0 && s.request != nil && s.request.job == keeping {
+		s.done(id, &Result{Kind: Failed, OutcomeUnknown: sent})
+		if i == 0 && s.request != nil && s.request.job == renewing {
 			o.left, o.id = true, 0
 			return
 		}
@@ -173,7 +173,7 @@ func (s *Session) abandon(id int) {
 	for _, e := range s.endings {
 		if i := slices.Index(e.ops, id); i >= 0 { // The release goes on.
 			e.ops = slices.Delete(slices.Clone(e.ops), i, i+1)
-			s.done(id, &Result{Kind: Failed, Doubt: true})
+			s.done(id, &Result{Kind: Failed, OutcomeUnknown: true})
 			return
 		}
 	}
@@ -185,20 +185,20 @@ func (s *Session) lose(terminating *protocol.Record) {
 	s.emit(Effect{Kind: Lose, Caller: h.Caller, Hold: &h}) // First: a caller that learns of a failed call finds the hold ended.
 	s.endOps(Result{Kind: Lost, Terminating: terminating})
 	s.ended = endedOf(&h)
-	s.drop()
-	s.hold, s.tenure, s.contest = Hold{}, tenure{}, contest{}
+	s.dropRead()
+	s.hold, s.tenure, s.acquisition = Hold{}, tenure{}, acquisition{}
 	if len(s.callers) > 0 {
-		s.compete()
+		s.nextTurn()
 		return
 	}
-	s.rest(false)
+	s.idleOrLeave(false)
 }
 
 // endOps ends the calls of a hold that is over.
 func (s *Session) endOps(r Result) {
 	for i := range s.hold.ops {
 		result := r
-		result.Doubt = s.hold.ops[i].change.Write && s.maybeWritten(&s.hold.ops[i])
+		result.OutcomeUnknown = s.hold.ops[i].change.Write && s.maybeWritten(&s.hold.ops[i])
 		result.Last = s.hold.ops[i].last
 		result.Took = s.now.Sub(s.hold.ops[i].since)
 		if o := s.hold.ops[i]; o.id != 0 {
@@ -213,8 +213,8 @@ func (s *Session) maybeWritten(o *op) bool {
 	return o.written || o.serial != 0 && slices.ContainsFunc(s.tenure.attempts, func(a attempt) bool { return a.op == o.serial && a.open })
 }
 
-// settleHold takes in what the view says of the hold.
-func (s *Session) settleHold() (again bool) {
+// resolveHold takes in what the view says of the hold.
+func (s *Session) resolveHold() (again bool) {
 	h, r := &s.hold, s.view.record
 	switch {
 	case r.Terminating:
@@ -231,7 +231,7 @@ func (s *Session) settleHold() (again bool) {
 	if len(s.tenure.attempts) == 0 || s.tenure.attempts[0].stamp.Equal(r.Holder.RenewTime) && !s.tenure.attempts[0].open {
 		return false
 	}
-	a := s.settleAttempts(r.Holder)
+	a := s.trimAttempts(r.Holder)
 	if a == nil || !a.open || a.request == under {
 		return false
 	}
@@ -249,7 +249,7 @@ func (s *Session) renewed(holder *protocol.Holder, a *attempt) {
 	if a.op != 0 && len(s.hold.ops) > 0 && a.op == s.hold.ops[0].serial {
 		o = &s.hold.ops[0]
 	}
-	if !s.covers(holder, a.sent, true) { // Others could take the hold for expired too early: one more is due.
+	if !s.coversForOthers(holder, a.sent, true) { // Others could take the hold for expired too early: one more is due.
 		if o != nil {
 			o.written = true
 			o.Pause(s.now, s.hold.Deadline, s.random)
@@ -307,12 +307,12 @@ func (s *Session) writes() bool {
 	return !h.renewAt.IsZero() && s.due(h.renewAt)
 }
 
-// keep does the next thing that is due for a hold.
-func (s *Session) keep() (again bool) {
+// maintain does the next thing that is due for a hold.
+func (s *Session) maintain() (again bool) {
 	h := &s.hold
 	h.suspect = h.suspect && !s.view.fresh(h.suspected)
 	if h.suspect && !s.writes() {
-		s.send(s.holdersRead(suspecting))
+		s.send(s.read(suspecting, 0))
 		return false
 	}
 	if len(h.ops) == 0 {
@@ -333,32 +333,24 @@ func (s *Session) keep() (again bool) {
 	}
 	left := h.Deadline.Sub(s.now)
 	o.end = h.Deadline
-	read := func() *Request { return s.holdersRead(keeping) }
 	if !o.begun {
 		o.begun = true
 		if o.optional = !s.server.Fresh(s.now); o.optional { // For the stamp.
-			s.send(read())
+			s.send(s.read(renewing, 0))
 			return false
 		}
 	}
-	if !s.looked(&o.effort, read) {
+	if !s.looked(&o.effort, renewing, 0) {
 		return false
 	}
 	switch st, final := s.wasStale(&o.effort); {
 	case final:
-		s.endOp(&Result{Kind: Failed, Err: st.refusal, Doubt: s.maybeWritten(o), Last: o.last})
+		s.endOp(&Result{Kind: Failed, Err: st.refusal, OutcomeUnknown: s.maybeWritten(o), Last: o.last})
 		return true
 	case !s.due(o.next):
 		return false
 	}
 	return s.renew(o, left)
-}
-
-// holdersRead is a read for a hold, which may take its part of what is left of the lease: a renewal may
-// wait for it.
-func (s *Session) holdersRead(why job) *Request {
-	left := s.hold.Deadline.Sub(s.now)
-	return &Request{Kind: Read, Timeout: min(max(left/readsPerHold, minLease), FirstRequest), job: why}
 }
 
 // renew sends a renewal, which may take its share of what is left of the lease.
@@ -376,13 +368,13 @@ func (s *Session) renew(o *op, left time.Duration) (again bool) {
 	if o.serial == 0 {
 		o.serial = s.lastID + 1
 	}
-	s.sendAttempt(&s.tenure, &Request{Kind: Amend, From: r, To: next, Timeout: o.Timeout(left), job: keeping},
+	s.sendAttempt(&s.tenure, &Request{Kind: Amend, From: r, To: next, Timeout: o.Timeout(left), job: renewing},
 		attempt{stamp: next.Holder.RenewTime, takes: true, op: o.serial, amends: true, base: holderOf(r)})
 	return false
 }
 
-// kept takes in the answer to a request for a hold.
-func (s *Session) kept(req *Request, a Answered) {
+// renewalAnswered takes in the answer to a request for a hold.
+func (s *Session) renewalAnswered(req *Request, a Answered) {
 	if s.state != Holding || len(s.hold.ops) == 0 { // It is over. Its ending knows what was sent.
 		s.answered(&effort{}, req, a)
 		return
@@ -397,14 +389,14 @@ func (s *Session) kept(req *Request, a Answered) {
 			s.renewed(r.Holder, s.tenure.of(req.ID))
 		}
 	case v == altered:
-		s.keptAltered(a)
+		s.renewalAltered(a)
 	case v == refused:
-		s.endOp(&Result{Kind: Failed, Err: a.Err, Doubt: s.maybeWritten(o), Last: o.last})
+		s.endOp(&Result{Kind: Failed, Err: a.Err, OutcomeUnknown: s.maybeWritten(o), Last: o.last})
 	}
 }
 
-// keptAltered ends a call whose write is not what is stored. The hold goes on if it is there still.
-func (s *Session) keptAltered(a Answered) {
+// renewalAltered ends a call whose write is not what is stored. The hold goes on if it is there still.
+func (s *Session) renewalAltered(a Answered) {
 	r := s.view.record
 	if r.UID != s.hold.UID || !r.HeldBy(s.hold.LockID, s.hold.Token) {
 		o := s.hold.ops[0]

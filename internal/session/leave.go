@@ -31,11 +31,6 @@ type leave struct {
 	hopeless protocol.Record
 }
 
-// read is a read of what is left in the object.
-func (l *leave) read() *Request {
-	return &Request{Kind: Read, Timeout: FirstRequest, Closing: true, job: leaving}
-}
-
 // present reports whether something of this client is, or may be, in the object which no caller
 // needs any more: a claim, a lock that was given to an entry which the client had given up or the
 // network has delivered twice, or such an entry.
@@ -44,7 +39,7 @@ func (s *Session) present() bool {
 		return true
 	}
 	r := s.view.record
-	return s.view.known && !r.SameVersion(s.leave.hopeless) && (s.orphan() || len(r.Waiters) > 0 && s.stray() < len(r.Waiters))
+	return s.view.known && !r.SameVersion(s.leave.hopeless) && (s.orphan() || len(r.Waiters) > 0 && s.strayEntry() < len(r.Waiters))
 }
 
 // orphan reports whether this client has the lock, and no caller believes that. Late news of the
@@ -55,8 +50,8 @@ func (s *Session) orphan() bool {
 	return h != nil && h.Client == s.cfg.Client && (h.LockID != s.ended.lockID || h.Token > s.ended.token || r.UID != s.ended.uid)
 }
 
-// leaveNow begins to take back what is, or may be, in the object.
-func (s *Session) leaveNow() {
+// beginLeave begins to take back what is, or may be, in the object.
+func (s *Session) beginLeave() {
 	s.state = Leaving
 	s.leave = leave{
 		effort: effort{Tries: Tries{Usual: s.usual}, after: s.lastID, end: s.now.Add(max(s.tenure.duration, protocol.Grace) + FirstRequest)},
@@ -64,57 +59,57 @@ func (s *Session) leaveNow() {
 	}
 }
 
-// withdraw takes back what no caller needs any more: it gives a hold to the next waiter, leaves the
+// withdraw takes back what no caller needs any more: it hands a hold over to the next waiter, leaves the
 // queue, and until then looks again and again for what may be on its way. It gives up when the lease
 // has ended anyway, and when the API server refuses it.
 func (s *Session) withdraw() (again bool) {
 	l := &s.leave
-	if s.over || s.due(l.end) {
-		s.left(true)
+	if s.stopped || s.due(l.end) {
+		s.endLeave(true)
 		return true
 	}
-	if !s.due(l.next) || !s.looked(&l.effort, l.read) {
+	if !s.due(l.next) || !s.looked(&l.effort, leaving, 0) {
 		return false
 	}
 	if _, final := s.wasStale(&l.effort); final {
-		s.left(true)
+		s.endLeave(true)
 		return true
 	}
 	if !s.due(l.next) {
 		return false
 	}
 	r := s.view.record
-	s.gaveAwayBy(s.tenure.lockID)
-	place := s.stray()
+	s.planHandOverCheckOf(s.tenure.lockID)
+	place := s.strayEntry()
 	switch {
 	case s.orphan():
 		h := r.Holder
 		next, err := protocol.Release(r, protocol.Claim{Client: s.cfg.Client, LockID: h.LockID}, h.Token, protocol.Change{}, nil, s.stamp(nil))
 		if err != nil {
-			s.left(true)
+			s.endLeave(true)
 			return true
 		}
-		s.tenure.givenBack = s.tenure.givenBack || h.LockID == s.tenure.lockID
-		s.send(&Request{Kind: Amend, From: r, To: next, Timeout: s.withdrawal(), Closing: true, job: leaving})
+		s.tenure.withdrawn = s.tenure.withdrawn || h.LockID == s.tenure.lockID
+		s.send(&Request{Kind: Amend, From: r, To: next, Timeout: s.leaveTimeout(), job: leaving})
 		return false
 	case place < len(r.Waiters):
-		s.send(&Request{Kind: Dequeue, From: r, Place: place, Timeout: s.withdrawal(), Closing: true, job: leaving})
+		s.send(&Request{Kind: Dequeue, From: r, Place: place, Timeout: s.leaveTimeout(), job: leaving})
 		return false
 	case s.now.Before(l.until) && !s.closed:
 		l.Pause(s.now, l.end, s.random)
 		l.after = s.lastID
 		return true
 	}
-	s.left(false)
+	s.endLeave(false)
 	return true
 }
 
-func (s *Session) withdrawal() time.Duration {
+func (s *Session) leaveTimeout() time.Duration {
 	return s.leave.Limit(max(s.tenure.duration, FirstRequest))
 }
 
-// left ends Leaving.
-func (s *Session) left(hopeless bool) {
+// endLeave ends Leaving.
+func (s *Session) endLeave(hopeless bool) {
 	s.state, s.tenure, s.leave = Idle, tenure{}, leave{}
 	if hopeless {
 		s.leave.hopeless = version(s.view.record)
@@ -130,53 +125,52 @@ func (s *Session) leaveAnswered(req *Request, a Answered) {
 	switch v := s.answered(f, req, a); {
 	case s.state != Leaving:
 	case v == done:
-		s.tenure.settleDoubts(s.view.record)
+		s.tenure.closeOutdated(s.view.record)
 	case v == refused, v == altered:
-		s.left(true)
+		s.endLeave(true)
 	}
 }
 
-// handOff is the last time that the client gave the lock to another. That one may be dead, and those
-// that wait behind do not see that it was given: no watch of theirs shows it. This client knows
-// when that was. If the lock is as it left it when the grace is over, it goes to the next.
-type handOff struct {
+// handOverCheck is planned when the client hands the lock over to another. The new holder may be dead, and the
+// waiters behind it do not see the grant: no watch of theirs shows it. This client knows when that was. If the
+// lock is as this client left it when the grace is over, it goes to the next waiter.
+type handOverCheck struct {
 	at    time.Time // when it looks; zero: it does not
-	due   bool
-	after int
+	after int       // the last request before it was due; 0 until then
 }
 
-// gaveAway plans the check of a hold that this client's write has begun for another.
-func (s *Session) gaveAway() {
+// planHandOverCheck plans the check of a hold that this client's write has begun for another.
+func (s *Session) planHandOverCheck() {
 	h := s.view.record.Holder
-	if h == nil || h.Client == s.cfg.Client || s.view.record.Resting() || s.closed || !s.handOff.at.IsZero() {
+	if h == nil || h.Client == s.cfg.Client || s.view.record.Resting() || s.closed || !s.handOverCheck.at.IsZero() {
 		return
 	}
-	s.handOff = handOff{at: s.now.Add(h.Duration)}
+	s.handOverCheck = handOverCheck{at: s.now.Add(h.Duration)}
 }
 
-// gaveAwayBy plans the check of the lock if it is as the hold of that lock ID has left it to another: the
+// planHandOverCheckOf plans the check of the lock if it is as the hold of that lock ID has left it to another: the
 // answer of the write that did so may have been lost.
-func (s *Session) gaveAwayBy(lockID string) {
+func (s *Session) planHandOverCheckOf(lockID string) {
 	if last := s.view.record.LastRelease; last != nil && last.LockID == lockID && last.Reason == protocol.HandedOff {
-		s.gaveAway()
+		s.planHandOverCheck()
 	}
 }
 
-// lookAfter gives the lock to the next if the one that it was given to has not used it. What fails
-// is not tried again: those that wait have their own reads.
-func (s *Session) lookAfter() {
-	o := &s.handOff
+// checkHandOver hands the lock over to the next waiter if its new holder has not used it. What fails
+// is not tried again: waiters have their own reads.
+func (s *Session) checkHandOver() {
+	o := &s.handOverCheck
 	if o.at.IsZero() || !s.due(o.at) {
 		return
 	}
-	if !o.due {
-		o.due, o.after = true, s.lastID
+	if o.after == 0 {
+		o.after = s.lastID
 	}
 	if !s.view.fresh(o.after) {
-		s.send(&Request{Kind: Read, Timeout: FirstRequest, job: handingOver})
+		s.send(s.read(checkingHandOver, 0))
 		return
 	}
-	s.handOff = handOff{}
+	s.handOverCheck = handOverCheck{}
 	r := s.view.record
 	if expired, _ := s.judge().Expired(r, s.view.seen); !expired {
 		return
@@ -185,5 +179,5 @@ func (s *Session) lookAfter() {
 	if err != nil {
 		return
 	}
-	s.send(&Request{Kind: Amend, From: r, To: next, Timeout: FirstRequest, job: handingOver})
+	s.send(&Request{Kind: Amend, From: r, To: next, Timeout: FirstRequest, job: checkingHandOver})
 }

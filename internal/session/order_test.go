@@ -78,9 +78,9 @@ func TestHoldIsNotBegunThatMayBeGivenBack(t *testing.T) {
 	}
 }
 
-// TestDoubtOutlastsTheCallers has a caller give up whose write is under way, and then the next one, before
+// TestUnknownOutcomeOutlastsTheCallers has a caller give up whose write is under way, and then the next one, before
 // its turn has begun: the session looks for what the write may do yet.
-func TestDoubtOutlastsTheCallers(t *testing.T) {
+func TestUnknownOutcomeOutlastsTheCallers(t *testing.T) {
 	t.Parallel()
 	x := newScript(t)
 	x.step(Event{Kind: Arrive, Caller: 1, Want: want})
@@ -89,11 +89,11 @@ func TestDoubtOutlastsTheCallers(t *testing.T) {
 	take := x.request(Write)
 	x.step(Event{Kind: Arrive, Caller: 2, Want: want})
 	x.step(Event{Kind: GiveUp, Caller: 1})
-	if f := x.the(Fail).Failure; !f.Doubt {
+	if f := x.the(Fail).Failure; !f.OutcomeUnknown {
 		t.Fatalf("the first caller knows: %+v", f)
 	}
 	x.step(Event{Kind: GiveUp, Caller: 2})
-	if f := x.the(Fail).Failure; f.Doubt {
+	if f := x.the(Fail).Failure; f.OutcomeUnknown {
 		t.Fatalf("the second caller has sent nothing: %+v", f)
 	}
 	x.fails(take, protocol.Unknown)
@@ -381,7 +381,7 @@ func TestFirstAmongEntriesThatCannotBeRead(t *testing.T) {
 		r := x.request(Enqueue)
 		held.Waiters = append(held.Waiters, r.Entry)
 		x.answer(r, held)
-		x.after(lookout)
+		x.after(headWatchAfter)
 		if got := x.s.Watch(); got != want {
 			t.Errorf("behind %q: a second later the client watches %d, want %d", entry, got, want)
 		}

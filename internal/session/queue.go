@@ -32,83 +32,83 @@ import (
 // client that was refused waits for a random time, in proportion to that, and looks again
 // before it joins whatever version there is, also if the lock is free just then: those that
 // take the lock in a loop would be faster again. Where it takes long to look and others have
-// joined meanwhile there is a crowd: the client tries again to join the version that it has seen, and
-// then waits for longer. So the work that a crowd causes does not grow faster
-// than the crowd.
+// joined meanwhile there is a thundering herd: the client tries again to join the version that it has seen, and
+// then waits for longer. So the work that a herd causes does not grow faster
+// than the herd.
 
-// joining is how a caller gets into the queue.
-type joining struct {
-	refused bool          // the last attempt was, because others were faster
-	took    time.Duration // to refuse it
-	looks   int           // how often it has let others go first
-	moved   bool          // the lock has changed hands meanwhile, or since the attempt was built
-	looked  time.Duration // how long the last read took
-	others  int           // how many have joined between the last two
-	most    time.Duration // over how long it was spread last
-	from    time.Time     // when the caller goes on
-	spread  bool          // it has come back to a queue that it remembered, and waited for its share
+// joinBackOff is how a caller gets into the queue.
+type joinBackOff struct {
+	refused     bool          // the last attempt was, because others were faster
+	refusalTook time.Duration // to refuse it
+	backOffs    int           // how often it has backed off
+	moved       bool          // the lock has changed hands meanwhile, or since the attempt was built
+	readTook    time.Duration // how long the last read took
+	newcomers   int           // how many have joined between the last two
+	longest     time.Duration // for how long at most it backed off last
+	until       time.Time     // when the caller goes on
+	jittered    bool          // it has come back to a queue that was cached, and waited for its share
 }
 
-// late notes that a write was refused, and how long that took.
-func (j *joining) late(took time.Duration) { j.refused, j.took = true, took }
+// noteRefusal notes that a write was refused, and how long that took.
+func (j *joinBackOff) noteRefusal(took time.Duration) { j.refused, j.refusalTook = true, took }
 
-// look notes a read that took so long, and which clients have come meanwhile.
-func (j *joining) look(took time.Duration, before, after protocol.Record) {
+// noteRead notes a read that took so long, and which clients have come meanwhile.
+func (j *joinBackOff) noteRead(took time.Duration, before, after protocol.Record) {
 	j.moved = after.UID != before.UID || after.Transitions != before.Transitions
-	if j.looks > 0 {
-		j.looked, j.others = took, after.Newcomers(before)
+	if j.backOffs > 0 {
+		j.readTook, j.newcomers = took, after.Newcomers(before)
 	}
 }
 
-// letOthers returns for how long at most the caller lets others go first.
-func (j *joining) letOthers() time.Duration {
+// backOff returns for how long at most the caller waits before it joins.
+func (j *joinBackOff) backOff() time.Duration {
 	j.refused = false
-	j.looks++
-	j.most = min(max(2*j.most, spreadPerAnswer*max(j.took, j.looked)), maxSpread)
-	return j.most
+	j.backOffs++
+	j.longest = min(max(2*j.longest, backOffPerAnswer*max(j.refusalTook, j.readTook)), maxBackOff)
+	return j.longest
 }
 
 // exact reports whether the next attempt shall be of the version that is known, and no other.
-func (j *joining) exact() bool {
-	inCrowd := j.looked >= crowded && j.others >= crowd
-	return j.looks == 0 || inCrowd && j.looks < maxLooks
+func (j *joinBackOff) exact() bool {
+	herd := j.readTook >= herdRead && j.newcomers >= herdNewcomers
+	return j.backOffs == 0 || herd && j.backOffs < maxBackOffs
 }
 
-// outrun reports whether the caller should queue for a lock that is available: others have
-// taken and released it when this one would take it, or while it let others go first, and would be
+// lostRace reports whether the caller should queue for a lock that is available: others have
+// taken and released it when this one would take it, or while it backed off, and would be
 // faster again.
-func (s *Session) outrun(c *caller, place int) bool {
-	j, n := &s.contest.join, len(s.view.record.Waiters)
-	raced := j.moved && (j.refused || j.looks > 0)
+func (s *Session) lostRace(c *caller, place int) bool {
+	j, n := &s.acquisition.join, len(s.view.record.Waiters)
+	raced := j.moved && (j.refused || j.backOffs > 0)
 	return raced && !c.want.Try && s.view.record.Exists() && place == n && place < protocol.MaxWaiters
 }
 
 // enqueue puts the claim at the end of the queue.
 func (s *Session) enqueue() (again bool) {
-	j, r := &s.contest.join, s.view.record
-	spread := func(most time.Duration) { j.from = s.now.Add(time.Duration(s.random * float64(most))) }
+	j, r := &s.acquisition.join, s.view.record
+	waitUpTo := func(most time.Duration) { j.until = s.now.Add(time.Duration(s.random * float64(most))) }
 	switch {
-	case s.contest.recalled && !j.spread: // It does not even know the version. As a holder that comes back it is one at a time.
-		j.spread = true
-		spread(time.Duration(len(r.Waiters)) * spreadPerWaiter)
+	case s.acquisition.cached && !j.jittered: // It does not even know the version. As a holder that comes back it is one at a time.
+		j.jittered = true
+		waitUpTo(time.Duration(len(r.Waiters)) * jitterPerWaiter)
 	case j.refused:
-		most := j.letOthers()
+		most := j.backOff()
 		if r.Holder == nil && len(r.Waiters) == 0 {
-			most = min(most, freeSpread)
+			most = min(most, maxBackOffIfFree)
 		}
-		spread(most)
-		s.contest.after = s.lastID
-		s.contest.next = later(s.contest.next, j.from)
+		waitUpTo(most)
+		s.acquisition.after = s.lastID
+		s.acquisition.next = later(s.acquisition.next, j.until)
 		return true
 	}
-	if !s.due(j.from) || !s.ready() {
+	if !s.due(j.until) || !s.ready() {
 		return false
 	}
-	s.contest.listens = true
+	s.acquisition.listens = true
 	s.sendAttempt(&s.tenure, &Request{
-		Kind: Enqueue, From: r, Entry: s.claim(&s.tenure).Waiter().String(), Exact: !s.contest.recalled && j.exact(),
-		Timeout: s.contest.Limit(max(s.tenure.duration, time.Second)), job: contending, caller: s.contest.caller,
-		recalled: s.contest.recalled,
+		Kind: Enqueue, From: r, Entry: s.claim(&s.tenure).Waiter().String(), Exact: !s.acquisition.cached && j.exact(),
+		Timeout: s.acquisition.Limit(max(s.tenure.duration, time.Second)), job: contending, caller: s.acquisition.caller,
+		cached: s.acquisition.cached,
 	}, attempt{})
 	return false
 }
@@ -116,16 +116,16 @@ func (s *Session) enqueue() (again bool) {
 // wait waits at that place of the queue, for a lock that cannot be taken before at.
 func (s *Session) wait(place int, at time.Time) (again bool) {
 	held, ahead := s.view.record.Holder != nil, s.view.record.Ahead(place)
-	switch first := &s.contest.firstSince; {
+	switch first := &s.acquisition.headSince; {
 	case ahead > 0 || !held:
 		*first = time.Time{}
 	case first.IsZero():
 		*first = s.now
 	}
-	if first := s.contest.firstSince; !first.IsZero() {
-		s.due(first.Add(lookout))
+	if first := s.acquisition.headSince; !first.IsZero() {
+		s.due(first.Add(headWatchAfter))
 	}
-	return s.readAt(earlier(earlier(at, s.patience()), s.refresh(ahead)))
+	return s.readAt(earlier(earlier(at, s.rereadAfterLease()), s.rereadBeforeTurn(ahead)))
 }
 
 // watchesLock reports whether the caller watches the lock itself, and not what this client
@@ -133,14 +133,14 @@ func (s *Session) wait(place int, at time.Time) (again bool) {
 // an object that is being deleted; nor that the holder renews its lease: the first in the queue
 // would have no start to count the lease of a holder from that has died since.
 func (s *Session) watchesLock() bool {
-	r, first := s.view.record, s.contest.firstSince
-	return r.Terminating || r.Holder != nil && r.Holder.Foreign() || !first.IsZero() && !s.now.Before(first.Add(lookout))
+	r, first := s.view.record, s.acquisition.headSince
+	return r.Terminating || r.Holder != nil && r.Holder.Foreign() || !first.IsZero() && !s.now.Before(first.Add(headWatchAfter))
 }
 
-// patience is until when a waiter relies on being told: for about one lease, and no longer than a
-// minute. The watch shows it what it is given, but not that the lock was deleted or freed by
+// rereadAfterLease is until when a waiter relies on being told: for about one lease, and no longer than a
+// minute. The watch shows it what it is granted, but not that the lock was deleted or freed by
 // hand, nor what came and went while the watch could not be read.
-func (s *Session) patience() time.Time {
+func (s *Session) rereadAfterLease() time.Time {
 	lease := protocol.Grace
 	if h := s.view.record.Holder; h != nil {
 		lease = max(h.Duration, time.Second)
@@ -148,26 +148,26 @@ func (s *Session) patience() time.Time {
 	if lease <= minute {
 		return s.view.at.Add(lease)
 	}
-	if s.contest.firstLook.IsZero() { // Those that come at once shall not look at once.
-		s.contest.firstLook = s.now.Add(minute - time.Duration(s.random*float64(minute/4)))
+	if s.acquisition.firstReread.IsZero() { // Those that come at once shall not look at once.
+		s.acquisition.firstReread = s.now.Add(minute - time.Duration(s.random*float64(minute/4)))
 	}
 	next := s.view.at.Add(minute)
-	if s.now.Before(s.contest.firstLook) {
-		return earlier(next, s.contest.firstLook)
+	if s.now.Before(s.acquisition.firstReread) {
+		return earlier(next, s.acquisition.firstReread)
 	}
 	return next
 }
 
-// refresh is when the claim looks how the lock stands, so that what it is given can be used at once.
-func (s *Session) refresh(ahead int) time.Time {
+// rereadBeforeTurn is when the claim reads how the lock stands, so that a grant can be used at once.
+func (s *Session) rereadBeforeTurn(ahead int) time.Time {
 	if s.tenure.duration < protocol.Grace { // Waiters for short holds would read all the time.
 		return never
 	}
-	return s.pace.reread(ahead, s.bound(), protocol.Grace/2-grantMargin, s.view.at)
+	return s.holdEstimate.reread(ahead, s.notBefore(), protocol.Grace/2-grantMargin, s.view.at)
 }
 
-// pace is how fast a lock changes hands, as far as looks have shown.
-type pace struct {
+// holdEstimate is how fast a lock changes hands, as far as looks have shown.
+type holdEstimate struct {
 	since       time.Time
 	uid         string
 	transitions int64
@@ -175,11 +175,11 @@ type pace struct {
 	each        time.Duration // from one hold to the next; 0 if nothing has changed
 }
 
-// see takes in how the lock stands now.
-func (p *pace) see(r protocol.Record, now time.Time) {
+// observe takes in how the lock stands now.
+func (p *holdEstimate) observe(r protocol.Record, now time.Time) {
 	span, holds := now.Sub(p.since), r.Transitions-p.transitions
 	same := r.UID == p.uid && !p.since.IsZero()
-	if same && span < minPaceSpan {
+	if same && span < minEstimateSpan {
 		return
 	}
 	p.known, p.each = same, 0
@@ -190,13 +190,13 @@ func (p *pace) see(r protocol.Record, now time.Time) {
 }
 
 // reread is when a read pays, at the earliest, that bounds the age of what a waiter behind so many
-// others may be given. A hold that may be older than age has to be renewed before it can be
+// others may be granted. A hold that may be older than age has to be renewed before it can be
 // used, which costs a write more, and the read costs no other client anything. from is the bound
 // that there is, and at is when the lock was last seen.
-func (p *pace) reread(ahead int, from time.Time, age time.Duration, at time.Time) time.Time {
+func (p *holdEstimate) reread(ahead int, from time.Time, age time.Duration, at time.Time) time.Time {
 	next := from.Add(age)
 	switch {
-	case p.known && p.each == 0: // When cannot be known. What is given then may be renewed.
+	case p.known && p.each == 0: // When cannot be known. What is granted then may be renewed.
 		return never
 	case p.known:
 		if turn := p.since.Add(time.Duration(ahead+1) * p.each); turn.After(next) {

@@ -32,17 +32,18 @@ type Ending struct {
 	uid    string
 	token  int64
 	// tenure is that of the hold, with all attempts to renew and to end it.
-	tenure   tenure
-	change   protocol.Change
-	deadline time.Time
-	rest     time.Time // until when the lock shall rest after it; zero: not at all
-	before   *protocol.LastRelease
-	lost     bool // the hold had ended before it was released: no state is written
-	applies  bool // no caller has believed in the hold: the release applies its change
-	turn     bool // the client's next caller waits for it
-	ops      []int
+	tenure     tenure
+	change     protocol.Change
+	deadline   time.Time
+	rest       time.Time // until when the lock shall rest after it; zero: not at all
+	before     *protocol.LastRelease
+	lost       bool // the hold had ended before it was released: no state is written
+	applies    bool // no caller has believed in the hold: the release applies its change
+	deleted    bool // an earlier write may have stored that change, and the object was deleted since
+	blocksNext bool // the client's next caller waits for it
+	ops        []int
 
-	without error // why the state is left out
+	leftOut error // why the state is left out
 	begun   bool
 
 	effort
@@ -55,9 +56,14 @@ func (e *Ending) clone() *Ending {
 	return &c
 }
 
-// read is a read of what became of the release.
-func (e *Ending) read() *Request {
-	return &Request{Kind: Read, Timeout: FirstRequest, Closing: true, job: releasing, ending: e.caller}
+// endingOf is the release of that caller's hold that is not done yet; nil if there is none.
+func (s *Session) endingOf(caller int) *Ending {
+	for _, e := range s.endings {
+		if e.caller == caller {
+			return e
+		}
+	}
+	return nil
 }
 
 // sent reports whether a release was sent.
@@ -65,8 +71,8 @@ func (e *Ending) sent() bool {
 	return slices.ContainsFunc(e.tenure.attempts, func(a attempt) bool { return a.ends })
 }
 
-// doubt reports whether a release may have been committed.
-func (e *Ending) doubt() bool {
+// outcomeUnknown reports whether a release may have been committed.
+func (e *Ending) outcomeUnknown() bool {
 	return slices.ContainsFunc(e.tenure.attempts, func(a attempt) bool { return a.ends && a.open })
 }
 
@@ -76,29 +82,27 @@ func (s *Session) release(e Event) {
 	if s.state == Holding && s.hold.Caller == e.Caller {
 		h := s.hold
 		s.endOps(Result{Kind: NotHeld})
-		s.drop()
+		s.dropRead()
 		s.state, s.hold = Releasing, Hold{}
 		s.ended = endedOf(&h)
 		s.endings = append(s.endings, &Ending{
 			caller: h.Caller, uid: h.UID, token: h.Token, tenure: s.tenure, change: e.Change, deadline: h.Deadline, rest: h.rest(),
-			before: h.before, turn: true, ops: []int{e.Op}, effort: effort{Tries: Tries{Usual: s.usual}},
+			before: h.before, blocksNext: true, ops: []int{e.Op}, effort: effort{Tries: Tries{Usual: s.usual}},
 		})
 		s.tenure, s.next = tenure{}, tenure{}
 		return
 	}
-	for _, other := range s.endings {
-		if other.caller == e.Caller {
-			other.ops = append(other.ops, e.Op)
-			return
-		}
+	if other := s.endingOf(e.Caller); other != nil {
+		other.ops = append(other.ops, e.Op)
+		return
 	}
 	if e.Ending == nil { // It was lost, and so nothing is written.
 		s.releaseLost(e)
 		return
 	}
 	again := e.Ending.clone()
-	again.ops, again.turn, again.begun = []int{e.Op}, false, false
-	again.effort, again.without = effort{Tries: Tries{Usual: s.usual}}, nil
+	again.ops, again.blocksNext, again.begun = []int{e.Op}, false, false
+	again.effort, again.leftOut = effort{Tries: Tries{Usual: s.usual}}, nil
 	if again.sent() {
 		again.after = s.lastID
 	} else {
@@ -150,8 +154,8 @@ func (s *Session) outcomeIn(e *Ending, r protocol.Record) *Result { //nolint:goc
 			return &Result{Kind: Lost}
 		case a.late:
 			return lost
-		case a.without != nil:
-			return &Result{Kind: Failed, Err: a.without}
+		case a.leftOut != nil:
+			return &Result{Kind: Failed, Err: a.leftOut}
 		}
 		return &Result{Kind: OK}
 	}
@@ -175,9 +179,9 @@ func (s *Session) outcomeIn(e *Ending, r protocol.Record) *Result { //nolint:goc
 	case !sent:
 		return &Result{Kind: Lost}
 	case deleted: // No answer says that it was done. They do not speak for their copies, either.
-		return &Result{Kind: Deleted, Doubt: true}
+		return &Result{Kind: Deleted, OutcomeUnknown: true}
 	}
-	return &Result{Kind: OthersIn, Doubt: true}
+	return &Result{Kind: OthersIn, OutcomeUnknown: true}
 }
 
 // rested is what became of a release after which the lock has rested. The record does not tell any more which
@@ -189,11 +193,11 @@ func (e *Ending) rested() *Result {
 		switch {
 		case !a.ends || !a.rests:
 			continue
-		case a.without != nil:
-			of = &Result{Kind: Failed, Err: a.without}
+		case a.leftOut != nil:
+			of = &Result{Kind: Failed, Err: a.leftOut}
 		}
 		if result != nil && result.Kind != of.Kind {
-			return &Result{Doubt: true, Kind: OthersIn}
+			return &Result{OutcomeUnknown: true, Kind: OthersIn}
 		}
 		result = of
 	}
@@ -204,50 +208,52 @@ func (e *Ending) rested() *Result {
 }
 
 // finish ends a release.
-func (s *Session) finish(i int, r *Result) {
-	e := s.endings[i]
+func (s *Session) finish(e *Ending, r *Result) {
+	i := slices.Index(s.endings, e)
 	s.endings = slices.Delete(s.endings, i, i+1)
 	if r.Kind == OK {
-		s.gaveAwayBy(e.tenure.lockID)
+		s.planHandOverCheckOf(e.tenure.lockID)
 	}
 	for _, op := range e.ops {
 		s.done(op, r)
 	}
 	if e.applies {
+		if e.deleted {
+			r = r.afterDeletion()
+		}
 		s.emit(Effect{Kind: Applied, Caller: e.caller, Result: r})
 	}
-	if !e.turn {
+	if !e.blocksNext {
 		return
 	}
 	s.tenure, s.next = s.next, tenure{}
-	s.contest = contest{}
+	s.acquisition = acquisition{}
 	switch {
 	case len(s.callers) > 0:
-		s.compete()
+		s.nextTurn()
 	case s.tenure.expected && !s.closed:
 		s.expect()
 	default:
-		s.rest(s.tenure.doubt())
+		s.idleOrLeave(s.tenure.outcomeUnknown())
 	}
 }
 
 // unresolved ends a release of which it is not known what became of it, because of err.
 func (s *Session) unresolved(e *Ending, err error) {
-	i := slices.Index(s.endings, e)
 	if e.lost { // That it is held still makes no difference to its caller.
-		s.finish(i, &Result{Kind: Lost})
+		s.finish(e, &Result{Kind: Lost})
 		return
 	}
-	s.finish(i, &Result{Kind: Failed, Err: err, Doubt: e.doubt(), Last: e.last, Ending: e})
+	s.finish(e, &Result{Kind: Failed, Err: err, OutcomeUnknown: e.outcomeUnknown(), Last: e.last, Ending: e})
 }
 
 // end does the next thing that is due for a release. The lock is held by its hold, as far as is known.
 func (s *Session) end(e *Ending) (again bool) {
-	if s.over {
+	if s.stopped {
 		s.unresolved(e, nil)
 		return true
 	}
-	if e.turn {
+	if e.blocksNext {
 		s.extendEnding(e)
 	}
 	left := e.deadline.Sub(s.now)
@@ -255,7 +261,9 @@ func (s *Session) end(e *Ending) (again bool) {
 		e.begun = true
 		e.end = later(e.deadline, s.now.Add(FirstRequest))
 		if !s.server.Fresh(s.now) && left > 0 && s.view.fresh(e.after) { // For the stamp.
-			s.send(&Request{Kind: Read, Timeout: min(left/readsPerHold, FirstRequest), Closing: true, job: releasing, ending: e.caller})
+			r := s.read(releasing, e.caller)
+			r.Timeout = min(left/readsPerHold, FirstRequest)
+			s.send(r)
 			return false
 		}
 	}
@@ -266,7 +274,7 @@ func (s *Session) end(e *Ending) (again bool) {
 		s.unresolved(e, nil)
 		return true
 	}
-	if !s.due(e.next) || !s.looked(&e.effort, e.read) {
+	if !s.due(e.next) || !s.looked(&e.effort, releasing, e.caller) {
 		return false
 	}
 	if st, final := s.wasStale(&e.effort); final {
@@ -285,7 +293,7 @@ func (s *Session) extendEnding(e *Ending) {
 	h := s.view.record.Holder
 	for i := range e.tenure.attempts {
 		a := &e.tenure.attempts[i]
-		if h == nil || !a.open || !a.takes || a.ends || !a.stamp.Equal(h.RenewTime) || !s.covers(h, a.sent, true) {
+		if h == nil || !a.open || !a.takes || a.ends || !a.stamp.Equal(h.RenewTime) || !s.coversForOthers(h, a.sent, true) {
 			continue
 		}
 		a.open = false
@@ -299,7 +307,7 @@ func (s *Session) extendEnding(e *Ending) {
 func (s *Session) sendRelease(e *Ending) (again bool) {
 	r, stamp := s.view.record, s.stamp(e.tenure.attempts)
 	late := e.lost || !e.applies && !e.deadline.After(s.now) || r.Terminating
-	claim, change := s.claim(&e.tenure), e.change.Unless(late || e.without != nil)
+	claim, change := s.claim(&e.tenure), e.change.Unless(late || e.leftOut != nil)
 	rest := e.rest.Sub(s.now)
 	rests := rest > 0 && !late
 	var next protocol.Record
@@ -315,9 +323,9 @@ func (s *Session) sendRelease(e *Ending) (again bool) {
 		s.unresolved(e, err)
 		return true
 	}
-	req := &Request{Kind: Amend, From: r, To: next, Timeout: e.Timeout(e.end.Sub(s.now)), Closing: true, job: releasing, ending: e.caller}
+	req := &Request{Kind: Amend, From: r, To: next, Timeout: e.Timeout(e.end.Sub(s.now)), job: releasing, caller: e.caller}
 	s.sendAttempt(&e.tenure, req, attempt{
-		stamp: stamp.Time, ends: true, late: late, without: e.without, rests: rests, amends: true, base: holderOf(r),
+		stamp: stamp.Time, ends: true, late: late, leftOut: e.leftOut, rests: rests, amends: true, base: holderOf(r),
 	})
 	if successor != nil {
 		if s.next.first.IsZero() {
@@ -335,7 +343,7 @@ func (s *Session) sendRelease(e *Ending) (again bool) {
 // a place behind others, and never the lock.
 func (s *Session) succession(e *Ending) *protocol.Claim {
 	r := s.view.record
-	if !e.turn || r.Terminating {
+	if !e.blocksNext || r.Terminating {
 		return nil
 	}
 	contended := r.Contended(s.cfg.Client)
@@ -343,7 +351,7 @@ func (s *Session) succession(e *Ending) *protocol.Claim {
 		duration, expected := e.tenure.duration, len(s.callers) == 0
 		if expected {
 			full := len(r.Waiters) >= protocol.MaxWaiters // Others may wait for room.
-			if full || !contended || s.closed || !s.habit.expects(len(r.Waiters)) {
+			if full || !contended || s.closed || !s.returnPattern.expects(len(r.Waiters)) {
 				return nil
 			}
 		} else {
@@ -361,12 +369,11 @@ func (s *Session) succession(e *Ending) *protocol.Claim {
 
 // endAnswered takes in the answer to a request of a release.
 func (s *Session) endAnswered(req *Request, a Answered) {
-	i := slices.IndexFunc(s.endings, func(e *Ending) bool { return e.caller == req.ending })
-	if i < 0 {
+	e := s.endingOf(req.caller)
+	if e == nil {
 		return
 	}
-	e := s.endings[i]
-	s.next.settleDoubts(s.view.record)
+	s.next.closeOutdated(s.view.record)
 	v := s.answered(&e.effort, req, a)
 	if e.lost && v != done { // It is known that nothing is written. The lock is freed without its caller.
 		for _, op := range e.ops {
@@ -385,19 +392,19 @@ func (s *Session) endAnswered(req *Request, a Answered) {
 		return
 	}
 	if v == done || v == altered { // A watch may have shown a later version, in which others have had the lock.
-		s.view.remembered = s.next.lockID == "" && s.view.record.SameVersion(a.Record)
+		s.view.afterRelease = s.next.lockID == "" && s.view.record.SameVersion(a.Record)
 	}
 	switch {
 	case v == done:
 		if result := s.outcomeIn(e, a.Record); result != nil {
-			s.finish(i, result)
+			s.finish(e, result)
 			return
 		}
 		e.Pause(s.now, e.end, s.random)
 	case v == altered && a.Record.HeldBy(e.tenure.lockID, e.token):
 		s.unresolved(e, a.Err)
 	case v == altered:
-		s.finish(i, &Result{Kind: Failed, Err: a.Err, Altered: true})
+		s.finish(e, &Result{Kind: Failed, Err: a.Err, Altered: true})
 	case v == refused:
 		s.refusedEnding(e, req.ID, a.Err, a.Reply.Outcome != protocol.Denied)
 	case e.stale != nil && e.stale.request == req.ID:
@@ -409,11 +416,11 @@ func (s *Session) endAnswered(req *Request, a Answered) {
 // state is tried without. A program without access would be refused without it, too.
 func (s *Session) refusedEnding(e *Ending, request int, refusal error, hasAccess bool) {
 	last := e.tenure.of(request)
-	if !hasAccess || !e.change.Write || last == nil || last.late || last.without != nil || e.without != nil {
-		s.unresolved(e, joined(refusal, e.without))
+	if !hasAccess || !e.change.Write || last == nil || last.late || last.leftOut != nil || e.leftOut != nil {
+		s.unresolved(e, joined(refusal, e.leftOut))
 		return
 	}
-	e.without = refusal
+	e.leftOut = refusal
 }
 
 func joined(first, second error) error {

@@ -32,7 +32,7 @@ limitations under the License.
 //
 // Three rules hold everywhere. There is at most one request under way for a lock. Of what made a
 // look necessary, only the answer to a request that was sent later is a look. And after each event
-// all is decided anew from the state: no decision is remembered.
+// all is decided anew from the state: no decision is kept.
 package session
 
 import (
@@ -65,11 +65,11 @@ type job uint8
 
 const (
 	contending job = iota + 1
-	keeping
+	renewing
 	suspecting
 	releasing
 	leaving
-	handingOver
+	checkingHandOver
 )
 
 // never is later than everything.
@@ -100,30 +100,30 @@ type Session struct {
 	wake   time.Time
 	usual  time.Duration // how long the last write took that was committed
 
-	view    view
-	callers []caller // first come, first served; without the one that has the lock
-	habit   habit
-	tenure  tenure
-	next    tenure // of the next caller, to whom the release under way gives the lock or a place
-	state   State
-	hold    Hold
-	request *Request
-	lastID  int // of requests
-	closed  bool
-	over    bool // nothing is sent any more
+	view          view
+	callers       []caller // first come, first served; without the one that has the lock
+	returnPattern returnPattern
+	tenure        tenure
+	next          tenure // of the next caller, to whom the release under way gives the lock or a place
+	state         State
+	hold          Hold
+	request       *Request
+	lastID        int // of requests
+	closed        bool
+	stopped       bool // nothing is sent any more
 
-	contest contest
-	pace    pace
-	// without is when the last read was sent that has shown the claim without the lock: if
-	// another client gave it the lock, then later. withoutUpper is before when it was by the
+	acquisition  acquisition
+	holdEstimate holdEstimate
+	// seenWithout is when the last read was sent that has shown the claim without the lock: if
+	// another client granted it the lock, then later. seenWithoutUpper is before when it was by the
 	// server's clock; zero: that is not known.
-	without, withoutUpper time.Time
-	askFrom               time.Time // when the server may be asked for its time again
+	seenWithout, seenWithoutUpper time.Time
+	askFrom                       time.Time // when the server may be asked for its time again
 
-	endings []*Ending // the releases that are not done yet; while Releasing the first is that of the hold
-	leave   leave
-	handOff handOff
-	ended   ended
+	endings       []*Ending // the releases that are not done yet; while Releasing the first is that of the hold
+	leave         leave
+	handOverCheck handOverCheck
+	ended         ended
 }
 
 // ended is the last hold that a caller had.
@@ -181,10 +181,10 @@ func (s *Session) Step(e Event) []Effect { //nolint:gocyclo // One case for each
 	case Answer:
 		s.answer(e.Answered)
 	case Shown:
-		s.see(e.Record)
+		s.learnFromWatch(e.Record)
 	case Missed:
 		if s.state == Contending {
-			s.contest.after = s.lastID
+			s.acquisition.after = s.lastID
 		}
 	case Vanished:
 		if s.state == Holding && e.Record.HeldBy(s.tenure.lockID, s.hold.Token) {
@@ -197,7 +197,7 @@ func (s *Session) Step(e Event) []Effect { //nolint:gocyclo // One case for each
 	case Close:
 		s.close()
 	case End:
-		s.over = true
+		s.stopped = true
 	}
 	for again := true; again; {
 		s.wake = never
@@ -212,7 +212,7 @@ func (s *Session) Wake() (at time.Time, ok bool) { return s.wake, s.wake.Before(
 // Watch is what the session wants to be shown now.
 func (s *Session) Watch() Watch {
 	switch {
-	case s.state != Contending || !s.contest.listens:
+	case s.state != Contending || !s.acquisition.listens:
 		return WatchNone
 	case s.watchesLock():
 		return WatchLock
@@ -240,9 +240,9 @@ func (s *Session) Busy() bool {
 	return s.state == Leaving || s.state == Expecting || len(s.endings) > 0
 }
 
-// Quiet reports whether the session would miss nothing but its memory if it were forgotten.
+// Quiet reports whether the session would miss nothing but what is cached if it were forgotten.
 func (s *Session) Quiet() bool {
-	return s.state == Idle && s.request == nil && !s.Busy() && len(s.callers) == 0 && s.handOff.at.IsZero()
+	return s.state == Idle && s.request == nil && !s.Busy() && len(s.callers) == 0 && s.handOverCheck.at.IsZero()
 }
 
 // Bytes is how much state the session remembers.
@@ -277,7 +277,7 @@ func (s *Session) due(t time.Time) bool {
 // send sends a request, and notes what it needs to know when it is answered.
 func (s *Session) send(r *Request) {
 	s.lastID++
-	r.ID, r.Sent = s.lastID, s.now
+	r.ID, r.Sent, r.Closing = s.lastID, s.now, r.job == releasing || r.job == leaving
 	_, r.upper, _ = s.server.ToldBounds(s.now) // A wrong hint would let a grant count from too late.
 	s.request = r
 	s.emit(Effect{Kind: Send, Request: r})
@@ -297,7 +297,7 @@ func (s *Session) sendAttempt(t *tenure, r *Request, a attempt) {
 }
 
 // drop gives up the request under way, if it is a read: there is something more urgent.
-func (s *Session) drop() {
+func (s *Session) dropRead() {
 	if s.request != nil && (s.request.Kind == Read || s.request.Kind == Ask) {
 		s.emit(Effect{Kind: Cancel, Request: s.request})
 		s.request = nil
@@ -311,27 +311,27 @@ func (s *Session) expire() {
 		s.lose(nil)
 	}
 	if s.state == Expecting && !s.now.Before(s.callers[0].until) {
-		s.unexpected()
+		s.stopExpecting()
 	}
 }
 
 // close ends what a closed client does not do any more. Its callers have given up.
 func (s *Session) close() {
 	s.closed = true
-	s.handOff = handOff{}
+	s.handOverCheck = handOverCheck{}
 	s.hold.renewAt = time.Time{}
 	for i := range s.hold.ops {
 		o := &s.hold.ops[i]
 		o.left = o.left || o.id == 0
 	}
 	if s.state == Expecting {
-		s.unexpected()
+		s.stopExpecting()
 	}
 }
 
 // decide does the next thing that is due, and reports whether there may be another.
 func (s *Session) decide() (again bool) { //nolint:gocyclo // One case for each state.
-	if s.settle() {
+	if s.resolve() {
 		return true
 	}
 	switch s.state {
@@ -341,22 +341,22 @@ func (s *Session) decide() (again bool) { //nolint:gocyclo // One case for each 
 		s.by(s.callers[0].until)
 	case Idle, Contending, Releasing, Leaving:
 	}
-	if s.state == Holding && s.request != nil && s.request.job != keeping && s.writes() {
-		s.drop() // The holder's own request tells as much.
+	if s.state == Holding && s.request != nil && s.request.job != renewing && s.writes() {
+		s.dropRead() // The holder's own request tells as much.
 	}
 	if s.request != nil { // One at a time.
 		return false
 	}
 	switch s.state {
 	case Holding:
-		again = s.keep()
+		again = s.maintain()
 	case Contending:
 		again = s.contend()
 	case Leaving:
 		again = s.withdraw()
 	case Idle:
 		if s.present() {
-			s.leaveNow()
+			s.beginLeave()
 			return true
 		}
 	case Releasing, Expecting:
@@ -368,20 +368,20 @@ func (s *Session) decide() (again bool) { //nolint:gocyclo // One case for each 
 		again = s.end(e)
 	}
 	if !again && s.request == nil {
-		s.lookAfter()
+		s.checkHandOver()
 	}
 	return again
 }
 
-// settle takes in what the view says of what was sent, without a further request.
-func (s *Session) settle() (again bool) {
-	for i, e := range s.endings {
+// resolve takes in what the view says of what was sent, without a further request.
+func (s *Session) resolve() (again bool) {
+	for _, e := range s.endings {
 		if result := s.outcome(e); result != nil {
-			s.finish(i, result)
+			s.finish(e, result)
 			return true
 		}
 	}
-	return s.state == Holding && s.settleHold()
+	return s.state == Holding && s.resolveHold()
 }
 
 // answer takes in how the request under way ended.
@@ -400,28 +400,28 @@ func (s *Session) answer(a Answered) {
 	}
 	before := s.view.record
 	if shows {
-		s.look(req, a.Record)
+		s.learnFromAnswer(req, a.Record)
 		if req.Kind != Read {
 			s.usual = s.now.Sub(req.Sent)
 		}
 	}
 	switch req.job {
 	case contending:
-		s.contested(req, a, before)
-	case keeping:
-		s.kept(req, a)
+		s.acquisitionAnswered(req, a, before)
+	case renewing:
+		s.renewalAnswered(req, a)
 	case suspecting:
 		s.hold.suspect = false
 	case releasing:
 		s.endAnswered(req, a)
 	case leaving:
 		s.leaveAnswered(req, a)
-	case handingOver:
+	case checkingHandOver:
 		if req.Kind == Read && !shows {
-			s.handOff = handOff{} // Waiters have their own reads.
+			s.handOverCheck = handOverCheck{} // Waiters have their own reads.
 		}
 	}
 	if shows && req.Kind == Amend {
-		s.gaveAway()
+		s.planHandOverCheck()
 	}
 }

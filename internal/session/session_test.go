@@ -100,7 +100,10 @@ func (x *script) answer(r *Request, record protocol.Record) protocol.Record {
 func (x *script) versionOf(r protocol.Record) protocol.Record {
 	x.version++
 	if r.Name != "" {
-		r.UID, r.ResourceVersion = "u", strconv.Itoa(x.version)
+		r.ResourceVersion = strconv.Itoa(x.version)
+		if r.UID == "" {
+			r.UID = "u"
+		}
 	}
 	return r
 }
@@ -133,10 +136,10 @@ func (x *script) handOver(caller int, r protocol.Record) protocol.Record {
 	return given
 }
 
-// TestHandOverIsLookedAfter has the one that was given the lock not use it: the client that gave it reads
+// TestHandOverIsChecked has the one that was granted the lock not use it: the client that handed it over reads
 // after the grace, and gives it to the next. An older version that is shown meanwhile changes nothing, nor
 // does a newer one of the same hold; a renewal, and a hold of another, end it.
-func TestHandOverIsLookedAfter(t *testing.T) {
+func TestHandOverIsChecked(t *testing.T) {
 	t.Parallel()
 	renewed := func(r protocol.Record) protocol.Record {
 		h := *r.Holder
@@ -207,7 +210,7 @@ func TestSaveThatWasCommittedAndLost(t *testing.T) {
 		}
 	}
 	x.after(created.Holder.Duration)
-	if r := x.the(Done).Result; r.Kind != Lost || !r.Doubt {
+	if r := x.the(Done).Result; r.Kind != Lost || !r.OutcomeUnknown {
 		t.Errorf("its write was committed, and the save ends with %+v", r)
 	}
 }

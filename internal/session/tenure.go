@@ -43,7 +43,7 @@ type attempt struct {
 	ends    bool
 	late    bool  // it was sent without state: after the deadline, or in an object that was being deleted
 	stale   bool  // the answer was that the object is not as it was
-	without error // why it was sent without the state; nil: it was not
+	leftOut error // why it was sent without the state; nil: it was not
 	rests   bool  // the lock rests after it
 }
 
@@ -55,11 +55,11 @@ type tenure struct {
 	// zero: none was.
 	first    time.Time
 	attempts []attempt
-	// given is set when another client, or the reaper, has given it the lock.
-	given bool
-	// givenBack is set once a write was sent that gives back what the tenure has: it may be done
+	// granted is set when another client, or the reaper, has granted it the lock.
+	granted bool
+	// withdrawn is set once a write was sent that gives back what the tenure has: it may be done
 	// late, so no hold begins with the tenure any more.
-	givenBack bool
+	withdrawn bool
 	// expected is set if no caller wants it, but one is likely to come soon.
 	expected bool
 }
@@ -67,8 +67,8 @@ type tenure struct {
 // written reports whether something of the tenure is, or may be, in the object.
 func (t *tenure) written() bool { return !t.first.IsZero() }
 
-// doubt reports whether a write may be committed still that takes or deletes the lock.
-func (t *tenure) doubt() bool {
+// outcomeUnknown reports whether a write may be committed still that takes or deletes the lock.
+func (t *tenure) outcomeUnknown() bool {
 	return slices.ContainsFunc(t.attempts, func(a attempt) bool { return a.open && a.takes })
 }
 
@@ -104,10 +104,10 @@ func (t *tenure) closed(request int) {
 	}
 }
 
-// settleDoubts closes the attempts that cannot be committed any more, now that a look has shown
+// closeOutdated closes the attempts that cannot be committed any more, now that a look has shown
 // r: what was conditioned on another version, or on another holder. But where there was no object,
 // there may be none again.
-func (t *tenure) settleDoubts(r protocol.Record) {
+func (t *tenure) closeOutdated(r protocol.Record) {
 	holder := holderOf(r)
 	for i := range t.attempts {
 		a, base := &t.attempts[i], r.ResourceVersion
@@ -169,35 +169,35 @@ func (s *Session) place() int {
 	return s.view.record.Place(func(lockID string) bool { return lockID == s.tenure.lockID })
 }
 
-// stray is where any entry of this client stands in the queue: the network may have delivered one
+// strayEntry is where any entry of this client stands in the queue: the network may have delivered one
 // twice, or late.
-func (s *Session) stray() int {
+func (s *Session) strayEntry() int {
 	return s.view.record.Place(func(lockID string) bool { return protocol.Waiter{LockID: lockID}.Client() == s.cfg.Client })
 }
 
-// mine reports whether the lock is held by the claim. Lock IDs can be read and guessed;
+// heldByClaim reports whether the lock is held by the claim. Lock IDs can be read and guessed;
 // where the API server checks who writes an identity, no other client has this one.
-func (s *Session) mine() bool {
+func (s *Session) heldByClaim() bool {
 	r := s.view.record
 	return s.tenure.lockID != "" && r.HeldBy(s.tenure.lockID, 0) && r.Holder.Identity == s.cfg.Identity
 }
 
-// own reports whether the lock is held by this client, by whichever lock ID.
-func (s *Session) own() bool {
+// heldByClient reports whether the lock is held by this client, by whichever lock ID.
+func (s *Session) heldByClient() bool {
 	h := s.view.record.Holder
 	return h != nil && h.Client == s.cfg.Client && h.Identity == s.cfg.Identity
 }
 
-// bound is before whatever has given the lock to the claim.
-func (s *Session) bound() time.Time {
-	if s.without.After(s.tenure.first) {
-		return s.without
+// notBefore is before whatever has granted the lock to the claim.
+func (s *Session) notBefore() time.Time {
+	if s.seenWithout.After(s.tenure.first) {
+		return s.seenWithout
 	}
 	return s.tenure.first
 }
 
 // sentFor finds when the attempt was sent that made the lock what it is. Where that is not
-// known, or another client has given the lock to this one, it is before whatever
+// known, or another client has granted the lock to this one, it is before whatever
 // may have led to it, so that the deadline is never too late.
 func (s *Session) sentFor(h *protocol.Holder) (sent time.Time, exact bool) {
 	for _, a := range s.tenure.attempts {
@@ -205,22 +205,22 @@ func (s *Session) sentFor(h *protocol.Holder) (sent time.Time, exact bool) {
 			return a.sent, true
 		}
 	}
-	return s.givenFrom(h), false
+	return s.grantedFrom(h), false
 }
 
-// givenFrom is from when a lease counts that another client has begun for the claim. A write
+// grantedFrom is from when a lease counts that another client has begun for the claim. A write
 // may be under way for long: the read that has shown the lock without it may be later than
 // its stamp, from which others count. A stamp by a node's clock is none to count from: of
 // that, others count from when they have seen it, which is later than the read.
-func (s *Session) givenFrom(h *protocol.Holder) time.Time {
-	from := s.bound()
+func (s *Session) grantedFrom(h *protocol.Holder) time.Time {
+	from := s.notBefore()
 	if h.Source != protocol.Server {
 		return from
 	}
-	if s.withoutUpper.IsZero() {
+	if s.seenWithoutUpper.IsZero() {
 		return s.tenure.first
 	}
-	if late := s.withoutUpper.Sub(h.RenewTime); late > 0 {
+	if late := s.seenWithoutUpper.Sub(h.RenewTime); late > 0 {
 		from = from.Add(-late)
 	}
 	if from.Before(s.tenure.first) { // Whichever client gives the lock has seen the claim before it takes the time.
@@ -229,11 +229,11 @@ func (s *Session) givenFrom(h *protocol.Holder) time.Time {
 	return from
 }
 
-// covers reports whether the hold h lasts for others, too, until its holder gives it up,
+// coversForOthers reports whether the hold h lasts for others, too, until its holder gives it up,
 // which counts its lease from from. Of the holder's own writes, which exact says that this is
-// of, that is when it was sent. Of what was given to the holder, from is as early as it has
+// of, that is when it was sent. Of a grant, from is as early as it has
 // to be by the stamp already.
-func (s *Session) covers(h *protocol.Holder, from time.Time, exact bool) bool {
+func (s *Session) coversForOthers(h *protocol.Holder, from time.Time, exact bool) bool {
 	if exact || h.Source != protocol.Server {
 		return s.server.Covers(protocol.Stamp{Time: h.RenewTime, Source: h.Source}, from)
 	}

@@ -27,54 +27,54 @@ import (
 const (
 	// minute is for how long at most a waiter relies on what it knows.
 	minute = time.Minute
-	// lookout is for how long a waiter is the first in the queue before it watches the lock
+	// headWatchAfter is for how long a waiter is the first in the queue before it watches the lock
 	// itself: for less than a holder with a usual lease takes to renew it, and for much longer
 	// than a busy lock takes to be handed over.
-	lookout = time.Second
-	// overflowWait is how long a client waits at least, and half as long again at most, before it
+	headWatchAfter = time.Second
+	// fullQueueWait is how long a client waits at least, and half as long again at most, before it
 	// looks again for room in a queue that was full.
-	overflowWait = time.Second
+	fullQueueWait = time.Second
 	// askPause is for how long a client does not ask for the server's time after it asked in vain.
 	askPause = protocol.Grace
 
 	// grantMargin is the part of the grace that passes from the begin of a grant to its use.
 	grantMargin = protocol.Grace / 20
-	// minPaceSpan is over how long the pace of a lock is measured at least.
-	minPaceSpan = 500 * time.Millisecond
+	// minEstimateSpan is over how long at least the time from hold to hold is measured.
+	minEstimateSpan = 500 * time.Millisecond
 
-	// memoryOfHeld is for how long a client relies on having given a lock to another client: the
+	// trustHeldFor is for how long a client relies on having handed a lock over to another client: the
 	// queue that it joins then is soon another, and its place would be that of an earlier time.
-	memoryOfHeld = 100 * time.Millisecond
-	// soon is how soon after its release a caller comes back that takes the lock in a loop.
-	soon = 50 * time.Millisecond
-	// sure is how often in a row that must have been so for the next time to be expected. Once is
+	trustHeldFor = 100 * time.Millisecond
+	// returnsWithin is how soon after its release a caller comes back that takes the lock in a loop.
+	returnsWithin = 50 * time.Millisecond
+	// sureReturns is how often in a row that must have been so for the next time to be expected. Once is
 	// enough where many others wait: the place in the queue is taken back before its turn.
-	sure, many = 2, 16
+	sureReturns, manyWaiters = 2, 16
 
-	// crowded is how long a read takes at least where there is a crowd. Where one takes less, a few
+	// herdRead is how long a read takes at least where there is a thundering herd. Where one takes less, a few
 	// clients take the lock in loops, and their writes are quick.
-	crowded = 25 * time.Millisecond
-	// crowd is how many others join meanwhile where there is one. Where none does it is the
+	herdRead = 25 * time.Millisecond
+	// herdNewcomers is how many others join meanwhile where there is one. Where none does it is the
 	// line that is slow, and the holder that refuses.
-	crowd = 2
-	// maxLooks is how often a client lets others go first before it joins any version.
-	maxLooks = 5
-	// spreadPerAnswer is over how many times that of an answer a client waits; or over twice
+	herdNewcomers = 2
+	// maxBackOffs is how often a client backs off before it joins any version.
+	maxBackOffs = 5
+	// backOffPerAnswer is up to how many times as long as an answer took a client backs off; or up to twice
 	// the time before, if that is longer.
-	spreadPerAnswer = 8
-	maxSpread       = 8 * time.Second
-	// freeSpread is over how long at most a client waits that has seen the lock free, and
+	backOffPerAnswer = 8
+	maxBackOff       = 8 * time.Second
+	// maxBackOffIfFree is for how long at most a client backs off that has seen the lock free, and
 	// an empty queue: the clients that were faster may be gone.
-	freeSpread = 100 * time.Millisecond
-	// spreadPerWaiter is by how much the entries of clients are spread that come back to a
+	maxBackOffIfFree = 100 * time.Millisecond
+	// jitterPerWaiter is by how much the entries of clients are spread that come back to a
 	// queue, for each that is in it; less than a lock takes to be handed over.
-	spreadPerWaiter = 2 * time.Millisecond
+	jitterPerWaiter = 2 * time.Millisecond
 
 	// renewWith is how much of its lease is left when a hold is renewed that is renewed in the
 	// background. There are at least three attempts in that time: see tries.timeout.
 	renewWith = 2.0 / 3
-	// renewSpread is the part of a lease by which renewals in the background are spread.
-	renewSpread = 40
+	// renewJitter is the part of a lease by which renewals in the background are spread.
+	renewJitter = 40
 	// readsPerHold is into how many parts the rest of a lease is divided of which a read may take one.
 	readsPerHold = 3
 	// minLease is the shortest time that a request of a holder is given, and a lease lasts.

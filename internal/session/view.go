@@ -31,8 +31,8 @@ type view struct {
 	// looked is the last request whose answer has shown the lock. What makes a look necessary
 	// notes the last request that was sent before: only a later one's answer counts.
 	looked int
-	// remembered is set while record is what a release of this client has left.
-	remembered bool
+	// afterRelease is set while record is what a release of this client has left.
+	afterRelease bool
 	// random is drawn at each look, for what is spread until the next.
 	random float64
 }
@@ -46,31 +46,31 @@ func (v *view) outdated(r protocol.Record) bool {
 	return v.record.Exists() && r.Exists() && protocol.Newer(v.record, r)
 }
 
-// see takes in a version of the lock that a watch shows, unless a newer one is known: it may
+// learnFromWatch takes in a version of the lock that a watch shows, unless a newer one is known: it may
 // be old.
-func (s *Session) see(r protocol.Record) {
+func (s *Session) learnFromWatch(r protocol.Record) {
 	if !s.view.outdated(r) {
-		s.take(r)
+		s.learn(r)
 	}
 }
 
-// look takes in what the answer to a request shows. If all that is known was known when the
+// learnFromAnswer takes in what the answer to a request shows. If all that is known was known when the
 // request was sent, the answer counts whatever its version is: the API server's versions go
 // back if etcd is restored from a backup.
-func (s *Session) look(req *Request, r protocol.Record) {
+func (s *Session) learnFromAnswer(req *Request, r protocol.Record) {
 	if !req.Sent.Before(s.view.at) || !s.view.outdated(r) {
-		s.take(r)
+		s.learn(r)
 	}
 	s.view.looked = req.ID
-	s.pace.see(s.view.record, s.now)
+	s.holdEstimate.observe(s.view.record, s.now)
 }
 
-func (s *Session) take(r protocol.Record) {
+func (s *Session) learn(r protocol.Record) {
 	seen := s.view.seen.Observe(r, s.now)
 	if seen != s.view.seen {
-		s.handOff = handOff{} // The hold is another, or was renewed: there is no need to look.
+		s.handOverCheck = handOverCheck{} // The hold is another, or was renewed: there is no need to look.
 	}
-	s.view.remembered = s.view.remembered && r.SameVersion(s.view.record)
+	s.view.afterRelease = s.view.afterRelease && r.SameVersion(s.view.record)
 	s.view.known, s.view.record, s.view.seen, s.view.at = true, r, seen, s.now
 	s.view.random = s.random
 }

@@ -311,9 +311,9 @@ func TestApplyKeepsItsPlace(t *testing.T) {
 	})
 }
 
-// TestApplyIsOutrun has another client take the lock just before the write of a call, and leave the state as it is: when the turn of
+// TestApplyLosesARace has another client take the lock just before the write of a call, and leave the state as it is: when the turn of
 // the call comes, the calls that came meanwhile share its write.
-func TestApplyIsOutrun(t *testing.T) {
+func TestApplyLosesARace(t *testing.T) {
 	t.Parallel()
 	inMemory(t, func(m memory) {
 		t := m.T

@@ -65,7 +65,7 @@ limitations under the License.
 //	------------------------------------------------------  ---------------------------------
 //	Acquire, as the last holder (of 4,096 locks, 16 MiB)    1 write
 //	Acquire of another free lock                            1 read, 1 write
-//	Acquire of a held lock, until it is in the queue        1 read, 1 write; in crowds up to 6
+//	Acquire of a held lock, until it is in the queue        1 read, 1 write; in a herd up to 6
 //	waiting                                                 1 read per lease, 1 watch; near
 //	                                                        the front 1 read per 1 to 2 s
 //	Release, which also is the next waiter's acquisition    1 write, at times 1 read 5 s later

@@ -58,7 +58,7 @@ const clip = 20 * time.Second
 var roles = map[string]tokKind{
 	"looked": reqID, "after": reqID, "request": reqID, "serial": reqID, "suspected": reqID, "tooLate": reqID, "lastID": reqID, "ID": reqID,
 	"ResourceVersion": version, "Token": version, "token": version, "rv": version,
-	"LockID": lockID, "lockID": lockID, "lostID": lockID, "Mine": lockID, "base": lockID, "Waiters": lockID, "Entry": lockID,
+	"LockID": lockID, "lockID": lockID, "lostID": lockID, "base": lockID, "Waiters": lockID, "Entry": lockID,
 }
 
 // skipped has fields that influence nothing, or that only have values during an event.

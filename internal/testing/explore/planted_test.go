@@ -30,7 +30,9 @@ var mutants = []mutant{
 	{"an applied change that is not found again", "internal/session/apply.go",
 		`a.caller == c.id && last != nil`, `a.caller < 0 && last != nil`, "2x1x1, apply, lost after"},
 	{"a change that others may hide taken for undone", "internal/session/apply.go",
-		`unknown && r.Hides(a.holds)`, `unknown && r.Hides(a.holds+99)`, "2x1x1, both apply, lost after"},
+		`open && r.Hides(a.holds)`, `open && r.Hides(a.holds+99)`, "2x1x1, both apply, lost after"},
+	{"a change that is deleted and taken for undone", "internal/session/apply.go",
+		`deleted: s.acquisition.deleted`, `deleted: false`, "2x1x3, apply, after a deletion"},
 	{"a change of another caller taken for one's own", "internal/session/apply.go",
 		`a.caller == c.id && last != nil`, `last != nil`, "2x1x1, apply, local, give up, lost after"},
 	{"a deadline that counts from the answer", "internal/session/tenure.go",
@@ -40,18 +42,18 @@ var mutants = []mutant{
 	{"a deadline from the last attempt, whichever was committed", "internal/session/tenure.go",
 		`return a.sent, true`, `return s.tenure.attempts[len(s.tenure.attempts)-1].sent, true`, "2x1x2, coarse, slow, pause"},
 	{"a grant that counts from when it is seen", "internal/session/tenure.go",
-		`return s.givenFrom(h), false`, `return s.now, false`, "2x1x1, reaper, pause"},
+		`return s.grantedFrom(h), false`, `return s.now, false`, "2x1x1, reaper, pause"},
 	{"a grant that counts from a read which has shown it", "internal/session/contend.go",
-		`if !s.mine() {
-			s.without`, `{
-			s.without`, "2x2x1, reaper, lag"},
+		`if !s.heldByClaim() {
+			s.seenWithout`, `{
+			s.seenWithout`, "2x2x1, reaper, lag"},
 	{"a renewal that counts from its answer", "internal/session/hold.go",
 		`s.extend(a.sent,`, `s.extend(s.now,`, "2x1x1, renew, slow"},
 	{"an unknown outcome of a release taken for success", "internal/session/release.go",
 		`	v := s.answered(&e.effort, req, a)
 `, `	v := s.answered(&e.effort, req, a)
 	if a.Outcome == protocol.Unknown && req.Kind != Read {
-		s.finish(i, &Result{Kind: OK})
+		s.finish(e, &Result{Kind: OK})
 		return
 	}
 `, "2x1x1, lost before"},
@@ -68,9 +70,9 @@ var mutants = []mutant{
 	case o.optional:
 		o.optional = false`, "2x1x1, save, lost before"},
 	{"a late release that writes the state", "internal/session/release.go",
-		`e.change.Unless(late || e.without != nil)`, `e.change.Unless(e.without != nil)`, "2x1x1, slow"},
+		`e.change.Unless(late || e.leftOut != nil)`, `e.change.Unless(e.leftOut != nil)`, "2x1x1, slow"},
 	{"no safety re-read", "internal/session/queue.go",
-		`return s.readAt(earlier(earlier(at, s.patience()), s.refresh(ahead)))`, `return s.readAt(earlier(at, s.refresh(place)))`, "2x1x1, long, free by hand"},
+		`return s.readAt(earlier(earlier(at, s.rereadAfterLease()), s.rereadBeforeTurn(ahead)))`, `return s.readAt(earlier(at, s.rereadBeforeTurn(place)))`, "2x1x1, long, free by hand"},
 	{"a lock ID used for a second hold", "internal/session/contend.go",
 		`used := last != nil &&`, `used := false && last != nil &&`, "2x1x1, twice"},
 	{"a hold told by its lock ID alone", "internal/protocol/record.go",
@@ -78,20 +80,20 @@ var mutants = []mutant{
 	{"what was missed not looked for", "internal/session/session.go",
 		`	case Missed:
 		if s.state == Contending {
-			s.contest.after = s.lastID
+			s.acquisition.after = s.lastID
 		}
 `, `	case Missed:
 `, "2x1x1, delete by hand"},
 	{"the answer to an earlier request taken for a look", "internal/session/view.go",
 		`return v.looked > after`, `return v.looked >= after`, "2x1x1, cut"},
 	{"a watch that began anew beside a request under way", "internal/session/session.go",
-		`			s.contest.after = s.lastID
+		`			s.acquisition.after = s.lastID
 		}
-	case Vanished:`, `			s.contest.after = s.view.looked
+	case Vanished:`, `			s.acquisition.after = s.view.looked
 		}
 	case Vanished:`, "2x1x1, delete by hand"},
 	{"a stray entry kept", "internal/session/leave.go",
-		`len(r.Waiters) > 0 && s.stray() < len(r.Waiters))`, `false)`, "2x2x2, after a copied entry"},
+		`len(r.Waiters) > 0 && s.strayEntry() < len(r.Waiters))`, `false)`, "2x2x2, after a copied entry"},
 	{"a place in the queue not given back", "internal/session/leave.go",
 		`	if s.tenure.written() {
 		return true
@@ -100,7 +102,7 @@ var mutants = []mutant{
 	{"what may be on its way not waited for", "internal/session/leave.go",
 		`case s.now.Before(l.until) && !s.closed:`, `case false:`, "2x1x1, long, give up, slow"},
 	{"a lease that lasts longer for its holder than for others", "internal/session/contend.go",
-		`if left > needed && s.covers(h, sent, exact) {`, `if left > needed {`, "2x1x0, wrong hints"},
+		`if left > needed && s.coversForOthers(h, sent, exact) {`, `if left > needed {`, "2x1x0, wrong hints"},
 	{"a hold that does not end with its lease", "internal/session/session.go",
 		`if s.state == Holding && !s.now.Before(s.hold.Deadline) {
 		s.lose(nil)
@@ -113,7 +115,7 @@ var mutants = []mutant{
 			return &Result{Kind: Lost}`, `case a == nil || !last.Reason.ByHolder():
 			return &Result{Kind: OK}`, "2x1x1, reaper, pause|2x1x1, slow|2x1x1, reaper, slow"},
 	{"a release after which others had the lock taken for done", "internal/session/release.go",
-		`return &Result{Kind: OthersIn, Doubt: true}`, `return &Result{Kind: OK}`, "2x1x1, slow|2x1x1, pause|2x1x1, reaper, slow|2x1x1, lost before"},
+		`return &Result{Kind: OthersIn, OutcomeUnknown: true}`, `return &Result{Kind: OK}`, "2x1x1, slow|2x1x1, pause|2x1x1, reaper, slow|2x1x1, lost before"},
 	{"attempts with the same stamp", "internal/session/tenure.go",
 		`for slices.ContainsFunc(attempts, func(a attempt) bool { return a.stamp.Equal(stamp.Time) }) {`, `for false {`, "2x1x1, reject"},
 	{"a release that does not let the lock rest", "internal/session/release.go",
@@ -126,11 +128,11 @@ var mutants = []mutant{
 		`if !req.Sent.Before(s.view.at) || !s.view.outdated(r) {`, `if !s.view.outdated(r) {`, "2x1x1, restore"},
 	{"a wait that ends with the lock still asked for", "internal/session/callers.go",
 		`	if s.present() || s.leave.until.After(s.now) {
-		s.leaveNow()
+		s.beginLeave()
 		return
 	}
 `, `	if s.leave.until.After(s.now) {
-		s.leaveNow()
+		s.beginLeave()
 		return
 	}
 	if s.state != Holding {

@@ -202,7 +202,7 @@ func failureText(f *session.Failure) string {
 	for _, w := range []struct {
 		is   bool
 		text string
-	}{{f.Removed, "removed"}, {f.Refused, "refused"}, {f.GaveUp, "gave up"}, {f.Doubt, "in doubt"}, {f.TooLate, "too late"}, {f.Err != nil, "error"}} {
+	}{{f.Removed, "removed"}, {f.Refused, "refused"}, {f.GaveUp, "gave up"}, {f.OutcomeUnknown, "in doubt"}, {f.TooLate, "too late"}, {f.Err != nil, "error"}} {
 		if w.is {
 			words = append(words, w.text)
 		}
@@ -212,7 +212,7 @@ func failureText(f *session.Failure) string {
 
 func resultText(r *session.Result) string {
 	text := [...]string{"OK", "lost", "not held", "failed", "others had it since", "deleted"}[r.Kind]
-	if r.Doubt {
+	if r.OutcomeUnknown {
 		text += ", in doubt"
 	}
 	return text

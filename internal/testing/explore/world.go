@@ -176,11 +176,20 @@ func newWorld(sc *Scope) *world {
 	for _, line := range sc.From {
 		next, ok := w.play(line)
 		if !ok {
-			panic("this cannot happen: " + line)
+			panic("this cannot happen: " + line + "; this can: " + w.possible())
 		}
 		w = next
 	}
 	return w
+}
+
+// possible returns the lines of all possible actions.
+func (w *world) possible() string {
+	var lines []string
+	for _, a := range w.actions(nil) {
+		lines = append(lines, w.actionText(a))
+	}
+	return strings.Join(lines, ", ")
 }
 
 // play executes the action of a line in a transcript. ok is false if the action is not possible.
@@ -401,7 +410,7 @@ func (w *world) effect(i int, c *client, f session.Effect) {
 		c.hold = belief{}
 	case session.Fail:
 		w.ended(i, c, f.Caller, "fails")
-		if w.sc.Calls[i][f.Caller-1].Applies && !f.Failure.Doubt {
+		if w.sc.Calls[i][f.Caller-1].Applies && !f.Failure.OutcomeUnknown {
 			w.notWritten(w.tagOf(i, f.Caller))
 		}
 	case session.Applied:
@@ -499,7 +508,7 @@ func (w *world) done(i int, c *client, f session.Effect) {
 		if o.kind == saving && c.hold.caller == o.caller {
 			c.hold.value = o.value
 		}
-	case !result.Doubt && !result.Altered:
+	case !result.OutcomeUnknown && !result.Altered:
 		w.notWritten(o.tag)
 	}
 	if o.kind == releasingCall && result.Ending != nil && !c.paused {
@@ -517,7 +526,13 @@ func (w *world) written(tag string) {
 	}
 }
 
-func (w *world) notWritten(tag string) { w.denied = append(slices.Clone(w.denied), tag) }
+// notWritten records that a caller learns that its tag was not written.
+func (w *world) notWritten(tag string) {
+	if strings.Contains(w.wiped, tag) {
+		w.violatedf("%q was reported as not written, and was in a state that was deleted", tag)
+	}
+	w.denied = append(slices.Clone(w.denied), tag)
+}
 
 // applied records that a caller learns the outcome of its change.
 func (w *world) applied(i int, c *client, f session.Effect) {
@@ -525,7 +540,7 @@ func (w *world) applied(i int, c *client, f session.Effect) {
 	switch tag := w.tagOf(i, f.Caller); {
 	case f.Result.Kind == session.OK:
 		w.written(tag)
-	case !f.Result.Doubt && !f.Result.Altered:
+	case !f.Result.OutcomeUnknown && !f.Result.Altered:
 		w.notWritten(tag)
 	}
 }

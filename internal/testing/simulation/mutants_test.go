@@ -57,7 +57,7 @@ var mutants = []mutant{
 	{"an applied change that is not found again", "internal/session/apply.go",
 		`a.caller == c.id && last != nil`, `a.caller < 0 && last != nil`},
 	{"a change that others may hide taken for undone", "internal/session/apply.go",
-		`unknown && r.Hides(a.holds)`, `unknown && r.Hides(a.holds+99)`},
+		`open && r.Hides(a.holds)`, `open && r.Hides(a.holds+99)`},
 	{"a change that fails and is stored", "pkg/kubelock/apply.go",
 		`if state, err = fn(state); err != nil {
 			return nil, err
@@ -83,11 +83,11 @@ var mutants = []mutant{
 		if a.takes &&`, `for _, a := range s.tenure.attempts[max(0, len(s.tenure.attempts)-1):] {
 		if a.takes ||`},
 	{"a grant that counts from when it is seen", "internal/session/tenure.go",
-		`return s.givenFrom(h), false`, `return s.now, false`},
+		`return s.grantedFrom(h), false`, `return s.now, false`},
 	{"a grant that counts from a read which has shown it", "internal/session/contend.go",
-		`if !s.mine() {
-			s.without`, `{
-			s.without`},
+		`if !s.heldByClaim() {
+			s.seenWithout`, `{
+			s.seenWithout`},
 	{"stamps by the node's clock", "internal/servertime/clock.go",
 		`_, at = r.told.at(now)`, `at = now`},
 	{"stamps by the lower bound of the server's time", "internal/servertime/clock.go",
@@ -107,7 +107,7 @@ var mutants = []mutant{
 		`	v := s.answered(&e.effort, req, a)
 	if e.lost`, `	v := s.answered(&e.effort, req, a)
 	if a.Outcome == protocol.Unknown && req.Kind != Read {
-		s.finish(i, &Result{Kind: OK})
+		s.finish(e, &Result{Kind: OK})
 		return
 	}
 	if e.lost`},
@@ -116,10 +116,10 @@ var mutants = []mutant{
 	case a.Outcome == protocol.Unknown && req.Kind == Amend:
 		s.endOp(&Result{Kind: Failed, Err: a.Err})`},
 	{"a late release that writes the state", "internal/session/release.go",
-		`e.change.Unless(late || e.without != nil)`, `e.change.Unless(e.without != nil)`},
+		`e.change.Unless(late || e.leftOut != nil)`, `e.change.Unless(e.leftOut != nil)`},
 	{"a release before the hold's context has ended", "internal/engine/hold.go",
 		`h.cancel(context.Canceled)`, ``},
-	{"a hand-off that loses a waiter", "internal/protocol/transitions.go",
+	{"a hand-over that loses a waiter", "internal/protocol/transitions.go",
 		`r = hold(r, head.grant(next, grace, at))
 		if successor`, `r = hold(r, head.grant(next, grace, at))
 		r.Waiters = r.Waiters[min(1, len(r.Waiters)):]
@@ -129,7 +129,7 @@ var mutants = []mutant{
 	{"a rest that is over too early", "internal/session/release.go",
 		`protocol.Rest(r, claim, e.token, change, rest, stamp)`, `protocol.Rest(r, claim, e.token, change, rest/2, stamp)`},
 	{"no safety re-read", "internal/session/queue.go",
-		`return s.readAt(earlier(earlier(at, s.patience()), s.refresh(ahead)))`, `return s.readAt(s.view.at.Add(time.Hour))`},
+		`return s.readAt(earlier(earlier(at, s.rereadAfterLease()), s.rereadBeforeTurn(ahead)))`, `return s.readAt(s.view.at.Add(time.Hour))`},
 
 	{"a grant in an object that is being deleted", "internal/protocol/transitions.go",
 		`if r.Terminating { // A hold that began now would vanish with the object.`, `if false {`},
@@ -158,7 +158,7 @@ var mutants = []mutant{
 	{"a Retry-After that is waited for in full", "internal/session/tries.go",
 		`d = min(d, max(left/fitting, t.floor))`, `d = max(d, min(left/fitting, t.floor))`},
 	{"a lock that stays held because its state is refused", "internal/session/release.go",
-		`	e.without = refusal
+		`	e.leftOut = refusal
 }`, `	s.unresolved(e, refusal)
 }`},
 

@@ -375,16 +375,15 @@ func (w *world) date(n *node, resp *http.Response, server int) {
 
 func (w *world) errorAnswer(req *http.Request, f fate) *http.Response {
 	resp := &http.Response{StatusCode: f.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Request: req}
-	resp.Header.Set("Content-Type", "application/json")
+	contentType, text := "application/json", fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"simulated","code":%d}`, f.status)
 	if f.retryAfter > 0 {
 		resp.Header.Set("Retry-After", strconv.Itoa(f.retryAfter))
+		contentType, text = "text/plain", "simulated" // client-go reads the header only beside a page.
 	}
-	text := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"simulated","code":%d}`, f.status)
 	if f.refusal != nil {
-		var contentType string
 		contentType, text = f.refusal.body()
-		resp.Header.Set("Content-Type", contentType)
 	}
+	resp.Header.Set("Content-Type", contentType)
 	resp.Body = io.NopCloser(strings.NewReader(text))
 	w.page(resp, f)
 	return resp

@@ -54,7 +54,7 @@ var mutants = []mutant{
 	{
 		name: "an unknown outcome of a save taken for failure", file: "internal/session/hold.go",
 		old: `case v == refused:
-		s.endOp(&Result{Kind: Failed, Err: a.Err, Doubt: s.maybeWritten(o), Last: o.last})`,
+		s.endOp(&Result{Kind: Failed, Err: a.Err, OutcomeUnknown: s.maybeWritten(o), Last: o.last})`,
 		new: `case v == refused, a.Reply.Outcome == protocol.Unknown:
 		s.endOp(&Result{Kind: Failed, Err: a.Err})`,
 		faults: "cut-answers,kill-apiserver,cut-watches,partition-apiserver-etcd",
@@ -63,14 +63,14 @@ var mutants = []mutant{
 		name: "an unknown outcome of a release taken for success", file: "internal/session/release.go",
 		old: `case v == refused:
 		s.refusedEnding(`, new: `case a.Reply.Outcome == protocol.Unknown:
-		s.finish(i, &Result{Kind: OK})
+		s.finish(e, &Result{Kind: OK})
 	case v == refused:
 		s.refusedEnding(`,
 		faults: "cut-answers,kill-apiserver,cut-watches,partition-client",
 	},
 	{
 		name: "a release after the deadline that writes the state", file: "internal/session/release.go",
-		old: `e.change.Unless(late || e.without != nil)`, new: `e.change.Unless(e.without != nil)`,
+		old: `e.change.Unless(late || e.leftOut != nil)`, new: `e.change.Unless(e.leftOut != nil)`,
 		faults: "pause-client-long,pause-holder,kill-reaper",
 	},
 	{

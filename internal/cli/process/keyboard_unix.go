@@ -16,7 +16,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package cli
+package process
 
 import (
 	"fmt"
@@ -77,8 +77,8 @@ func (t *terminal) open(asks io.Reader) {
 	t.asks, t.lends = asks, true
 }
 
-// foreground reports whether what is pressed on a terminal goes to the group alone.
-func (t *terminal) foreground() bool {
+// Foreground reports whether what is pressed on a terminal goes to the group alone.
+func (t *terminal) Foreground() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.fd >= 0

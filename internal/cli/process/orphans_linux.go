@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package cli
+package process
 
 import (
 	"bytes"
@@ -57,10 +57,10 @@ const (
 	looks     = 3
 )
 
-// adopt takes note of the ends of processes that others have left, for as long as the
+// Adopt takes note of the ends of processes that others have left, for as long as the
 // program runs: as the first process of a container the plugin is given all of them, and
 // each would stay in the table of processes as a zombie otherwise.
-func adopt() {
+func Adopt() {
 	ends := make(chan os.Signal, 1)
 	signal.Notify(ends, unix.SIGCHLD)
 	go func() {
@@ -127,7 +127,7 @@ func reap(found map[zombie]int, counts bool) {
 // Invariant: nothing that this program waits for otherwise is reaped. The command and
 // its guard are in children. What client-go starts, which is what prints credentials, stays in
 // this program's process group, and so do the orphans that it leaves. Orphans of the command, and of what others
-// start in the container, are in groups of their own.
+// Start in the container, are in groups of their own.
 func lookAt(pid int) (z zombie, ended, own bool) {
 	children.mu.Lock()
 	defer children.mu.Unlock()

@@ -16,7 +16,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package cli
+package process
 
 import (
 	"bufio"
@@ -33,13 +33,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guardArgument makes the program a guard.
-const guardArgument = "__guard"
+// GuardArgument makes the program a guard.
+const GuardArgument = "__guard"
 
-// passedOn are the signals that a command gets which are sent to the plugin.
-func passedOn() []os.Signal { return append(ending(), unix.SIGUSR1, unix.SIGUSR2) }
+// PassedOn are the signals that a command gets which are sent to the plugin.
+func PassedOn() []os.Signal { return append(Ending(), unix.SIGUSR1, unix.SIGUSR2) }
 
-// group is a process group that does not outlive the plugin.
+// Group is a process group that does not outlive the plugin.
 //
 // Its leader is a guard: a process that does nothing until the plugin has gone, which it
 // sees at the end of a pipe, and then kills the group, itself included. As long as the
@@ -47,7 +47,7 @@ func passedOn() []os.Signal { return append(ending(), unix.SIGUSR1, unix.SIGUSR2
 //
 // A command may leave the group for one that it leads itself, as setsid and interactive
 // shells do. What is sent to the group is sent to that one, too.
-type group struct {
+type Group struct {
 	guard    *exec.Cmd
 	command  int            // the process, and the group that it may lead; 0 before it has begun
 	lifeline io.WriteCloser // the end of the pipe that the plugin has
@@ -62,9 +62,9 @@ const dismissal = "dismissed"
 // sweepTimeout bounds how long a guard lets the command live on for the sake of its files.
 const sweepTimeout = 200 * time.Millisecond
 
-// guard kills its own process group, and the one that the command leads, when its input ends.
+// Guard kills its own process group, and the one that the command leads, when its input ends.
 // Before that it removes the folder, which only the command has a use for.
-func guard(folder string) int {
+func Guard(folder string) int {
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGTSTP, unix.SIGTTOU, unix.SIGPIPE)
 	tellOfReads()
 	if _, err := os.Stdout.WriteString("."); err != nil { // Now signals can come.
@@ -97,13 +97,13 @@ func guard(folder string) int {
 	return 0
 }
 
-// newGroup starts a group's guard. If the plugin is killed, that removes the folder.
-func newGroup(folder string) (*group, error) {
+// NewGroup starts a group's guard. If the plugin is killed, that removes the folder.
+func NewGroup(folder string) (*Group, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	g := &group{guard: exec.Command(self, guardArgument, folder), terminal: terminal{fd: -1}} //nolint:gosec,noctx // It is this program, and ends with the group.
+	g := &Group{guard: exec.Command(self, GuardArgument, folder), terminal: terminal{fd: -1}} //nolint:gosec,noctx // It is this program, and ends with the group.
 	g.guard.Env = []string{}
 	g.guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := g.guard.StdinPipe()
@@ -119,18 +119,18 @@ func newGroup(folder string) (*group, error) {
 	}
 	g.lifeline = in
 	if _, err := out.Read(make([]byte, 1)); err != nil {
-		g.close()
+		g.Close()
 		return nil, fmt.Errorf("the guard of the command's process group has not begun: %w", err)
 	}
 	g.terminal.open(out)
 	return g, nil
 }
 
-// start starts a command in the group; in the foreground if the plugin is there. What
+// Start starts a command in the group; in the foreground if the plugin is there. What
 // would suspend it or the plugin is ignored: the lock would stay held, or be lost unseen.
-func (g *group) start(cmd *exec.Cmd, errOut io.Writer) error {
+func (g *Group) Start(cmd *exec.Cmd, errOut io.Writer) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: g.guard.Process.Pid}
-	if g.foreground() {
+	if g.Foreground() {
 		cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, g.fd
 	}
 	signal.Ignore(unix.SIGTSTP, unix.SIGTTOU) // The command inherits it.
@@ -150,14 +150,14 @@ func (g *group) start(cmd *exec.Cmd, errOut io.Writer) error {
 	return nil
 }
 
-// signal sends a signal to the group. Its guard does not mind.
-func (g *group) signal(s os.Signal) {
+// Signal sends a signal to the group. Its guard does not mind.
+func (g *Group) Signal(s os.Signal) {
 	if !g.gone {
 		g.send(s)
 	}
 }
 
-func (g *group) send(s os.Signal) {
+func (g *Group) send(s os.Signal) {
 	number, ok := s.(syscall.Signal)
 	if !ok {
 		return
@@ -171,7 +171,7 @@ func (g *group) send(s os.Signal) {
 }
 
 // ids are the groups that the command may be in.
-func (g *group) ids() []int {
+func (g *Group) ids() []int {
 	if g.command == 0 {
 		return []int{g.guard.Process.Pid}
 	}
@@ -179,26 +179,28 @@ func (g *group) ids() []int {
 }
 
 // empty reports whether no process is left.
-func (g *group) empty() bool {
+func (g *Group) empty() bool {
 	return !slices.ContainsFunc(g.ids(), func(id int) bool { return unix.Kill(-id, 0) == nil })
 }
 
-func (g *group) terminate() {
-	g.signal(unix.SIGTERM)
-	g.signal(unix.SIGCONT) // So that it is seen by what was stopped.
+// Terminate asks the processes of the group to end.
+func (g *Group) Terminate() {
+	g.Signal(unix.SIGTERM)
+	g.Signal(unix.SIGCONT) // So that it is seen by what was stopped.
 }
 
-func (g *group) kill() { g.send(unix.SIGKILL) }
+// Kill kills the processes of the group.
+func (g *Group) Kill() { g.send(unix.SIGKILL) }
 
-// ended waits for the end of the command, and then of the rest of its group, to which
+// Ended waits for the end of the command, and then of the rest of its group, to which
 // signals are passed on; false if that is not before the deadline.
-func (g *group) ended(command <-chan error, signals <-chan os.Signal, deadline <-chan time.Time) bool {
+func (g *Group) Ended(command <-chan error, signals <-chan os.Signal, deadline <-chan time.Time) bool {
 	for running := true; running; {
 		select {
 		case <-command: //nolint:errcheck // How it ended does not matter.
 			running = false
 		case s := <-signals:
-			g.signal(s)
+			g.Signal(s)
 		case <-deadline:
 			return false
 		}
@@ -213,7 +215,7 @@ func (g *group) ended(command <-chan error, signals <-chan os.Signal, deadline <
 		case s := <-signals:
 			g.send(s)
 		case <-deadline:
-			g.kill()
+			g.Kill()
 			return true // The command itself has ended in time.
 		}
 	}
@@ -221,7 +223,7 @@ func (g *group) ended(command <-chan error, signals <-chan os.Signal, deadline <
 }
 
 // dismiss ends the guard and nothing else.
-func (g *group) dismiss() {
+func (g *Group) dismiss() {
 	if g.gone {
 		return
 	}
@@ -231,24 +233,24 @@ func (g *group) dismiss() {
 	_ = g.guard.Wait()
 }
 
-// close takes the terminal back, and leaves alone what is left of the group.
-func (g *group) close() {
+// Close takes the terminal back, and leaves alone what is left of the group.
+func (g *Group) Close() {
 	g.takeBack()
 	g.dismiss()
 }
 
-// signalOf is the signal that ended a process; 0 if none did.
-func signalOf(state *os.ProcessState) int {
+// SignalOf is the signal that ended a process; 0 if none did.
+func SignalOf(state *os.ProcessState) int {
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		return int(status.Signal())
 	}
 	return 0
 }
 
-// interrupt does to the plugin's own group, and so to the plugin, what Ctrl-C does to
+// Interrupt does to the plugin's own group, and so to the plugin, what Ctrl-C does to
 // one that is in the foreground. It returns where that does not end the plugin: it may have
 // been started with SIGINT ignored, or as the first process of a container.
-func interrupt() {
+func Interrupt() {
 	signal.Reset(unix.SIGINT)
 	if err := unix.Kill(0, unix.SIGINT); err == nil {
 		<-time.After(time.Second) // It is over sooner where the signal ends the plugin.

@@ -1,5 +1,3 @@
-//go:build !linux
-
 /*
 Copyright 2026 The kubelock Authors.
 
@@ -16,12 +14,6 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package cli
-
-import "os/exec"
-
-// begin starts a process.
-func begin(cmd *exec.Cmd) error { return cmd.Start() }
-
-// adopt does nothing: only on Linux programs are the first of a container.
-func adopt() {}
+// Package process runs a command of kubectl dlock as a group of processes that does not outlive the plugin: signals,
+// the terminal's keyboard, the guard that ends the group, and what becomes of orphans in a container.
+package process
