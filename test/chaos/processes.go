@@ -120,6 +120,18 @@ func (r *run) setDead(p *cluster.Process, is bool) bool {
 	return true
 }
 
+// sameVersions checks in a run with two versions that each API server is still of its own, after all restarts.
+func (r *run) sameVersions() error {
+	if r.olderAssets == "" {
+		return nil
+	}
+	versions, err := r.cluster.Versions()
+	if err == nil && !slices.Equal(versions, r.versions) {
+		err = fmt.Errorf("the API servers were Kubernetes %v, and are %v now", r.versions, versions)
+	}
+	return err
+}
+
 // supervise restarts processes that have ended by themselves, as a kubelet does. An API server ends
 // if it does not reach etcd for too long; a reaper ends if it loses its election or finds no CRD.
 func (r *run) supervise(ctx context.Context) {

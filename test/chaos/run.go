@@ -61,6 +61,7 @@ type run struct {
 	reapers  []*member
 	webhook  *cluster.Webhook
 	begun    int64
+	versions []string // of the API servers
 
 	mu          sync.Mutex // protects the fields below
 	manualEdits []checks.ManualEdit
@@ -108,6 +109,9 @@ func (r *run) execute(ctx context.Context) (violations []checks.Violation, err e
 	if ctx.Err() != nil {
 		return nil, errors.New("interrupted")
 	}
+	if err := r.sameVersions(); err != nil {
+		return nil, err
+	}
 	finished, err := r.collect(ctx, ended)
 	if err != nil {
 		return nil, err
@@ -153,13 +157,12 @@ func (r *run) start(ctx context.Context) (err error) {
 	if r.cluster, err = cluster.Start(r.assets, r.olderAssets, r.folder, r.root, users); err != nil {
 		return err
 	}
-	versions, err := r.cluster.Versions()
-	if err != nil {
+	if r.versions, err = r.cluster.Versions(); err != nil {
 		return err
 	}
-	r.sayf("The API servers are Kubernetes %s", strings.Join(versions, " and "))
-	if r.olderAssets != "" && versions[0] == versions[1] {
-		return fmt.Errorf("both API servers are %s: name a folder of another version", versions[0])
+	r.sayf("The API servers are Kubernetes %s", strings.Join(r.versions, " and "))
+	if r.olderAssets != "" && r.versions[0] == r.versions[1] {
+		return fmt.Errorf("both API servers are %s: name a folder of another version", r.versions[0])
 	}
 	if err := r.install(ctx); err != nil {
 		return err
