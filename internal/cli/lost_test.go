@@ -102,7 +102,7 @@ func TestRunWithoutRenewal(t *testing.T) {
 func TestRunFrozen(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	// One process: a shell that is frozen while it starts another loses what it is told then.
+	// One process: a shell that is frozen while it starts another may lose a signal.
 	r := start(t, ns, `echo '"late"' >"$KUBELOCK_VALUE_FILE"; echo $$ $$ ready >"$PIDS"; exec sleep 1000`, "--duration", "2s", "--grace", "1h")
 	group, err := syscall.Getpgid(r.pids[0])
 	if err != nil {
@@ -111,7 +111,7 @@ func TestRunFrozen(t *testing.T) {
 	tree := []int{r.Process.Pid, -group} // The guard is in the group.
 	t.Cleanup(func() {
 		for _, id := range tree {
-			_ = syscall.Kill(id, syscall.SIGCONT) // It has gone, or else it must not stay stopped.
+			_ = syscall.Kill(id, syscall.SIGCONT) // It has gone, or must not stay stopped.
 		}
 	})
 	for _, id := range tree {
