@@ -67,8 +67,8 @@ func TestKilledLeaderIsReplaced(t *testing.T) {
 	if deployed != nil {
 		t.Fatal(deployed)
 	}
-	// controller-runtime's defaults: the lease of a leader, and the pause between attempts.
-	const lease, retry = 15 * time.Second, 2 * time.Second
+	// The program's defaults: the lease of a leader, and the pause between attempts.
+	const lease, retry = 6 * time.Second, 2 * time.Second
 	ns := env.Namespace(t)
 	history := env.Watch(t, ns)
 	config := env.Kubeconfig()

@@ -31,6 +31,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -71,8 +72,12 @@ func start(o options, arguments []string) error {
 		return fmt.Errorf("unknown arguments %q: a flag's value follows it after =", arguments)
 	}
 	config, err := ctrl.GetConfig()
-	if err != nil {
-		return err
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return fmt.Errorf("no API server is known: in a Pod the reaper needs a service account's token; elsewhere set KUBECONFIG, which is %q, "+
+			"or --kubeconfig, to a file that names a cluster", os.Getenv("KUBECONFIG"))
+	case err != nil:
+		return fmt.Errorf("the kubeconfig cannot be used, correct the file that --kubeconfig or KUBECONFIG names: %w", err)
 	}
 	return run(ctrl.SetupSignalHandler(), config, o)
 }

@@ -17,6 +17,7 @@ limitations under the License.
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -28,6 +29,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -128,6 +130,85 @@ func TestProcess(t *testing.T) {
 	}
 	if holder := lease.Spec.HolderIdentity; holder != nil && *holder != "" {
 		t.Errorf("after its end the process still leads the election, as %s", *holder)
+	}
+}
+
+// TestWrongKubeconfig checks that each kubeconfig that cannot be used ends the process at once, with one line that says
+// what is wrong and where.
+func TestWrongKubeconfig(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const config = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts:\n- name: c\n  context: {cluster: c, user: u}\n"
+	for what, tt := range map[string]struct {
+		text  string // empty for no file
+		wants []string
+	}{
+		"no file":       {"", []string{"no API server is known", "FILE", "service account's token", "--kubeconfig"}},
+		"no cluster":    {"apiVersion: v1\nkind: Config\n", []string{"no API server is known", "FILE"}},
+		"no YAML":       {"not: [yaml", []string{"the kubeconfig cannot be used", "FILE", "line 1"}},
+		"no context":    {"apiVersion: v1\nkind: Config\ncurrent-context: gone\n", []string{"the kubeconfig cannot be used", "specified context: gone"}},
+		"no server":     {config, []string{"no API server is known", "FILE"}},
+		"no CA":         {config + "clusters:\n- name: c\n  cluster: {server: 'https://127.0.0.1:1', certificate-authority: /no/ca}\n", []string{"the kubeconfig cannot be used", "/no/ca"}},
+		"no connection": {config + "clusters:\n- name: c\n  cluster: {server: 'https://127.0.0.1:1'}\n", []string{"https://127.0.0.1:1 does not answer", "check the network"}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "kubeconfig")
+			if tt.text != "" {
+				if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.CommandContext(within(t, patience), self, "--metrics-bind-address=0", "--health-probe-bind-address=0")
+			cmd.Env = append(os.Environ(), runAsReaper+"=1", "KUBECONFIG="+file)
+			out, err := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); err == nil || code != 1 {
+				t.Errorf("it ends with %v", err)
+			}
+			last := string(out[bytes.LastIndexByte(bytes.TrimSpace(out), '\n')+1:])
+			for _, want := range tt.wants {
+				if !strings.Contains(last, strings.ReplaceAll(want, "FILE", file)) {
+					t.Errorf("it does not say %q: %s", want, out)
+				}
+			}
+			if bytes.Contains(out, []byte("stacktrace")) || bytes.Contains(out, []byte("goroutine ")) {
+				t.Errorf("it prints a stack trace: %s", out)
+			}
+		})
+	}
+}
+
+// TestLogHasNoStackTraces starts a reaper that has no rights. The log says so, and no line has a stack trace. That of one
+// without a connection is in TestWrongKubeconfig.
+func TestLogHasNoStackTraces(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns := env.Namespace(t)
+	if err := env.Client(t).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "without-rights"}}); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{Cmd: exec.CommandContext(t.Context(), self, "--namespaces="+ns, "--metrics-bind-address=0", "--health-probe-bind-address=0")}
+	p.Env = append(os.Environ(), runAsReaper+"=1", "KUBECONFIG="+kubeconfig(t, env.ServiceAccount(t, ns, "without-rights")))
+	p.Stdout, p.Stderr = &p.output, &p.output
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the log says which rights are missing", func() bool { return len(p.output.With("lacks rights")) > 0 })
+	eventually(t, "the log says that a request is denied", func() bool { return len(p.output.With("is forbidden")) > 0 })
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Wait() // What it ends with does not matter.
+	for _, line := range p.output.With("") {
+		if strings.Contains(line, "stacktrace") || strings.Contains(line, "goroutine ") || strings.Contains(line, ".go:") {
+			t.Errorf("a line of the log has a stack trace: %s", line)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ package crd_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,10 +27,12 @@ import (
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
@@ -165,6 +168,55 @@ func TestUninstall(t *testing.T) {
 	}
 	if crds := shell(t, dir, "kubectl get customresourcedefinitions -o name"); strings.Contains(crds, "kubelock") {
 		t.Errorf("in the end there is still:\n%s", crds)
+	}
+}
+
+// TestUninstallUnderHolds does what the page warns of, under programs that have their lock: one that loses its role with
+// dist/install.yaml, and one whose lock goes with the CustomResourceDefinition. Both learn that they have lost it.
+func TestUninstallUnderHolds(t *testing.T) {
+	finalizeNamespaces(t)
+	shell(t, env.Root, "kubectl apply -f dist/crd.yaml -f dist/install.yaml")
+	shell(t, env.Root, "kubectl wait --for=condition=Established crd/distributedlocks.kubelock.dev --timeout=60s")
+	ns := env.Namespace(t)
+	hold := func(config *rest.Config, key string, lease time.Duration) *kubelock.Held[int] {
+		t.Helper()
+		c, err := kubelock.NewClient(config, kubelock.Config{Namespace: ns, Identity: key, LockDuration: lease})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		held, err := kubelock.NewLock[int](c, key).Acquire(within(t), kubelock.WithAutoRenew())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return held
+	}
+	may := authorizationv1.ResourceAttributes{Verb: "create", Group: v1alpha1.GroupVersion.Group, Resource: "distributedlocks"}
+	program := hold(env.AccountIn(t, ns, "kubelock-user", may), "program", 5*time.Second)
+	admin := hold(env.Config, "admin", time.Hour)
+
+	shell(t, env.Root, "kubectl delete -f dist/install.yaml --ignore-not-found")
+	select {
+	case <-program.Context().Done():
+	case <-within(t).Done():
+		t.Fatal("a program without its role still believes in its hold")
+	}
+	if err := context.Cause(program.Context()); !errors.Is(err, kubelock.ErrLost) {
+		t.Errorf("the hold ended with %v, want ErrLost", err)
+	}
+	if err := admin.Renew(within(t)); err != nil {
+		t.Errorf("who has other rights goes on: %v", err)
+	}
+
+	shell(t, env.Root, "kubectl delete -f dist/crd.yaml --wait=false")
+	err := wait.PollUntilContextCancel(within(t), 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		return admin.Renew(ctx) != nil, nil // The API server takes a moment to delete the locks.
+	})
+	if err != nil {
+		t.Fatalf("a lock that has gone is renewed: %v", err)
+	}
+	if err := admin.Update(1).Release(within(t)); !errors.Is(err, kubelock.ErrLost) {
+		t.Errorf("the release of a lock that has gone returned %v, want ErrLost", err)
 	}
 }
 

@@ -246,6 +246,20 @@ func TestUnreachableIsTold(t *testing.T) {
 	}
 }
 
+// TestUnreachableIsToldInTime has each of these commands say what it waits for before its own --timeout of three seconds:
+// by the same clock, whatever the machine does meanwhile.
+func TestUnreachableIsToldInTime(t *testing.T) {
+	t.Parallel()
+	testenv.Slow(t)
+	for name, args := range unreachable {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := dlock(t, "default", append([]string{"--server", "https://127.0.0.1:1", args[0], "--timeout", "3s"}, args[1:]...)...)
+			r.want(t, 69, "waiting for the API server https://127.0.0.1:1: connect: connection refused\nerror: ")
+		})
+	}
+}
+
 // TestQuiet tells nothing but how the wait ended.
 func TestQuiet(t *testing.T) {
 	t.Parallel()

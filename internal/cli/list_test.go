@@ -204,3 +204,29 @@ func TestVersion(t *testing.T) {
 		t.Errorf("exit code %d, it prints %q", r.code, r.out)
 	}
 }
+
+// TestListNamesOddKeys prints names that kubectl takes, of keys that are no names.
+func TestListNamesOddKeys(t *testing.T) {
+	t.Parallel()
+	env.NeedsControlPlane(t)
+	ns := env.Namespace(t)
+	keys := []string{"-dash", "a b", "tab\tand\nline", "Ключ/1", `$(x)"'`}
+	for _, key := range keys {
+		dlock(t, ns, "set", "--", key, "1").want(t, 0)
+	}
+	names := dlock(t, ns, "list", "-o", "name")
+	names.want(t, 0)
+	lines := strings.Split(strings.TrimSuffix(names.out, "\n"), "\n")
+	if len(lines) != len(keys) {
+		t.Fatalf("the names are %q", names.out)
+	}
+	shown, err := env.Kubectl(t.Context(), "", append([]string{"get", "-n", ns, "-o", "jsonpath={range .items[*]}{.spec.key}{\"\\x00\"}{end}"}, lines...)...)
+	if err != nil {
+		t.Fatalf("kubectl does not take the names: %v: %s", err, shown)
+	}
+	for _, key := range keys {
+		if !strings.Contains(shown, key) {
+			t.Errorf("the lock of the key %q is missing: %q", key, shown)
+		}
+	}
+}

@@ -96,3 +96,38 @@ func TestRunWithoutRenewal(t *testing.T) {
 	r.end(t, 76, "told", "lock lost")
 	r.gone(t)
 }
+
+// TestRunFrozen stops the plugin, its guard and its command for longer than the lease, as a frozen cgroup does. Another
+// holder works meanwhile. When they go on, the command ends and its state is not written.
+func TestRunFrozen(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	// One process: a shell that is frozen while it starts another may lose a signal.
+	r := start(t, ns, `echo '"late"' >"$KUBELOCK_VALUE_FILE"; echo $$ $$ ready >"$PIDS"; exec sleep 1000`, "--duration", "2s", "--grace", "1h")
+	group, err := syscall.Getpgid(r.pids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := []int{r.Process.Pid, -group} // The guard is in the group.
+	t.Cleanup(func() {
+		for _, id := range tree {
+			_ = syscall.Kill(id, syscall.SIGCONT) // It has gone, or must not stay stopped.
+		}
+	})
+	for _, id := range tree {
+		if err := syscall.Kill(id, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dlock(t, ns, "run", "k", "--", "sh", "-c", `echo '"next"' >"$KUBELOCK_VALUE_FILE"`).want(t, 0)
+	for _, id := range tree {
+		if err := syscall.Kill(id, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.end(t, 76, "lock lost", "ended when told", "its value was not written")
+	r.gone(t)
+	if v := object(t, ns, "k").Spec.Value; v == nil || *v != `"next"` {
+		t.Errorf("the state is %v, want that of the next holder", v)
+	}
+}

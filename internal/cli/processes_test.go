@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -147,6 +148,121 @@ func TestRunKilledLeavesNoFile(t *testing.T) {
 	_ = r.Wait() // It was killed.
 	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 		t.Errorf("left in the folder for temporary files: %v %v", left, err)
+	}
+}
+
+// TestRunSweepsWhatWasLeft kills a plugin and its guard at once, so that neither removes the folder with the state. The
+// next run does, and leaves alone that of a plugin which lives.
+func TestRunSweepsWhatWasLeft(t *testing.T) {
+	t.Parallel()
+	ns, temp := env.Namespace(t), t.TempDir()
+	folders := func() (names []string) {
+		t.Helper()
+		left, err := os.ReadDir(temp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range left {
+			names = append(names, entry.Name())
+		}
+		return names
+	}
+	in := func(cmd *exec.Cmd) *exec.Cmd {
+		cmd.Env = append(cmd.Env, "TMPDIR="+temp)
+		return cmd
+	}
+	killed := begin(t, in(scripted(t, ns, deaf, "--duration", "2s")))
+	left := folders()
+	group, err := syscall.Getpgid(killed.pids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range []int{-group, killed.Process.Pid} { // The guard is in the group, and cannot act once it is stopped.
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, pid := range []int{-group, killed.Process.Pid} {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = killed.Wait() // It was killed.
+	killed.gone(t)
+	if now := folders(); len(left) != 1 || !slices.Equal(now, left) {
+		t.Fatalf("after the kill there are %v, before there were %v", now, left)
+	}
+	lives := begin(t, in(command(t, ns, "run", "other", "--", "sh", "-c", obedient)))
+	own := folders()
+	if len(own) != 1 || slices.Equal(own, left) {
+		t.Errorf("the next run has left %v, and %v was left", own, left)
+	}
+	finish(t, in(command(t, ns, "run", "third", "--", "true"))).want(t, 0)
+	if now := folders(); !slices.Equal(now, own) {
+		t.Errorf("beside a plugin that lives, a run leaves %v of %v", now, own)
+	}
+	if err := lives.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	lives.end(t, 9, "told")
+	if now := folders(); len(now) > 0 {
+		t.Errorf("at the end there are %v", now)
+	}
+}
+
+// TestRunIntoAClosedPipe has the reader of the command's output leave, as head does. The command ends by SIGPIPE, as it
+// does without the plugin, and the lock is released.
+func TestRunIntoAClosedPipe(t *testing.T) {
+	t.Parallel()
+	testenv.Slow(t)
+	ns := env.Namespace(t)
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, ns, "run", "k", "--", "yes")
+	cmd.Stdout = out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = out.Close() // The plugin has it.
+	if _, err := in.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	_ = in.Close()
+	_ = cmd.Wait() // Its exit code is looked at.
+	if code := cmd.ProcessState.ExitCode(); code != 128+13 {
+		t.Errorf("exit code %d, want 141", code)
+	}
+	free(t, ns, "k", v1alpha1.ReasonReleased)
+}
+
+// TestListIntoAClosedPipe has the reader of the plugin's own output leave. That is an error of the write, after which the
+// plugin ends in order, and no signal that would end it under a lock.
+func TestListIntoAClosedPipe(t *testing.T) {
+	t.Parallel()
+	testenv.Slow(t)
+	ns := env.Namespace(t)
+	dlock(t, ns, "run", "k", "--", "true").want(t, 0)
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, ns, "list", "--watch", "--backend", "DistributedLocks")
+	var told output
+	cmd.Stdout, cmd.Stderr = out, &told
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = out.Close()
+	if _, err := in.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	_ = in.Close()
+	dlock(t, ns, "run", "k", "--", "true").want(t, 0) // Each change is a row.
+	_ = cmd.Wait()                                    // Its exit code is looked at.
+	if code := cmd.ProcessState.ExitCode(); code != 69 || !strings.Contains(told.String(), "broken pipe") {
+		t.Errorf("it ended with %v: %s", cmd.ProcessState, told.String())
 	}
 }
 

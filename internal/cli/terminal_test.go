@@ -271,7 +271,9 @@ func TestTerminalTellsWhoHolds(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	id, _ := grasp(t, ns, "k", "--identity", "ci-runner-1")
-	r, _ := onTerminal(t, ns, "echo begun")
+	cmd := command(t, ns, "run", "k", "--", "sh", "-c", "echo begun")
+	cmd.Env = append(cmd.Env, "NO_COLOR=1", "TERM=dumb")
+	r, _ := atTerminal(t, cmd)
 	r.until(t, `waiting for "k": held by "ci-runner-1" for `)
 	r.until(t, ", place 1 of 1 in the queue")
 	if strings.Contains(r.output.String(), "\x1b") {
@@ -283,6 +285,19 @@ func TestTerminalTellsWhoHolds(t *testing.T) {
 	_, after, _ := strings.Cut(r.output.String()[strings.LastIndex(r.output.String(), "in the queue"):], "\r")
 	if line, last, ok := strings.Cut(after, "\r"); !ok || strings.TrimSpace(line) != "" || last != "begun\r\n" {
 		t.Errorf("at the end the terminal has %q", after)
+	}
+}
+
+// TestPipeHasNoProgress waits where no person looks: in a pipe there is no line of who holds the lock.
+func TestPipeHasNoProgress(t *testing.T) {
+	t.Parallel()
+	testenv.Slow(t)
+	ns := env.Namespace(t)
+	hold(t, ns, "k")
+	r := dlock(t, ns, "run", "k", "--timeout", "4s", "--", "true")
+	r.want(t, 75, "place 1 of 1 in the queue")
+	if strings.Contains(r.err, "waiting for") || strings.Contains(r.err, "\r") || strings.Count(r.err, "\n") != 1 || r.out != "" {
+		t.Errorf("it tells %q and %q", r.out, r.err)
 	}
 }
 

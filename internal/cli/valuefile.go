@@ -21,6 +21,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -28,17 +29,22 @@ import (
 
 // valueFile is a lock's state in a file that only its user can read.
 type valueFile struct {
-	path   string
-	before []byte
+	path    string
+	before  []byte
+	unclaim func()
 }
+
+// folderPattern are the names of the folders of value files.
+const folderPattern = "kubectl-dlock-value-*"
 
 // newValueFile makes the file, in a folder of its own.
 func newValueFile(value json.RawMessage, exists bool) (*valueFile, error) {
-	dir, err := os.MkdirTemp("", "kubectl-dlock-")
+	sweep()
+	dir, unclaim, err := claimedFolder()
 	if err != nil {
 		return nil, fmt.Errorf("no file for the lock's state: set TMPDIR to a folder that can be written: %w", err)
 	}
-	f := &valueFile{path: filepath.Join(dir, "value.json")}
+	f := &valueFile{path: filepath.Join(dir, "value.json"), unclaim: unclaim}
 	if exists {
 		f.before = append(bytes.Clone(value), '\n')
 	}
@@ -47,6 +53,33 @@ func newValueFile(value json.RawMessage, exists bool) (*valueFile, error) {
 	}
 	return f, nil
 }
+
+// claimedFolder makes a folder that no other plugin sweeps away. One that sweeps between the making and the claim has
+// the folder; another one is made then.
+func claimedFolder() (dir string, unclaim func(), err error) {
+	for {
+		if dir, err = os.MkdirTemp("", folderPattern); err != nil {
+			return "", nil, err
+		}
+		unclaim, err = claim(dir)
+		switch {
+		case err == nil && !present(dir):
+			unclaim()
+		case err == nil:
+			return dir, unclaim, nil
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errClaimed):
+			return dir, func() {}, nil // The file system has no claims, and so no plugin sweeps there.
+		}
+	}
+}
+
+func present(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// errClaimed is the error of a claim to what another process has claimed.
+var errClaimed = errors.New("another process has claimed it")
 
 // read returns what the command has left in the file; nil is no state. changed is false
 // if that is what was there before.
@@ -86,4 +119,7 @@ func (f *valueFile) text() (text []byte, err error) {
 }
 
 // remove removes the file and its folder.
-func (f *valueFile) remove() error { return os.RemoveAll(filepath.Dir(f.path)) }
+func (f *valueFile) remove() error {
+	f.unclaim()
+	return os.RemoveAll(filepath.Dir(f.path))
+}

@@ -39,6 +39,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/cli"
 	"github.com/kubelock/kubelock/internal/testing/testenv"
 )
 
@@ -49,6 +50,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "__guard" { // That of a command which kubectl dlock runs in this process.
+		os.Exit(cli.Main(os.Args[1:]))
+	}
 	os.Exit(testenv.Main(m, func(e *testenv.Env) {
 		env = e
 		installed = errors.Join(e.Deploy(context.Background()), install(context.Background()))

@@ -90,6 +90,13 @@ func TestPlugin(t *testing.T) {
 		t.Errorf("setting the state: exit code %d, %s", code, stderr)
 	}
 
+	// The plugin asks the API server who its user is.
+	if code, _, stderr := holder("run", "orders", "--", "true"); code != 0 {
+		t.Errorf("a command under a lock, without --identity: exit code %d, %s", code, stderr)
+	}
+	if l := orders(t, ns).Spec.LastRelease; l == nil || l.Identity != testenv.AccountUser(ns, "holders") {
+		t.Errorf("the command's hold was that of %+v", l)
+	}
 	if code, _, stderr := holder("--identity", "another", "run", "orders", "--", "true"); code != 69 || !strings.Contains(stderr, "set --identity") {
 		t.Errorf("an identity that is not the user's: exit code %d, %s", code, stderr)
 	}
