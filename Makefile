@@ -69,6 +69,14 @@ VERSIONS ?= v1.33.13 v1.34.4 v1.35.4 v1.36.3 v1.37.2
 test-versions: ## Run the tests that depend on the API server on each of VERSIONS, and print a table of docs/compatibility.md (hours).
 	@hack/versions.sh $(VERSIONS)
 
+# The oldest client-go that the library works with, and the controller-runtime that goes with it.
+CLIENT_GO          ?= v0.36.6
+CONTROLLER_RUNTIME ?= v0.24.1
+
+.PHONY: test-client-go
+test-client-go: ## Build the library with an older client-go, and run its tests in memory (CLIENT_GO=v0.36.6 CONTROLLER_RUNTIME=v0.24.1).
+	@hack/clientgo.sh $(CLIENT_GO) $(CONTROLLER_RUNTIME)
+
 .PHONY: generate
 generate: controller-gen ## Generate deepcopy functions, the CRD, its reference, dist/crd.yaml and dist/install.yaml.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
@@ -146,6 +154,14 @@ test-skew: chaos-programs ## Run clients, the reaper and the CRD of an earlier v
 skew-short: chaos-programs
 	@FROM=$(FROM) LENGTH=20s hack/skew.sh short
 
+# The minor version before the pinned one, and its newest patch: the API servers of an upgrade.
+OLDER ?= v1.36.3
+
+.PHONY: test-rolling
+test-rolling: LENGTH = 10m
+test-rolling: chaos-programs ## Inject faults while API servers of two versions, OLDER and the pinned one, serve one etcd (LENGTH=10m).
+	@older="$$(go run ./internal/testing/controlplane --kubernetes $(OLDER))"; $(CHAOS) --older-assets "$$older"
+
 .PHONY: chaos-mutants
 chaos-mutants: chaos-programs ## Plant each fault that needs a real server, and check that the chaos run finds it (MUTANT=part of its name).
 	@go build -C test/chaos -o ../../bin/chaos-mutants ./mutants
@@ -184,7 +200,7 @@ bench-fairness: ## Measure renewals while other accounts flood the API server, w
 GOFILES = $(shell git ls-files --cached --others --exclude-standard '*.go')
 
 .PHONY: verify
-verify: verify-fmt verify-version verify-prose verify-mod verify-actions verify-generate verify-chart verify-monitoring vet lint vulncheck ## Check everything that needs no API server.
+verify: verify-fmt verify-version verify-prose verify-mod verify-actions verify-generate verify-chart verify-monitoring verify-platforms vet lint vulncheck ## Check everything that needs no API server.
 
 .PHONY: verify-fmt
 verify-fmt: ## Check that the Go code is formatted and has its licence header.
@@ -235,6 +251,11 @@ verify-chart: helm ## Lint the Helm chart, and render it.
 .PHONY: verify-monitoring
 verify-monitoring: ## Check the alerts, and when they fire, and the manifests for the Prometheus Operator.
 	@go test -C hack/monitoring -count=1 ./...
+
+# Not by go vet, which needs packages of controller-runtime's tests that do not compile for Windows.
+.PHONY: verify-platforms
+verify-platforms: ## Check that the programs compile for Windows and macOS.
+	@for os in windows darwin; do echo "compiling for $$os"; GOOS=$$os CGO_ENABLED=0 go build ./cmd/...; done
 
 .PHONY: vet
 vet: ## Run go vet.
@@ -301,7 +322,7 @@ release-check: helm cyclonedx-gomod ## Build the files of a release twice from t
 	@hack/version.sh > /dev/null
 	@hack/version.sh --notes $(VERSION) > /dev/null
 	@$(RELEASE) --check bin/release
-	go test -count=1 ./test/image
+	PROGRAMS="$(CURDIR)/bin/release/programs.txt" go test -count=1 ./test/image
 
 comma := ,
 

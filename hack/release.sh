@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 #
 # release.sh DIR builds the files of a release into DIR, and pushes nothing: the plugin's archives, a
-# software bill of materials (CycloneDX) for each program, the chart, crd.yaml, install.yaml, krew's manifest, and
-# the checksums of all of them. The same commit gives the same bytes.
+# software bill of materials (CycloneDX) for each program, the checksums of the programs in the images of each platform,
+# the chart, crd.yaml, install.yaml, krew's manifest, and the checksums of all of them. The same commit gives the same bytes.
 #
 # release.sh --check DIR builds them twice and compares the results. The two builds use copies of the commit in
 # different folders, and different environments. Then it checks the checksums, krew's manifest, the plugin of
@@ -26,6 +26,9 @@ sbom() {
 	"$SBOM" bin -json -std -noserial -notimestamp -version "$tag" -output "$2" "$1"
 }
 
+# sum PROGRAM NAME prints a line of programs.txt, which has the checksums of the programs in the images.
+sum() { printf '%s  %s\n' "$(sha256sum "$1" | cut -d' ' -f1)" "$2"; }
+
 build() { # build DIR
 	local out="$1" work platform program
 	tag="$(hack/version.sh)"
@@ -40,8 +43,10 @@ build() { # build DIR
 		sbom "$program" "$out/dlock_$platform.cdx.json"
 	done
 	for platform in "${images[@]}"; do # As the Dockerfile does: test/image compares.
+		sum "$work/$platform/kubectl-dlock" "kubectl-dlock_$platform" >>"$out/programs.txt"
 		CGO_ENABLED=0 GOOS="${platform%_*}" GOARCH="${platform#*_}" go build -trimpath -buildvcs=false -ldflags="-s -w" -o "$work/reaper" ./cmd/reaper
 		sbom "$work/reaper" "$out/reaper_$platform.cdx.json"
+		sum "$work/reaper" "reaper_$platform" >>"$out/programs.txt"
 	done
 	"$HELM" package charts/kubelock --destination "$work" >/dev/null
 	# Helm's archive has the time of its making. It is made again without that.
@@ -51,7 +56,7 @@ build() { # build DIR
 	cp dist/crd.yaml dist/install.yaml "$out/"
 	go run ./hack/krew "$tag" "$out" >"$work/dlock.yaml"
 	mv "$work/dlock.yaml" "$out/"
-	(cd "$out" && LC_ALL=C sha256sum -- *.tar.gz *.tgz *.json *.yaml >checksums.txt)
+	(cd "$out" && LC_ALL=C sha256sum -- *.tar.gz *.tgz *.json *.yaml programs.txt >checksums.txt)
 	rm -rf "$work"
 }
 
@@ -71,6 +76,7 @@ check() { # check DIR
 
 	cd "$copies/one"
 	sha256sum --quiet --check checksums.txt
+	[[ $(wc -l <programs.txt) -eq $((2 * ${#images[@]})) ]] || fail "programs.txt does not have both programs of each image"
 	[[ $(wc -l <checksums.txt) -eq $(($(find . -type f | wc -l) - 1)) ]] || fail "checksums.txt does not have every file"
 	for file in *.tar.gz; do
 		grep -q "sha256: $(sha256sum "$file" | cut -d' ' -f1)$" dlock.yaml || fail "dlock.yaml has not the hash of $file"

@@ -10,7 +10,7 @@ columns=(
 	"schema and CEL|./api/..."
 	"library, three backends|./pkg/kubelock/kubelocktest/conformance ./internal/testing/memapi ./internal/testing/skew"
 	"reaper and its roles|./controllers ./cmd/reaper"
-	"manifests|./config/crd ./test/manifests/components"
+	"manifests and guides|./config/crd ./test/manifests/components ./internal/testing/guide"
 	"policies|./test/manifests/policy"
 	"kubectl dlock|./internal/cli"
 )
@@ -27,8 +27,13 @@ for column in "${columns[@]}" "chaos, 45 s|"; do
 done
 rows=()
 for version in "$@"; do
-	assets="$(go run ./internal/testing/controlplane --kubernetes "$version")"
 	row="| ${version#v} |"
+	if ! assets="$(go run ./internal/testing/controlplane --kubernetes "$version" 2> "$out/$version-build.log")"; then
+		echo "$version: cannot be built, see $out/$version-build.log" >&2
+		rows+=("$row cannot be built |")
+		status=1
+		continue
+	fi
 	run() { # run NAME COMMAND...: adds a cell.
 		local log="$out/$version-${1//[^a-z0-9]/-}.log"
 		shift
@@ -48,6 +53,7 @@ for version in "$@"; do
 	echo "$version: chaos" >&2
 	run chaos make --no-print-directory chaos-short
 	rows+=("$row")
+	echo "$row" >&2 # The others may take hours.
 done
 echo "Run on $(date -u +%F) at $(git rev-parse --short HEAD):"
 echo

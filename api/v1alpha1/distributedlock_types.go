@@ -44,7 +44,7 @@ const MaxValueBytes = 1 << 20
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=distributedlocks,scope=Namespaced,singular=distributedlock,shortName=dlock,categories=kubelock
 // +kubebuilder:printcolumn:name="Key",type=string,JSONPath=`.spec.key`,description="The lock's key, if the object's name is a hash of it"
-// +kubebuilder:printcolumn:name="Holder",type=string,JSONPath=`.spec.holder.identity`,description="Who holds the lock; empty when it is free"
+// +kubebuilder:printcolumn:name="Holder",type=string,JSONPath=`.spec.holder['display','identity']`,description="Who holds the lock; <resting> when no client may have it for a while after a hold; empty when it is free"
 // +kubebuilder:printcolumn:name="Acquired",type=date,JSONPath=`.spec.holder.acquireTime`,description="How long ago the holder acquired the lock"
 // +kubebuilder:printcolumn:name="Renewed",type=date,JSONPath=`.spec.holder.renewTime`,description="How long ago the holder renewed its lease"
 // +kubebuilder:printcolumn:name="Duration",type=string,JSONPath=`.spec.holder.duration`,description="How long the lease lasts after it was renewed"
@@ -74,6 +74,7 @@ type DistributedLock struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.holder) || !has(oldSelf.holder.token) || !has(self.lastRelease) || self.lastRelease.lockID != oldSelf.holder.lockID || (has(oldSelf.lastRelease) && self.lastRelease == oldSelf.lastRelease) || (has(self.lastRelease.token) && self.lastRelease.token == oldSelf.holder.token)",message="must have the token of the hold that ended",fieldPath=".lastRelease"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.lastRelease) || !has(oldSelf.lastRelease.token) || !has(self.lastRelease) || !has(self.lastRelease.token) || self.lastRelease.token >= oldSelf.lastRelease.token",message="must have a token no smaller than before",fieldPath=".lastRelease"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.transitions) || oldSelf.transitions == 0 || (has(self.transitions) && self.transitions >= oldSelf.transitions)",message="must not decrease",fieldPath=".transitions"
+// +kubebuilder:validation:XValidation:rule="!has(self.holder) || !has(self.holder.display) || self.holder.lockID.startsWith('rest-')",message="must have no display unless the lock rests",fieldPath=".holder"
 type DistributedLockSpec struct {
 	// key is what the lock's users lock, where the object's name cannot say it: a
 	// key that is no valid object name is mapped to one and kept here as it is.
@@ -130,6 +131,11 @@ type Holder struct {
 	// +kubebuilder:validation:MaxLength=253
 	Identity string `json:"identity,omitempty"`
 
+	// display is what kubectl get shows instead of the identity: "<resting>" while the lock
+	// rests after the hold of that identity. No client holds it then.
+	// +optional
+	Display Display `json:"display,omitempty"`
+
 	// pod is the Pod that the holder runs in. Absent, it runs in none.
 	// +optional
 	Pod *PodReference `json:"pod,omitempty"`
@@ -179,6 +185,13 @@ type Holder struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('8760h')",message="must be a positive duration such as 30s, of at most 8760h"
 	Duration metav1.Duration `json:"duration,omitzero"`
 }
+
+// Display is what kubectl get shows instead of a holder's identity.
+// +kubebuilder:validation:Enum="<resting>"
+type Display string
+
+// DisplayResting means that the lock rests.
+const DisplayResting Display = "<resting>"
 
 // TimeSource says whose clock a time was read from.
 // +kubebuilder:validation:Enum=Server;Node

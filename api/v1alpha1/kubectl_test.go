@@ -150,7 +150,7 @@ func TestKubectlGetShowsARenewalAheadOfItsTime(t *testing.T) {
 		t.Fatal(out)
 	}
 	_, rows := table(t, out)
-	if len(rows) != 1 || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][3]) || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][4]) {
+	if len(rows) != 1 || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][slices.Index(narrow, "ACQUIRED")]) || !regexp.MustCompile(`^\d\d?s$`).MatchString(rows[0][slices.Index(narrow, "RENEWED")]) {
 		t.Errorf("got an age that is none:\n%s", out)
 	}
 }
@@ -190,33 +190,109 @@ func TestKubectlExplainDescribesTheFields(t *testing.T) {
 // TestKubectlGetShowsALockThatRests has a client release a lock before its minimal hold is over.
 func TestKubectlGetShowsALockThatRests(t *testing.T) {
 	t.Parallel()
-	namespace := env.Namespace(t)
-	c, err := kubelock.NewClient(env.Config, kubelock.Config{Namespace: namespace, Identity: "worker-1"})
-	if err != nil {
-		t.Fatal(err)
+	for backend, tt := range map[kubelock.Backend]struct{ resource, held, resting string }{
+		kubelock.DistributedLocks: {"dlock", "worker-1", "<resting>"},
+		kubelock.Leases:           {"lease", "worker-1_ID", "worker-1_rest-ID"},
+	} {
+		t.Run(string(backend), func(t *testing.T) {
+			t.Parallel()
+			namespace := env.Namespace(t)
+			c, err := kubelock.NewClient(env.Config, kubelock.Config{Namespace: namespace, Identity: "worker-1", Backend: backend})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }() // Always nil.
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			held, err := kubelock.NewLock[int](c, "tick").TryAcquire(ctx, kubelock.WithMinHold(time.Hour), kubelock.WithAutoRenew())
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown := func() string {
+				t.Helper()
+				out := kubectl(t, "", "get", tt.resource, "tick", "-n", namespace)
+				headers, rows := table(t, out)
+				column := slices.Index(headers, "HOLDER")
+				if len(rows) != 1 || column < 0 {
+					t.Fatalf("there is no lock, or no column HOLDER:\n%s", out)
+				}
+				return strings.ReplaceAll(rows[0][column], held.ID(), "ID")
+			}
+			if got := shown(); got != tt.held {
+				t.Errorf("while it is held, HOLDER is %q, want %q", got, tt.held)
+			}
+			if err := held.Release(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if got := shown(); got != tt.resting {
+				t.Errorf("while it rests, HOLDER is %q, want %q", got, tt.resting)
+			}
+		})
 	}
-	defer func() { _ = c.Close() }() // Always nil.
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	held, err := kubelock.NewLock[int](c, "tick").TryAcquire(ctx, kubelock.WithMinHold(time.Hour), kubelock.WithAutoRenew())
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := func() string {
-		t.Helper()
-		headers, rows := table(t, kubectl(t, "", "get", "dlock", "-n", namespace, "-o", "wide"))
-		if !slices.Equal(headers, wide) || len(rows) != 1 || rows[0][0] != "tick" {
-			t.Fatalf("got the headers %q and the rows %q, want one lock, tick", headers, rows)
-		}
-		return rows[0][slices.Index(wide, "LOCK ID")]
-	}
-	if id := shown(); id != held.ID() {
-		t.Errorf("while it is held, the lock ID is %q, want %q", id, held.ID())
-	}
-	if err := held.Release(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if id := shown(); id != "rest-"+held.ID() {
-		t.Errorf("while it rests, the lock ID is %q, want %q", id, "rest-"+held.ID())
+}
+
+// TestKubectlWaitsForAFreeLock waits as docs/kubectl-dlock.md has it, for each kind of object: a held lock, one that
+// rests, and one that does not exist are not what it waits for.
+func TestKubectlWaitsForAFreeLock(t *testing.T) {
+	t.Parallel()
+	for backend, resource := range map[kubelock.Backend]string{
+		kubelock.DistributedLocks: "dlock", kubelock.Leases: "lease", kubelock.ConfigMaps: "configmap",
+	} {
+		t.Run(string(backend), func(t *testing.T) {
+			t.Parallel()
+			namespace := env.Namespace(t)
+			c, err := kubelock.NewClient(env.Config, kubelock.Config{Namespace: namespace, Backend: backend})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }() // Always nil.
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			cache := t.TempDir()
+			isFree := func(timeout string) (string, bool) {
+				out, err := env.Kubectl(ctx, "", "wait", "--for=create", resource, "--field-selector=metadata.name=k", "-l", "!kubelock.dev/holder",
+					"--timeout", timeout, "-n", namespace, "--cache-dir", cache)
+				return out, err == nil
+			}
+			want := func(when string, free bool) {
+				t.Helper()
+				if out, got := isFree("1s"); got != free || !free && !strings.Contains(out, "timed out waiting for the condition") {
+					t.Errorf("%s: kubectl says that it is free: %v\n%s", when, got, out)
+				}
+			}
+			lock := kubelock.NewLock[int](c, "k")
+			want("before it exists", false)
+			held, err := lock.Acquire(ctx, kubelock.WithMinHold(time.Hour), kubelock.WithAutoRenew())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want("held", false)
+			if err := held.Update(1).Release(ctx); err != nil {
+				t.Fatal(err)
+			}
+			want("resting", false)
+			if err := lock.Delete(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if held, err = lock.Acquire(ctx); err != nil {
+				t.Fatal(err)
+			}
+			type answer struct {
+				out  string
+				free bool
+			}
+			waits := make(chan answer, 1)
+			go func() {
+				out, free := isFree("1m")
+				waits <- answer{out, free}
+			}()
+			if err := held.Update(2).Release(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if a := <-waits; !a.free {
+				t.Errorf("kubectl waits in vain: %s", a.out)
+			}
+			want("free", true)
+		})
 	}
 }

@@ -89,6 +89,8 @@ var bounds = []struct {
 	{rule: "holder.identity is required", field: "spec.holder.identity", rejects: []any{absent}, words: required},
 	{rule: "holder.identity is not empty", field: "spec.holder.identity", accepts: []any{"w"}, rejects: []any{""}, words: tooShort},
 	{rule: "holder.identity has at most 253 characters", field: "spec.holder.identity", accepts: []any{text(253)}, rejects: []any{text(254)}, words: "may not be more than 253"},
+	{rule: "holder.display is optional and fixed", field: "spec.holder.display", accepts: []any{absent}, rejects: []any{"", "me", "resting"}, words: `supported values: "<resting>"`},
+	{rule: "holder.display is that of a rest", field: "spec.holder.display", rejects: []any{"<resting>"}, at: "spec.holder", words: "must have no display unless the lock rests"},
 	{rule: "holder.pod is optional", field: "spec.holder.pod", accepts: []any{absent}},
 	{rule: "holder.pod.name is required", field: "spec.holder.pod.name", rejects: []any{absent}, words: required},
 	{rule: "holder.pod.name is not empty", field: "spec.holder.pod.name", accepts: []any{"p"}, rejects: []any{""}, words: tooShort},

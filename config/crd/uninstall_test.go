@@ -20,9 +20,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -35,7 +33,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
-	"github.com/kubelock/kubelock/internal/testing/controlplane/assets"
 	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
@@ -59,43 +56,7 @@ func within(t *testing.T) context.Context {
 // shell runs a line of a page as an administrator in dir, which has dist and config.
 func shell(t *testing.T, dir, line string) string {
 	t.Helper()
-	programs, err := assets.Find(t.Context(), os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(within(t), "sh", "-c", line)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+env.Kubeconfig(), "KUBECACHEDIR="+env.Kubeconfig()+".cache",
-		"PATH="+programs+string(os.PathListSeparator)+os.Getenv("PATH"))
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", line, err, out)
-	}
-	return string(out)
-}
-
-// page returns the commands of a section of a page, up to the next section.
-func page(t *testing.T, file, section string) []string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(env.Root, file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, found := strings.Cut(string(text), "\n## "+section+"\n")
-	if !found {
-		t.Fatalf("%s has no section %q", file, section)
-	}
-	rest, _, _ = strings.Cut(rest, "\n## ")
-	var commands []string
-	for _, block := range regexp.MustCompile("(?s) *```sh\n(.*?) *```").FindAllStringSubmatch(rest, -1) {
-		for line := range strings.Lines(block[1]) {
-			commands = append(commands, strings.TrimSpace(line))
-		}
-	}
-	if len(commands) == 0 {
-		t.Fatalf("the section %q of %s has no commands", section, file)
-	}
-	return commands
+	return testenv.Shell(t, dir, env.Kubeconfig(), line)
 }
 
 // finalizeNamespaces does what a cluster's controller does, which the tests' has not: it lets
@@ -167,10 +128,10 @@ func TestUninstall(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for _, line := range page(t, file, "The reaper alone") {
+	for _, line := range testenv.Page(t, file, "The reaper alone") {
 		shell(t, dir, line)
 	}
-	for _, line := range page(t, file, "Everything, and keep the locks") {
+	for _, line := range testenv.Page(t, file, "Everything, and keep the locks") {
 		shell(t, dir, line)
 	}
 	if left := shell(t, dir, "kubectl get all,clusterroles,clusterrolebindings,validatingadmissionpolicies --all-namespaces -o name"); strings.Contains(left, "kubelock") {
@@ -188,7 +149,7 @@ func TestUninstall(t *testing.T) {
 	if err := env.Client(t).Create(within(t), kept); err != nil {
 		t.Fatal(err)
 	}
-	commands := page(t, file, "Everything, with the locks")
+	commands := testenv.Page(t, file, "Everything, with the locks")
 	if !slices.ContainsFunc(commands, func(line string) bool { return strings.HasPrefix(line, "kubectl delete -f dist/crd.yaml") }) {
 		t.Fatalf("the page does not delete the CustomResourceDefinition: %q", commands)
 	}

@@ -20,6 +20,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -114,7 +115,11 @@ func typeOf(field *apiextensionsv1.JSONSchemaProps) string {
 		parts = append(parts, fmt.Sprintf("at most %v", int64(*field.Maximum)))
 	}
 	for _, value := range field.Enum {
-		parts = append(parts, "`"+strings.Trim(string(value.Raw), `"`)+"`")
+		var text string
+		if json.Unmarshal(value.Raw, &text) != nil {
+			text = string(value.Raw)
+		}
+		parts = append(parts, "`"+text+"`")
 	}
 	if field.Default != nil {
 		parts = append(parts, "default `"+string(field.Default.Raw)+"`")
@@ -157,6 +162,11 @@ func sorted(fields map[string]apiextensionsv1.JSONSchemaProps) []string {
 
 // cell returns text for a cell of a table.
 func cell(text string) string {
+	parts := strings.Split(text, "`")
+	for i := 0; i < len(parts); i += 2 { // Between them is code.
+		parts[i] = strings.ReplaceAll(parts[i], "<", "&lt;")
+	}
+	text = strings.Join(parts, "`")
 	text = strings.ReplaceAll(text, "\n\n", "<br>")
 	return strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "|", `\|`)
 }

@@ -166,6 +166,8 @@ func releaseError(c *Client, k Key, r *session.Result) error {
 	case r.Kind == session.OthersIn:
 		return fmt.Errorf("%w: releasing %q: others have had the lock since, and whether this release let them have it cannot be told",
 			ErrUnknownOutcome, k.name)
+	case r.Ending == nil && r.OutcomeUnknown && r.Err != nil: // A change that an earlier write may have stored.
+		return fmt.Errorf("%w: %q: %w", ErrUnknownOutcome, k.name, r.Err)
 	case r.Ending == nil: // Without the state, or with it as it is stored.
 		return r.Err
 	}

@@ -50,6 +50,9 @@ func rest(last *LastRelease, token int64, d time.Duration, at Stamp) *Holder {
 	}
 }
 
+// Rests reports whether h is a rest. A nil h is none.
+func (h *Holder) Rests() bool { return h != nil && strings.HasPrefix(h.LockID, restPrefix) }
+
 // Resting reports whether r rests: no client holds the lock, and none may have it before the lease
 // that r shows is over.
 func (r Record) Resting() bool {

@@ -106,11 +106,24 @@ func (s *Session) applyHeld(c *caller, token int64) {
 	s.ended = ended{c.id, s.tenure.lockID, r.UID, token, s.tenure.duration}
 	s.endings = append(s.endings, &Ending{
 		caller: c.id, applies: true, uid: r.UID, token: token, tenure: s.tenure, change: c.change, deadline: s.now.Add(s.tenure.duration),
-		before: r.LastRelease, blocksNext: true, effort: effort{Tries: Tries{Usual: s.usual}},
+		before: r.LastRelease, blocksNext: true, deleted: s.acquisition.deleted, effort: effort{Tries: Tries{Usual: s.usual}},
 	})
 	s.callers = slices.Delete(s.callers, 0, 1)
 	s.tenure, s.next, s.acquisition = tenure{}, tenure{}, acquisition{}
 	s.state = Releasing
+}
+
+// afterDeletion is r for a caller whose change an earlier write may have stored, in an object that was deleted since.
+func (r *Result) afterDeletion() *Result {
+	if r.Kind == OK {
+		return r
+	}
+	after := *r
+	after.OutcomeUnknown = true
+	if r.Kind == Lost {
+		after.Kind, after.Terminating = Deleted, nil
+	}
+	return &after
 }
 
 // retract lets a caller make another change than it has answered, if that was not sent.

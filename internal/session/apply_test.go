@@ -18,6 +18,7 @@ package session
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,6 +59,48 @@ func TestApplyIsDoubtedThoughItsObjectWasDeleted(t *testing.T) {
 	x.step(Event{Kind: GiveUp, Caller: 1})
 	if f := x.the(Fail).Failure; !f.OutcomeUnknown {
 		t.Errorf("it fails without a doubt: %+v", f)
+	}
+}
+
+// TestApplyThatQueuesIsDoubtedThoughItsObjectWasDeleted has the object be deleted, and another client hold one of that
+// name, after a change was stored, perhaps. The caller queues, is given the lock, and then its object is being deleted: it is not told
+// that nothing was written.
+func TestApplyThatQueuesIsDoubtedThoughItsObjectWasDeleted(t *testing.T) {
+	t.Parallel()
+	x := newScript(t)
+	x.lose(x.applying())
+	x.after(time.Second)
+	again := x.versionOf(x.free())
+	again.UID, again.Transitions = "another", 1
+	again.Holder = &protocol.Holder{Identity: other, Client: other, LockID: other + "-1", Token: 1, RenewTime: x.now, Duration: time.Minute}
+	x.answer(x.request(Read), again)
+	enqueue := x.request(Enqueue)
+	again.Waiters = []string{enqueue.Entry}
+	queued := x.answer(enqueue, again)
+	given, err := protocol.Release(queued, protocol.Claim{Client: other, LockID: other + "-1"}, 1, protocol.Change{}, nil, protocol.Stamp{Time: x.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.step(Event{Kind: Shown, Record: x.versionOf(given)})
+	x.the(Check)
+	made := "one"
+	x.step(Event{Kind: Checked, Caller: 1, Change: protocol.Change{Write: true, Value: &made}})
+	x.lose(x.request(Amend)) // It was not done: the object is being deleted.
+	given.Terminating = true
+	for !slices.ContainsFunc(x.effects, func(e Effect) bool { return e.Kind == Applied }) {
+		if len(x.effects) == 0 {
+			x.after(time.Second)
+			continue
+		}
+		switch r := x.the(Send).Request; r.Kind {
+		case Read:
+			x.answer(r, given)
+		default:
+			x.answer(r, r.To)
+		}
+	}
+	if r := x.the(Applied).Result; !r.OutcomeUnknown || r.Kind == OK {
+		t.Errorf("it ends without a doubt: %+v", r)
 	}
 }
 

@@ -38,6 +38,7 @@ type Ending struct {
 	before     *protocol.LastRelease
 	lost       bool // the hold had ended before it was released: no state is written
 	applies    bool // no caller has believed in the hold: the release applies its change
+	deleted    bool // an earlier write may have stored that change, and the object was deleted since
 	blocksNext bool // the client's next caller waits for it
 	ops        []int
 
@@ -138,6 +139,9 @@ func (s *Session) finish(e *Ending, r *Result) {
 		s.done(op, r)
 	}
 	if e.applies {
+		if e.deleted {
+			r = r.afterDeletion()
+		}
 		s.emit(Effect{Kind: Applied, Caller: e.caller, Result: r})
 	}
 	if !e.blocksNext {

@@ -100,7 +100,10 @@ func (x *script) answer(r *Request, record protocol.Record) protocol.Record {
 func (x *script) versionOf(r protocol.Record) protocol.Record {
 	x.version++
 	if r.Name != "" {
-		r.UID, r.ResourceVersion = "u", strconv.Itoa(x.version)
+		r.ResourceVersion = strconv.Itoa(x.version)
+		if r.UID == "" {
+			r.UID = "u"
+		}
 	}
 	return r
 }

@@ -93,7 +93,7 @@ func (distributedLockCodec) encode(stored *v1alpha1.DistributedLock, r protocol.
 	} else if r.ObjectExpiry > 0 {
 		spec.ObjectExpiry = &v1alpha1.Duration{Duration: r.ObjectExpiry}
 	}
-	spec.Holder = toHolder(r.Holder)
+	spec.Holder = displayed(r.Holder)
 	spec.LastRelease = toLastRelease(r.LastRelease)
 	return obj
 }
@@ -113,7 +113,7 @@ func (distributedLockCodec) amend(p *patch, stored *v1alpha1.DistributedLock, fr
 		distributedLockCodec{}.enqueue(p, stored, entry)
 	}
 
-	switch is := toHolder(to.Holder); {
+	switch is := displayed(to.Holder); {
 	case is == nil && stored.Spec.Holder == nil:
 	case is == nil:
 		p.remove(holderPath)
@@ -265,6 +265,16 @@ func toHolder(h *protocol.Holder) *v1alpha1.Holder {
 	}
 	if h.Pod.Name != "" {
 		holder.Pod = &v1alpha1.PodReference{Name: h.Pod.Name, UID: types.UID(h.Pod.UID)}
+	}
+	return holder
+}
+
+// displayed is h as the column HOLDER of kubectl get shows it. The record says by the lock ID that the
+// lock rests, so nothing reads this again.
+func displayed(h *protocol.Holder) *v1alpha1.Holder {
+	holder := toHolder(h)
+	if h.Rests() {
+		holder.Display = v1alpha1.DisplayResting
 	}
 	return holder
 }

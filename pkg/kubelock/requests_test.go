@@ -22,18 +22,32 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"k8s.io/client-go/rest"
+
 	"github.com/kubelock/kubelock/pkg/kubelock"
+	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
 
-// TestRequests counts what the uncontended paths cost: numbers that do not depend on
-// the machine's speed.
+// TestRequests counts what the uncontended paths cost on the real API server.
 func TestRequests(t *testing.T) {
 	t.Parallel()
-	ns := env.Namespace(t)
+	checkRequests(t, env.Config, env.Namespace(t))
+}
+
+// TestRequestsInVirtualTime is TestRequests where no request takes any time, so that no machine is too slow for the
+// exact numbers.
+func TestRequestsInVirtualTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { checkRequests(t, kubelocktest.NewServer(t).Config(), kubelocktest.Namespace) })
+}
+
+func checkRequests(t *testing.T, config *rest.Config, ns string) {
+	t.Helper()
 	var rec recorder
-	c := newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns})
+	c := newClientFor(t, rec.wrap(config), kubelock.Config{Namespace: ns})
 	l := kubelock.NewLock[string](c, "cost")
 	expect := func(step, want string) {
 		t.Helper()
@@ -42,8 +56,8 @@ func TestRequests(t *testing.T) {
 		}
 	}
 
-	// first is the first acquisition of a client, which stamps its write by the Date of the read's answer. A write that
-	// takes a second may have come later than that stamp says, and is renewed before the caller has the lock.
+	// first is the first acquisition of a client. If it takes more than a second, the hold may be renewed before the
+	// caller has it, and otherwise not: see TestFirstStampIsConfirmed.
 	first := func(l *kubelock.Lock[string], step, want string) *kubelock.Held[string] {
 		t.Helper()
 		start := time.Now()
@@ -70,7 +84,7 @@ func TestRequests(t *testing.T) {
 	release(t, held)
 	expect("release", "update")
 
-	another := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: ns}), "cost")
+	another := kubelock.NewLock[string](newClientFor(t, rec.wrap(config), kubelock.Config{Namespace: ns}), "cost")
 	held = first(another, "the first acquire of a known lock", "get update")
 	if held.Value() != "state" {
 		t.Errorf("the state is %q", held.Value())
@@ -88,6 +102,43 @@ func TestRequests(t *testing.T) {
 		t.Error(err)
 	}
 	expect("delete", "delete")
+}
+
+// TestFirstStampIsConfirmed is about the one request more that the first acquisition of a client may need. Its stamp is
+// two seconds later than the Date of the read's answer, which has no fractions of a second. The answer to the write
+// tells the API server's time, and the hold is renewed if the stamp can have been behind it when the write was sent:
+// if the whole seconds of the two answers are two apart. So an acquisition of less than a second has never to be
+// renewed.
+func TestFirstStampIsConfirmed(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		write time.Duration // how long it is under way
+		want  string
+	}{
+		{900 * time.Millisecond, "get create"},
+		{1400 * time.Millisecond, "get create"}, // From 0.5 to 1.9 seconds.
+		{1600 * time.Millisecond, "get create patch"},
+	} {
+		t.Run(tt.write.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var rec recorder
+				l := kubelock.NewLock[string](newClientFor(t, rec.wrap(kubelocktest.NewServer(t).Config()), kubelock.Config{Namespace: kubelocktest.Namespace}), "slow")
+				rec.on(func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+					if req.Method == http.MethodPost {
+						<-time.After(tt.write)
+					}
+					return next.RoundTrip(req)
+				})
+				<-time.After(time.Until(time.Now().Truncate(time.Second).Add(1500 * time.Millisecond))) // Half a second after a whole one.
+				held := acquire(t, l)
+				if got := rec.taken(); got != tt.want {
+					t.Errorf("with a write of %v, the acquisition sent %q, want %q", tt.write, got, tt.want)
+				}
+				release(t, held)
+			})
+		})
+	}
 }
 
 // TestRememberedStateMayBeGone checks the one-write acquire when what it builds on

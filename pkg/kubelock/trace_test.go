@@ -19,166 +19,47 @@ package kubelock_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
-
+	"github.com/kubelock/kubelock/internal/testing/spans"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
-
-// spans is a TracerProvider that keeps its spans. OpenTelemetry's own is in its SDK, which this
-// module does not need: examples/tracing uses it.
-type spans struct {
-	noop.TracerProvider
-
-	mu  sync.Mutex
-	all []*span
-}
-
-type span struct {
-	noop.Span
-
-	of         *spans
-	name       string
-	parent     string
-	start, end time.Time
-	attributes map[attribute.Key]attribute.Value
-	status     codes.Code
-	ends       int
-}
-
-// tracer is what makes them.
-type tracer struct {
-	noop.Tracer
-
-	*spans
-}
-
-func (s *spans) Tracer(string, ...trace.TracerOption) trace.Tracer { return tracer{spans: s} }
-
-func (s tracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
-	cfg := trace.NewSpanStartConfig(opts...)
-	one := &span{of: s.spans, name: name, start: cfg.Timestamp(), attributes: map[attribute.Key]attribute.Value{}}
-	if parent, ok := trace.SpanFromContext(ctx).(*span); ok {
-		one.parent = parent.name
-	}
-	one.SetAttributes(cfg.Attributes()...)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all = append(s.all, one)
-	return trace.ContextWithSpan(ctx, one), one
-}
-
-func (s *span) SetAttributes(attributes ...attribute.KeyValue) {
-	s.of.mu.Lock()
-	defer s.of.mu.Unlock()
-	for _, a := range attributes {
-		s.attributes[a.Key] = a.Value
-	}
-}
-
-func (s *span) SetStatus(code codes.Code, _ string) {
-	s.of.mu.Lock()
-	defer s.of.mu.Unlock()
-	s.status = code
-}
-
-func (s *span) End(...trace.SpanEndOption) {
-	s.of.mu.Lock()
-	defer s.of.mu.Unlock()
-	s.ends++
-	s.end = time.Now()
-}
-
-// take returns the spans since the last call, as text in the order in which they began, and checks that
-// each has ended once.
-func (s *spans) take(t *testing.T) []string {
-	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	texts := make([]string, 0, len(s.all))
-	for _, one := range s.all {
-		if one.ends != 1 {
-			t.Errorf("the span %s has ended %d times", one.name, one.ends)
-		}
-		text := strings.TrimPrefix(one.name, "kubelock.") + " < " + one.parent + ":"
-		for _, key := range slices.Sorted(maps.Keys(one.attributes)) {
-			switch value := one.attributes[key]; key {
-			case "kubelock.key", "kubelock.namespace":
-				if value.AsString() == "" {
-					t.Errorf("the span %s has no %s", one.name, key)
-				}
-			case "kubelock.lock_id", "kubelock.token":
-				text += " " + strings.TrimPrefix(string(key), "kubelock.")
-			default:
-				text += fmt.Sprintf(" %s=%s", strings.TrimPrefix(string(key), "kubelock."), value.String())
-			}
-		}
-		if one.status == codes.Error {
-			text += " Error"
-		}
-		texts = append(texts, text)
-	}
-	s.all = nil
-	return texts
-}
-
-// with returns a context that has a span of the caller's.
-func (s *spans) with(ctx context.Context) context.Context {
-	return trace.ContextWithSpan(ctx, &span{of: s, name: "caller", attributes: map[attribute.Key]attribute.Value{}})
-}
-
-func wantSpans(t *testing.T, got []string, want ...string) {
-	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Errorf("the spans are\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
-	}
-}
 
 // TestSpans looks at the spans of each way for a call and for a hold to end.
 func TestSpans(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, server := &spans{}, kubelocktest.NewServer(t)
+		s, server := &spans.Recorder{}, kubelocktest.NewServer(t)
 		a := server.NewClient(t, kubelock.Config{TracerProvider: s})
 		b := server.NewClient(t, kubelock.Config{TracerProvider: s})
-		ctx := s.with(t.Context())
+		ctx := s.With(t.Context())
 		lock, other := kubelock.NewLock[string](a, "k"), kubelock.NewLock[string](b, "k")
 
 		// Do: the function's work is under the hold.
 		if _, err := lock.Do(ctx, func(ctx context.Context, text string) (string, error) {
-			if parent, ok := trace.SpanFromContext(ctx).(*span); !ok || parent.name != "kubelock.hold" {
-				t.Errorf("the function's context has the span %+v", parent)
+			if parent := spans.Of(ctx); parent != "kubelock.hold" {
+				t.Errorf("the function's context has the span %q", parent)
 			}
 			<-time.After(time.Second)
 			return text + "1", nil
 		}, kubelock.WithName("report")); err != nil {
 			t.Fatal(err)
 		}
-		hold := s.all[1]
-		if took := hold.end.Sub(hold.start); took < time.Second || took > 2*time.Second {
+		if took := s.Took("kubelock.hold"); took < time.Second || took > 2*time.Second {
 			t.Errorf("the hold's span lasts for %v, the hold did for a second", took)
 		}
-		wantSpans(t, s.take(t),
+		spans.Check(t, s.Take(t),
 			"acquire < caller: handed_over=false lock_id name=report outcome=acquired token try=false",
 			"hold < caller: lock_id name=report outcome=released token",
 			"release < caller: lock_id name=report outcome=released token")
 
 		// A hand-over, with a place in the queue, and a lock that another client has.
 		held := acquire(t, lock)
-		if parent, ok := trace.SpanFromContext(held.Context()).(*span); !ok || parent.name != "kubelock.hold" {
-			t.Errorf("the hold's context has the span %+v", parent)
+		if parent := spans.Of(held.Context()); parent != "kubelock.hold" {
+			t.Errorf("the hold's context has the span %q", parent)
 		}
 		if _, err := other.TryAcquire(ctx); !errors.Is(err, kubelock.ErrNotAcquired) {
 			t.Error(err)
@@ -194,7 +75,7 @@ func TestSpans(t *testing.T) {
 		release(t, held)
 		next := waiting.get(t)
 		release(t, next)
-		wantSpans(t, s.take(t),
+		spans.Check(t, s.Take(t),
 			"acquire < : handed_over=false lock_id outcome=acquired token try=false",
 			"hold < : lock_id outcome=released token",
 			"acquire < caller: outcome=not_acquired try=true",
@@ -218,7 +99,7 @@ func TestSpans(t *testing.T) {
 		release(t, held)
 		<-time.After(time.Second)
 		release(t, acquire(t, other))
-		wantSpans(t, s.take(t),
+		spans.Check(t, s.Take(t),
 			"acquire < : handed_over=false lock_id outcome=acquired token try=false",
 			"hold < : lock_id outcome=released token",
 			"acquire < caller: outcome=not_acquired queue.place=1 try=false Error",
@@ -243,7 +124,7 @@ func TestSpans(t *testing.T) {
 		if _, err := lock.Acquire(ctx); !errors.Is(err, kubelock.ErrClosed) {
 			t.Error(err)
 		}
-		wantSpans(t, s.take(t),
+		spans.Check(t, s.Take(t),
 			"acquire < : handed_over=false lock_id outcome=acquired token try=false",
 			"hold < : lock_id outcome=lost token Error",
 			"release < caller: lock_id outcome=lost token Error",
@@ -258,7 +139,7 @@ func TestSpans(t *testing.T) {
 				t.Error(got)
 			}
 		}
-		wantSpans(t, s.take(t), "apply < caller: name=count outcome=applied", "apply < caller: name=count outcome=error Error")
+		spans.Check(t, s.Take(t), "apply < caller: name=count outcome=applied", "apply < caller: name=count outcome=error Error")
 	})
 }
 
@@ -266,7 +147,7 @@ func TestSpans(t *testing.T) {
 func TestSpansOfAnUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s, server := &spans{}, kubelocktest.NewServer(t)
+		s, server := &spans.Recorder{}, kubelocktest.NewServer(t)
 		lock := kubelock.NewLock[int](server.NewClient(t, kubelock.Config{TracerProvider: s}), "k")
 		held := acquire(t, lock)
 		reconnect := server.Disconnect()
@@ -276,7 +157,7 @@ func TestSpansOfAnUnknownOutcome(t *testing.T) {
 			t.Error(err)
 		}
 		reconnect()
-		wantSpans(t, s.take(t),
+		spans.Check(t, s.Take(t),
 			"acquire < : handed_over=false lock_id outcome=acquired token try=false",
 			"hold < : lock_id outcome=released token",
 			"release < : lock_id outcome=unknown token Error")

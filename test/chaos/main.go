@@ -38,6 +38,7 @@ type options struct {
 	only                   string
 	keep                   bool
 	oldClients, oldReapers string
+	olderAssets            string
 	manifests              string
 	edit, check            string
 }
@@ -52,6 +53,7 @@ func main() {
 	flag.DurationVar(&o.length, "length", 20*time.Minute, "how long faults are injected")
 	flag.IntVar(&o.clients, "clients", 5, "number of client processes")
 	flag.StringVar(&o.only, "only", "", "only these faults, separated by commas; empty: all")
+	flag.StringVar(&o.olderAssets, "older-assets", "", "folder with the kube-apiserver of another version, which the first of the two API servers runs")
 	flag.StringVar(&o.oldClients, "old-clients", "", "folder with the client of another version, which every second client process runs")
 	flag.StringVar(&o.oldReapers, "old-reapers", "", "folder with the reaper of another version, which all reaper processes run")
 	flag.StringVar(&o.manifests, "manifests", ".", "folder whose config folder has the manifests to install")
@@ -95,7 +97,11 @@ func main() {
 
 // repeat returns the command that injects the same faults again.
 func (r *run) repeat() string {
-	command := fmt.Sprintf("make chaos SEED=%d LENGTH=%s CLIENTS=%d", r.seed, r.length, r.options.clients)
+	target := "chaos"
+	if r.olderAssets != "" {
+		target = "test-rolling"
+	}
+	command := fmt.Sprintf("make %s SEED=%d LENGTH=%s CLIENTS=%d", target, r.seed, r.length, r.options.clients)
 	if r.only != "" {
 		command += " ONLY=" + strings.ReplaceAll(r.only, " ", "")
 	}

@@ -26,6 +26,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -124,7 +125,7 @@ func (r *run) execute(ctx context.Context) (violations []checks.Violation, err e
 func (r *run) prepare() (err error) {
 	r.dead = map[*cluster.Process]bool{}
 	r.injected, r.failed = map[string]int{}, map[string]int{}
-	for _, path := range []*string{&r.out, &r.bin, &r.root, &r.manifests, &r.oldClients, &r.oldReapers} {
+	for _, path := range []*string{&r.out, &r.bin, &r.root, &r.manifests, &r.oldClients, &r.oldReapers, &r.olderAssets} {
 		if *path == "" {
 			continue
 		}
@@ -149,8 +150,16 @@ func (r *run) start(ctx context.Context) (err error) {
 		users = append(users, fmt.Sprintf("client-%d", i))
 	}
 	r.sayf("Starting three etcd members and two API servers")
-	if r.cluster, err = cluster.Start(r.assets, r.folder, r.root, users); err != nil {
+	if r.cluster, err = cluster.Start(r.assets, r.olderAssets, r.folder, r.root, users); err != nil {
 		return err
+	}
+	versions, err := r.cluster.Versions()
+	if err != nil {
+		return err
+	}
+	r.sayf("The API servers are Kubernetes %s", strings.Join(versions, " and "))
+	if r.olderAssets != "" && versions[0] == versions[1] {
+		return fmt.Errorf("both API servers are %s: name a folder of another version", versions[0])
 	}
 	if err := r.install(ctx); err != nil {
 		return err

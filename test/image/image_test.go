@@ -19,8 +19,10 @@ package image
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"debug/elf"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -146,6 +148,17 @@ func checkImage(t *testing.T, root, name, help string) {
 	}
 	if !bytes.Equal(a, b) {
 		t.Errorf("the builds of %s, of %d bytes, and %s, of %d bytes, differ", plain, len(a), versioned, len(b))
+	}
+
+	// A release has a list of the programs in its images. make release-check names it.
+	if path := os.Getenv("PROGRAMS"); path != "" {
+		list, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line := fmt.Sprintf("%x  %s_%s_%s\n", sha256.Sum256(a), name, runtime.GOOS, runtime.GOARCH); !strings.Contains(string(list), line) {
+			t.Errorf("%s does not have the line %q of the program that the Dockerfile builds", path, line)
+		}
 	}
 
 	if most := largest[name]; len(a) > most {

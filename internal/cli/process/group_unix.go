@@ -183,11 +183,13 @@ func (g *Group) empty() bool {
 	return !slices.ContainsFunc(g.ids(), func(id int) bool { return unix.Kill(-id, 0) == nil })
 }
 
+// Terminate asks the processes of the group to end.
 func (g *Group) Terminate() {
 	g.Signal(unix.SIGTERM)
 	g.Signal(unix.SIGCONT) // So that it is seen by what was stopped.
 }
 
+// Kill kills the processes of the group.
 func (g *Group) Kill() { g.send(unix.SIGKILL) }
 
 // Ended waits for the end of the command, and then of the rest of its group, to which

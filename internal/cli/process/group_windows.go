@@ -21,6 +21,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -30,7 +31,8 @@ import (
 // GuardArgument is that of a guard, which only Unix has.
 const GuardArgument = "__guard"
 
-func Guard(string) int { return usage }
+// Guard returns the exit code of wrong usage (EX_USAGE): there are no guards here.
+func Guard(string) int { return 64 }
 
 // PassedOn are the signals that a command gets which are sent to the plugin.
 func PassedOn() []os.Signal { return Ending() }
@@ -43,6 +45,7 @@ type Group struct {
 	job     windows.Handle
 }
 
+// NewGroup makes an empty job.
 func NewGroup(string) (*Group, error) {
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
@@ -66,46 +69,72 @@ func (g *Group) limit(flags uint32) error {
 	return err
 }
 
-// Start starts the command, and puts it into the job before it can have started anything.
+// Start starts the command in the job. The command is suspended until it is there, so that all that it starts is
+// in the job, too. If the plugin is killed before that, a process is left that has done nothing.
 func (g *Group) Start(cmd *exec.Cmd, _ io.Writer) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_SUSPENDED}
 	if err := begin(cmd); err != nil {
 		return err
 	}
 	g.command = cmd
-	process, err := windows.OpenProcess(windows.PROCESS_SET_QUOTA|windows.PROCESS_TERMINATE, false, uint32(cmd.Process.Pid))
+	err := g.assign(cmd)
 	if err == nil {
-		err = windows.AssignProcessToJobObject(g.job, process)
-		_ = windows.CloseHandle(process) // The command has one of its own.
+		err = resume(uint32(cmd.Process.Pid)) //nolint:gosec // Windows has no others.
 	}
 	if err == nil {
 		return nil
 	}
-	if exited(cmd) {
-		return nil // It was over before; the caller waits for it.
-	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	return fmt.Errorf("putting the command into a job: %w", err)
+	return fmt.Errorf("starting the command in a job: %w", err)
 }
 
-// exited reports whether a command has ended of which no note was taken yet.
-func exited(cmd *exec.Cmd) (ended bool) {
-	_ = cmd.Process.WithHandle(func(handle uintptr) {
-		event, err := windows.WaitForSingleObject(windows.Handle(handle), 0)
-		ended = err == nil && event == windows.WAIT_OBJECT_0
-	})
-	return ended
+// assign puts the process of a command into the job.
+func (g *Group) assign(cmd *exec.Cmd) (err error) {
+	const access = windows.PROCESS_SET_QUOTA | windows.PROCESS_TERMINATE
+	process, err := windows.OpenProcess(access, false, uint32(cmd.Process.Pid)) //nolint:gosec // Windows has no others.
+	if err != nil {
+		return err
+	}
+	defer func() { _ = windows.CloseHandle(process) }() // The command has one of its own.
+	return windows.AssignProcessToJobObject(g.job, process)
+}
+
+// resume lets a process run that was started suspended. It has one thread, whose handle os/exec has closed.
+func resume(process uint32) error {
+	threads, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPTHREAD, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = windows.CloseHandle(threads) }() // It was only read.
+	entry := windows.ThreadEntry32{Size: uint32(unsafe.Sizeof(windows.ThreadEntry32{}))}
+	for err = windows.Thread32First(threads, &entry); err == nil; err = windows.Thread32Next(threads, &entry) {
+		if entry.OwnerProcessID != process {
+			continue
+		}
+		thread, err := windows.OpenThread(windows.THREAD_SUSPEND_RESUME, false, entry.ThreadID)
+		if err != nil {
+			return err
+		}
+		_, err = windows.ResumeThread(thread)
+		_ = windows.CloseHandle(thread) // The thread goes on without.
+		return err
+	}
+	return fmt.Errorf("its thread was not found: %w", err)
 }
 
 // Signal does nothing: what the console sends, it sends to the command, too.
 func (g *Group) Signal(os.Signal) {}
 
+// Terminate is Kill.
 func (g *Group) Terminate() { g.Kill() }
 
+// Kill ends all processes of the job.
 func (g *Group) Kill() {
 	_ = windows.TerminateJobObject(g.job, 1) // It may have ended.
 }
 
+// Ended waits for the end of the command; false if that is not before the deadline.
 func (g *Group) Ended(command <-chan error, _ <-chan os.Signal, deadline <-chan time.Time) bool {
 	select {
 	case <-command:
@@ -121,6 +150,7 @@ func (g *Group) Close() {
 	_ = windows.CloseHandle(g.job)
 }
 
+// Foreground reports false: there are no process groups here.
 func (g *Group) Foreground() bool { return false }
 
 // Interrupt does nothing: the console has told every program of it.

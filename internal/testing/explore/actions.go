@@ -707,7 +707,7 @@ func (w *world) fault(a action) {
 }
 
 func (w *world) byHand(v verb) {
-	acked := w.acked
+	acked, before := w.acked, w.server.obj
 	w.commit(func(s *server) {
 		r := s.obj
 		switch v {
@@ -725,6 +725,7 @@ func (w *world) byHand(v verb) {
 		return
 	}
 	w.disturb()
+	w.wipe(before)
 	if v == freeByHand {
 		w.acked = acked
 	}

@@ -31,6 +31,8 @@ var mutants = []mutant{
 		`a.caller == c.id && last != nil`, `a.caller < 0 && last != nil`, "2x1x1, apply, lost after"},
 	{"a change that others may hide taken for undone", "internal/session/apply.go",
 		`open && r.Hides(a.holds)`, `open && r.Hides(a.holds+99)`, "2x1x1, both apply, lost after"},
+	{"a change that is deleted and taken for undone", "internal/session/apply.go",
+		`deleted: s.acquisition.deleted`, `deleted: false`, "2x1x3, apply, after a deletion"},
 	{"a change of another caller taken for one's own", "internal/session/apply.go",
 		`a.caller == c.id && last != nil`, `last != nil`, "2x1x1, apply, local, give up, lost after"},
 	{"a deadline that counts from the answer", "internal/session/tenure.go",

@@ -246,6 +246,27 @@ var copiedEntry = []string{
 	"a watch shows a what is next",
 }
 
+// afterADeletion leads to a state in which a has created the lock with its change, does not know that, and queues for the lock
+// that b has created since.
+var afterADeletion = []string{
+	"caller 1 of a comes",
+	"a's read 1 arrives",
+	"the answer to a's read 1 arrives",
+	"a's write 2 arrives",
+	"the answer to a's write 2 is lost",
+	"a person deletes the object",
+	"caller 1 of b comes",
+	"b's read 1 arrives",
+	"the answer to b's read 1 arrives",
+	"b's write 2 arrives",
+	"the answer to b's write 2 arrives",
+	"time passes: it is 2.5s",
+	"a's read 3 arrives",
+	"the answer to a's read 3 arrives",
+	"a's enqueue 4 arrives",
+	"the answer to a's enqueue 4 arrives",
+}
+
 // oneQueues leads to a state in which a holds the lock and b queues for it. twoQueue goes on from there:
 // c queues, too.
 var (
@@ -290,6 +311,9 @@ func forPlantedFaults() []*Scope {
 		twoOnce("2x1x1, apply, local, give up, lost after", LostAfter, func(sc *Scope) {
 			sc.Local = true
 			sc.Calls[0] = []Call{{Applies: true, MayGiveUp: true}, {Applies: true}}
+		}),
+		twoOnce("2x1x3, apply, after a deletion", LostAfter|DeleteByHand|FreeByHand|Reject, func(sc *Scope) {
+			sc.Faults, sc.Calls[0][0].Applies, sc.From = 3, true, afterADeletion
 		}),
 		twoOnce("2x1x2, cut, delete by hand", Cut|DeleteByHand, twoFaults),
 		twoOnce("2x1x2, coarse, slow, pause", Slow|Pause, func(sc *Scope) { sc.Faults, sc.Tick = 2, sc.Lease }),

@@ -176,11 +176,20 @@ func newWorld(sc *Scope) *world {
 	for _, line := range sc.From {
 		next, ok := w.play(line)
 		if !ok {
-			panic("this cannot happen: " + line)
+			panic("this cannot happen: " + line + "; this can: " + w.possible())
 		}
 		w = next
 	}
 	return w
+}
+
+// possible returns the lines of all possible actions.
+func (w *world) possible() string {
+	var lines []string
+	for _, a := range w.actions(nil) {
+		lines = append(lines, w.actionText(a))
+	}
+	return strings.Join(lines, ", ")
 }
 
 // play executes the action of a line in a transcript. ok is false if the action is not possible.
@@ -517,7 +526,13 @@ func (w *world) written(tag string) {
 	}
 }
 
-func (w *world) notWritten(tag string) { w.denied = append(slices.Clone(w.denied), tag) }
+// notWritten records that a caller learns that its tag was not written.
+func (w *world) notWritten(tag string) {
+	if strings.Contains(w.wiped, tag) {
+		w.violatedf("%q was reported as not written, and was in a state that was deleted", tag)
+	}
+	w.denied = append(slices.Clone(w.denied), tag)
+}
 
 // applied records that a caller learns the outcome of its change.
 func (w *world) applied(i int, c *client, f session.Effect) {

@@ -160,7 +160,7 @@ func sample(t testing.TB, fields map[string]any) map[string]any {
 	t.Helper()
 	values := map[string]any{
 		"spec.key": "k", "spec.value": "1", "spec.objectExpiry": "1h", "spec.waiters": []any{"w"}, "spec.transitions": int64(1),
-		"spec.holder.identity": "me", "spec.holder.client": "c", "spec.holder.lockID": "l", "spec.holder.token": int64(1),
+		"spec.holder.identity": "me", "spec.holder.client": "c", "spec.holder.lockID": "rest-l", "spec.holder.display": "<resting>", "spec.holder.token": int64(1),
 		"spec.holder.acquireTime": "2026-01-02T03:04:05.000000Z", "spec.holder.renewTime": "2026-01-02T03:04:05.000000Z",
 		"spec.holder.renewTimeSource": "Node", "spec.holder.duration": "30s", "spec.holder.pod.name": "p", "spec.holder.pod.uid": "u",
 		"spec.lastRelease.lockID": "l", "spec.lastRelease.identity": "me", "spec.lastRelease.token": int64(1), "spec.lastRelease.reason": "Expired",

@@ -47,6 +47,7 @@ func TestOlderSchema(t *testing.T) {
 		{"spec.holder.pod.uid", ""},
 		{"spec.holder.token", "renew"},
 		{"spec.holder.renewTimeSource", ""},
+		{"spec.holder.display", ""},
 		{"spec.lastRelease.token", ""},
 		{"spec.lastRelease.timeSource", ""},
 	} {
@@ -120,7 +121,7 @@ func cycle(t *testing.T, f fields) (call string, err error) {
 	if err := r.held.Release(within(t)); err != nil {
 		return "release", err
 	}
-	if held, err = a.Acquire(within(t)); err != nil {
+	if held, err = a.Acquire(within(t), kubelock.WithMinHold(time.Hour), kubelock.WithAutoRenew()); err != nil {
 		return "acquire", err
 	}
 	if v := held.Value(); v != 2 {
@@ -128,6 +129,9 @@ func cycle(t *testing.T, f fields) (call string, err error) {
 	}
 	if err := held.Release(within(t)); err != nil {
 		return "release", err
+	}
+	if s, err := b.Get(within(t)); err != nil || !s.Resting {
+		return "rest", fmt.Errorf("it does not rest: %+v, %w", s, err)
 	}
 	return "delete", a.Delete(within(t))
 }

@@ -100,7 +100,10 @@ func run(m *testing.M, ready func(*Env), short func() (*Env, error)) int {
 	return code
 }
 
-func start() (*Env, error) {
+func start() (*Env, error) { return startWith(&envtest.Environment{}) }
+
+// startWith starts an API server in an environment that may have some fields.
+func startWith(environment *envtest.Environment) (*Env, error) {
 	root, err := assets.Root()
 	if err != nil {
 		return nil, err
@@ -113,11 +116,10 @@ func start() (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := &Env{Root: root, scheme: scheme, environment: &envtest.Environment{
-		BinaryAssetsDirectory: dir,
-		CRDDirectoryPaths:     []string{filepath.Join(root, "config", "crd", "bases")},
-		ErrorIfCRDPathMissing: true,
-	}}
+	environment.BinaryAssetsDirectory = dir
+	environment.CRDDirectoryPaths = []string{filepath.Join(root, "config", "crd", "bases")}
+	environment.ErrorIfCRDPathMissing = true
+	env := &Env{Root: root, scheme: scheme, environment: environment}
 	if env.Config, err = env.environment.Start(); err != nil {
 		return nil, err
 	}

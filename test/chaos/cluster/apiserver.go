@@ -17,6 +17,7 @@ limitations under the License.
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -92,10 +93,13 @@ func (c *Cluster) startServers(users []string) error {
 			s.Etcd = append(s.Etcd, link)
 			etcd = append(etcd, "http://"+link.Address())
 		}
-		name := fmt.Sprintf("apiserver-%d", i)
+		name, assets := fmt.Sprintf("apiserver-%d", i), c.Assets
+		if i == 0 { // The older one is there before the newer one joins, as in an upgrade.
+			assets = cmp.Or(c.Older, assets)
+		}
 		_, port, _ := net.SplitHostPort(s.Address)
 		s.Process = &Process{Name: name, Logs: c.file(name + ".log"), Command: func() *exec.Cmd {
-			return exec.Command(filepath.Join(c.Assets, "kube-apiserver"), //nolint:noctx // Ended by Stop.
+			return exec.Command(filepath.Join(assets, "kube-apiserver"), //nolint:noctx // Ended by Stop.
 				"--etcd-servers="+strings.Join(etcd, ","), "--bind-address=127.0.0.1", "--secure-port="+port,
 				"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
 				"--tls-cert-file="+c.file("tls.crt"), "--tls-private-key-file="+c.file("tls.key"), "--cert-dir="+c.file(name),
@@ -132,6 +136,23 @@ func (c *Cluster) Ready(ctx context.Context, s *Server) error {
 	return until(ctx, s.Name, func(ctx context.Context) error {
 		return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	})
+}
+
+// Versions returns the version that each API server reports.
+func (c *Cluster) Versions() ([]string, error) {
+	versions := make([]string, 0, len(c.Servers))
+	for _, s := range c.Servers {
+		client, err := kubernetes.NewForConfig(c.config(s.Address, "admin"))
+		if err != nil {
+			return nil, err
+		}
+		info, err := client.Discovery().ServerVersion()
+		if err != nil {
+			return nil, fmt.Errorf("asking %s for its version: %w", s.Name, err)
+		}
+		versions = append(versions, info.GitVersion)
+	}
+	return versions, nil
 }
 
 func token(user string) string { return strings.ReplaceAll(user, ":", "-") + "-token" }

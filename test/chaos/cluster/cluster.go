@@ -33,6 +33,7 @@ import (
 // Cluster is a control plane of three etcd members and two API servers.
 type Cluster struct {
 	Assets string // the folder of the programs
+	Older  string // the folder of the first API server, if that is of another version
 	Folder string // of data, logs and credentials
 	Root   string // of the project
 
@@ -49,9 +50,9 @@ type Cluster struct {
 	admin     string // kubeconfig
 }
 
-// Start starts a cluster, and creates credentials for those users.
-func Start(assets, folder, root string, users []string) (*Cluster, error) {
-	c := &Cluster{Assets: assets, Folder: folder, Root: root, links: newLinks()}
+// Start starts a cluster, and creates credentials for those users. older may be empty.
+func Start(assets, older, folder, root string, users []string) (*Cluster, error) {
+	c := &Cluster{Assets: assets, Older: older, Folder: folder, Root: root, links: newLinks()}
 	if err := c.startEtcd(); err != nil {
 		return c, err
 	}

@@ -107,6 +107,8 @@ var behaviours = []behaviour{
 	{"MinHoldKeepsTheLock", minHoldKeepsTheLock},
 	{"MinHoldWakesTheQueue", minHoldWakesTheQueue},
 	{"DeleteEndsARest", deleteEndsARest},
+	{"NamesAreLabelsOfMetrics", namesAreLabels},
+	{"SpansTellOfCallsAndHolds", spansTellOfCallsAndHolds},
 	{"RequestsAreFew", requestsAreFew},
 	{"HandOffIsOneWrite", handOffIsOneWrite},
 	{"LostAnswersAreResolved", lostAnswers},
