@@ -18,11 +18,12 @@ package session
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
-// What became of a release.
+// What became of a release, and how it ends.
 
 // outcome is what became of a release, by what is known of the lock; nil if that is not known yet.
 func (s *Session) outcome(e *Ending) *Result {
@@ -100,4 +101,44 @@ func (e *Ending) rested() *Result {
 		result = &Result{Kind: Lost}
 	}
 	return result
+}
+
+// finish ends a release.
+func (s *Session) finish(e *Ending, r *Result) {
+	i := slices.Index(s.endings, e)
+	s.endings = slices.Delete(s.endings, i, i+1)
+	if r.Kind == OK {
+		s.planHandOverCheckOf(e.tenure.lockID)
+	}
+	for _, op := range e.ops {
+		s.done(op, r)
+	}
+	if e.applies {
+		if e.deleted {
+			r = r.afterDeletion()
+		}
+		s.emit(Effect{Kind: Applied, Caller: e.caller, Result: r})
+	}
+	if !e.blocksNext {
+		return
+	}
+	s.tenure, s.next = s.next, tenure{}
+	s.acquisition = acquisition{}
+	switch {
+	case len(s.callers) > 0:
+		s.nextTurn()
+	case s.tenure.expected && !s.closed:
+		s.expect()
+	default:
+		s.idleOrLeave(s.tenure.outcomeUnknown())
+	}
+}
+
+// unresolved ends a release of which it is not known what became of it, because of err.
+func (s *Session) unresolved(e *Ending, err error) {
+	if e.lost { // That it is held still makes no difference to its caller.
+		s.finish(e, &Result{Kind: Lost})
+		return
+	}
+	s.finish(e, &Result{Kind: Failed, Err: err, OutcomeUnknown: e.outcomeUnknown(), Last: e.last, Ending: e})
 }
