@@ -18,11 +18,11 @@ limitations under the License.
 // client, and decides nothing about the protocol.
 //
 //	who starts it                 goroutine                     who ends it, and waits for it
-//	a session's effect (Send)     a request (drivers.go)        its timeout, Client.ctx or Client.writes; Close
+//	a session's effect (Send)     a request (driver.go)         its timeout, Client.ctx or Client.writes; Close
 //	a session that listens        an informer (watch.go)        ten seconds after its last user, Client.ctx; Close
 //	an informer with a handler    its first sync (watch.go)     the sync, the informer's end; Close
 //	the first call of Apply       an applier (applier.go)       the end of all calls of Apply that wait; Close
-//	a driver                      a timer (drivers.go)          the session has nothing to wake up for
+//	a driver                      a timer (driver.go)           the session has nothing to wake up for
 package engine
 
 import (

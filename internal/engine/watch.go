@@ -26,7 +26,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/retry"
 	"github.com/kubelock/kubelock/internal/session"
 	"github.com/kubelock/kubelock/internal/store"
@@ -72,93 +71,6 @@ type keyWatch struct {
 
 func newWatches(c *Client) *watches {
 	return &watches{client: c, byName: map[string]*keyWatch{}}
-}
-
-// subscription is what one waiter gets to see of a lock.
-type subscription struct {
-	client *Client
-	key    Key
-	// signal has one element when there is something to take.
-	signal chan struct{}
-	// synced is closed when the watch has begun. If absent then says that there is no
-	// object, it may have been deleted just before, and nothing more would be shown.
-	synced <-chan struct{}
-	absent func() bool
-
-	mu      sync.Mutex // protects the fields below
-	records []protocol.Record
-	hint    bool
-	err     error
-}
-
-// take returns what came since the last call: versions of the lock in their order;
-// whether the object was deleted, in this or an earlier life of it, or something may have
-// been missed, so that only a read can tell what is now; and an error that ends the wait.
-func (s *subscription) take() (records []protocol.Record, hint bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	records, hint, err = s.records, s.hint, s.err
-	s.records, s.hint = nil, false
-	return records, hint, err
-}
-
-func (s *subscription) put(change func()) {
-	s.mu.Lock()
-	change()
-	s.mu.Unlock()
-	select {
-	case s.signal <- struct{}{}:
-	default: // There is a signal already.
-	}
-}
-
-// OnAdd implements cache.ResourceEventHandler.
-func (s *subscription) OnAdd(obj any, _ bool) { s.see(obj) }
-
-// OnUpdate implements cache.ResourceEventHandler.
-func (s *subscription) OnUpdate(_, obj any) { s.see(obj) }
-
-// OnDelete implements cache.ResourceEventHandler.
-func (s *subscription) OnDelete(any) { s.put(func() { s.hint = true }) }
-
-func (s *subscription) see(obj any) {
-	r, err := s.client.store.Kind().Decode(obj)
-	if err != nil {
-		s.put(func() { s.err = s.key.unusable(err) })
-		return
-	}
-	s.show(r)
-}
-
-func (s *subscription) show(r protocol.Record) {
-	s.put(func() { s.records = append(s.records, r) })
-}
-
-// watched, missed and failed implement watcher.
-func (s *subscription) watched() Key { return s.key }
-
-func (s *subscription) missed() { s.put(func() { s.hint = true }) }
-
-func (s *subscription) failed(err error) { s.put(func() { s.err = err }) }
-
-// subscribe shows the waiter every version of k's object from now on, through the
-// client's informer for it. What a subscription shows may be late, or older than
-// what the waiter has read already. The waiter calls stop when it is done.
-func (w *watches) subscribe(k Key) (s *subscription, stop func(), err error) {
-	s = newSubscription(w.client, k)
-	kw, err := w.join(k.object, s)
-	if err != nil {
-		return nil, nil, err
-	}
-	s.synced, s.absent = kw.informer.synced, kw.informer.absent
-	kw.informer.add(s)
-	for _, obj := range kw.informer.objects.List() {
-		s.see(obj)
-	}
-	return s, func() {
-		kw.informer.remove(s)
-		w.quit(k.object, kw, s)
-	}, nil
 }
 
 // follow shows a driver's session the versions of its lock from now on: each of them if lock is set, and
@@ -221,91 +133,6 @@ func (w *watches) show(kw *keyWatch, d *driver) error {
 		return ErrClosed
 	}
 	return nil
-}
-
-// driverHandler tells a driver's session what an informer of its lock shows.
-type driverHandler struct{ *driver }
-
-// OnAdd implements cache.ResourceEventHandler.
-func (d driverHandler) OnAdd(obj any, _ bool) { d.see(obj) }
-
-// OnUpdate implements cache.ResourceEventHandler.
-func (d driverHandler) OnUpdate(_, obj any) { d.see(obj) }
-
-// OnDelete implements cache.ResourceEventHandler.
-func (d driverHandler) OnDelete(any) { d.missed() }
-
-func (d driverHandler) see(obj any) { d.post(d.shows(obj)) }
-
-// shows is the event by which the session learns of an object that the watch of its lock shows.
-func (d *driver) shows(obj any) session.Event {
-	r, err := d.client.store.Kind().Decode(obj)
-	if err == nil {
-		err = d.key.check(r)
-	}
-	if err != nil {
-		return session.Event{Kind: session.WatchLost, Err: d.key.unusable(err)}
-	}
-	return session.Event{Kind: session.Shown, Record: r}
-}
-
-// missed tells the session that something may have happened which no watch has shown.
-func (d *driver) missed() { d.post(session.Event{Kind: session.Missed}) }
-
-// failed tells the session that there can be no watch.
-func (d *driver) failed(err error) { d.post(session.Event{Kind: session.WatchLost, Err: err}) }
-
-// watched is the key of the lock that is to be watched.
-func (d *driver) watched() Key { return d.key }
-
-// ownHandler passes on what the informer of the client's own locks shows.
-type ownHandler struct{ *watches }
-
-// OnAdd implements cache.ResourceEventHandler.
-func (w ownHandler) OnAdd(obj any, _ bool) { w.shown(obj) }
-
-// OnUpdate implements cache.ResourceEventHandler.
-func (w ownHandler) OnUpdate(_, obj any) { w.shown(obj) }
-
-// OnDelete implements cache.ResourceEventHandler. That the client does not hold the lock
-// any more says nothing to its waiters. A holder that has not released it has lost it.
-func (w ownHandler) OnDelete(obj any) {
-	if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = unknown.Obj
-	}
-	if r, err := w.client.store.Kind().Decode(obj); err == nil {
-		w.tell(r, session.Vanished)
-	}
-}
-
-func (w ownHandler) shown(obj any) {
-	r, err := w.client.store.Kind().Decode(obj)
-	if err != nil {
-		w.client.Log.Error(err, "Got something else than a lock from a watch")
-		return
-	}
-	w.tell(r, session.Shown)
-}
-
-// tell tells the session of a lock what the watch of the client's own locks shows. There is one at least
-// where the client has the lock and no call knows of that.
-func (w *watches) tell(r protocol.Record, kind session.EventKind) {
-	c := w.client
-	k, err := NewKey(r.Key)
-	if err != nil || k.object != r.Name { // It is made by hand, and says nothing of the lock whose key it has.
-		c.Log.V(1).Info("The object of another key has this client's label", "key", r.Key, "object", r.Name)
-		return
-	}
-	d := c.drivers.driver(k, kind == session.Shown && r.Holder != nil && r.Holder.Client == c.id)
-	if d == nil {
-		return
-	}
-	defer c.drivers.leave(d)
-	d.post(session.Event{Kind: kind, Record: r})
-}
-
-func newSubscription(c *Client, k Key) *subscription {
-	return &subscription{client: c, key: k, signal: make(chan struct{}, 1)}
 }
 
 func (w *watches) join(name string, s watcher) (*keyWatch, error) {

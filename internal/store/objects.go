@@ -20,158 +20,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"path"
 	"strings"
-	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/servertime"
 )
-
-// kind is a Kind whose objects are of the type T.
-type kind[T Object, L runtime.Object] struct {
-	codec[T]
-	resource    schema.GroupVersionResource
-	role        string
-	selector    string // the label of those objects that are locks; empty if all are
-	limit       Limit
-	apiPath     string
-	contentType string // of requests; answers may be JSON always
-	addToScheme func(*runtime.Scheme) error
-	newObject   func() T
-	newList     func() L
-}
-
-// codec knows how objects of the type T store a lock. stored is always an object that
-// was read, and must not be changed.
-type codec[T Object] interface {
-	decode(obj T) (protocol.Record, error)
-	// encode writes r over a copy of stored.
-	encode(stored T, r protocol.Record) T
-	// amend adds to a patch what makes to of from, which is held and was read as stored,
-	// and tests what that relies on: the hold, and those of its waiters that have gone.
-	amend(p *patch, stored T, from, to protocol.Record)
-	// enqueue appends to the queue.
-	enqueue(p *patch, stored T, text string)
-	// dequeue removes the waiter at that place.
-	dequeue(p *patch, stored T, place int)
-	// remains is what is left of the object when the lock is deleted; ok is false if that
-	// is nothing that others would miss. Unknown fields alone are nothing.
-	remains(stored T) (left T, ok bool)
-	// ends are the places in an object's JSON of what is another in r than in stored, as another
-	// hold is: unknown fields there go with it.
-	ends(stored T, r protocol.Record) ending
-}
-
-func (k *kind[T, L]) Resource() schema.GroupVersionResource { return k.resource }
-func (k *kind[T, L]) Role() string                          { return k.role }
-func (k *kind[T, L]) Limit() Limit                          { return k.limit }
-func (k *kind[T, L]) New() Object                           { return k.newObject() }
-
-func (k *kind[T, L]) Decode(obj any) (protocol.Record, error) {
-	typed, ok := obj.(T)
-	if !ok {
-		return protocol.Record{}, fmt.Errorf("got a %T, want a %T", obj, k.newObject())
-	}
-	return k.record(typed)
-}
-
-// record is what obj stores.
-func (k *kind[T, L]) record(obj T) (protocol.Record, error) {
-	r, err := k.decode(obj)
-	if err == nil && obj.GetDeletionTimestamp() != nil {
-		r.Terminating, r.Finalizers = true, obj.GetFinalizers()
-	}
-	return r, err
-}
-
-func (k *kind[T, L]) Encode(r protocol.Record) Object { return k.object(r) }
-
-func (k *kind[T, L]) object(r protocol.Record) T {
-	stored, ok := r.Stored.(T)
-	if !ok {
-		stored = k.newObject()
-		stored.SetName(r.Name)
-	}
-	obj := k.encode(stored, r)
-	obj.SetUID(types.UID(r.UID))
-	obj.SetResourceVersion(r.ResourceVersion)
-	obj.SetManagedFields(nil) // They are the server's to keep.
-	return obj
-}
-
-// left is what is left of the object of r when its lock is deleted; ok is false if that is nothing
-// that others would miss.
-func (k *kind[T, L]) left(r protocol.Record) (left T, ok bool) {
-	stored, ok := r.Stored.(T)
-	if !ok {
-		return left, false
-	}
-	if left, ok = k.remains(stored); ok {
-		left.SetManagedFields(nil)
-	}
-	return left, ok
-}
-
-func (k *kind[T, L]) Open(config *rest.Config, client *http.Client, namespace string) (Store, error) {
-	scheme := runtime.NewScheme()
-	version := k.resource.GroupVersion()
-	if err := k.addToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("registering the types of %s: %w", version, err)
-	}
-	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
-	kinds, _, err := scheme.ObjectKinds(k.newObject())
-	if err != nil {
-		return nil, err
-	}
-
-	config = rest.CopyConfig(config)
-	config.GroupVersion = &version
-	config.APIPath = k.apiPath
-	config.ContentType = k.contentType
-	config.AcceptContentTypes = k.contentType
-	if k.contentType != runtime.ContentTypeJSON {
-		config.AcceptContentTypes += "," + runtime.ContentTypeJSON
-	}
-	config.NegotiatedSerializer = newKeeping[T, L](serializer.NewCodecFactory(scheme).WithoutConversion())
-	restClient, err := rest.RESTClientForConfigAndClient(config, client)
-	if err != nil {
-		return nil, err
-	}
-	s := &objects[T, L]{
-		kind:       k,
-		gvk:        kinds[0],
-		client:     once{restClient, config.UserAgent},
-		parameters: runtime.NewParameterCodec(scheme),
-		manager:    managerOf(config.UserAgent),
-	}
-	return s.In(namespace)
-}
-
-// managerOf is what the API server calls, in managed fields, who writes with that user
-// agent.
-func managerOf(userAgent string) string {
-	if userAgent == "" {
-		userAgent = rest.DefaultKubernetesUserAgent()
-	}
-	manager, _, _ := strings.Cut(userAgent, "/")
-	return manager
-}
 
 // objects is a store in the objects of one kind and namespace.
 type objects[T Object, L runtime.Object] struct {
@@ -392,65 +254,4 @@ func (s *objects[T, L]) patch(ctx context.Context, name string, p patch,
 		return protocol.Record{}, fmt.Errorf("encoding a patch of %s: %w", name, err)
 	}
 	return send(ctx, s.object(s.client.Patch(types.JSONPatchType), name).Body(data))
-}
-
-func (s *objects[T, L]) All() cache.ListerWatcher {
-	return s.selected(func(options *metav1.ListOptions) { options.LabelSelector = s.kind.selector }, nil)
-}
-
-func (s *objects[T, L]) Watcher(name string, gap func()) cache.ListerWatcher {
-	selector := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-	return s.selected(func(options *metav1.ListOptions) { options.FieldSelector = selector }, gap)
-}
-
-func (s *objects[T, L]) HeldBy(client string, gap func()) cache.ListerWatcher {
-	selector := labels.Set{v1alpha1.HolderLabel: client}.String()
-	return s.selected(func(options *metav1.ListOptions) { options.LabelSelector = selector }, gap)
-}
-
-func (s *objects[T, L]) selected(choose func(*metav1.ListOptions), gap func()) cache.ListerWatcher {
-	w := &listWatch{
-		list: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			choose(&options)
-			return s.many.List(ctx, options)
-		},
-		watch: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			choose(&options)
-			return s.watch(ctx, options)
-		},
-		version: func(ctx context.Context) (string, error) {
-			list, err := s.many.List(ctx, s.nothing())
-			if err != nil {
-				return "", err
-			}
-			m, err := meta.ListAccessor(list)
-			if err != nil {
-				return "", err
-			}
-			return m.GetResourceVersion(), nil
-		},
-		gap: gap,
-	}
-	return &cache.ListWatch{ListWithContextFunc: w.List, WatchFuncWithContext: w.Watch}
-}
-
-// watch opens a watch that is not compressed. The reader of a compressed stream keeps 44 KB for as long as the
-// watch is open, which is half of the memory of a waiter, and the API server would compress each event anew for each
-// watch.
-func (s *objects[T, L]) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	options.Watch = true
-	req := s.client.Get().SetHeader("Accept-Encoding", "identity").AbsPath(s.path).VersionedParams(&options, s.parameters)
-	if options.TimeoutSeconds != nil {
-		req.Timeout(time.Duration(*options.TimeoutSeconds) * time.Second)
-	}
-	return req.Watch(ctx)
-}
-
-// nothing asks for a list that costs little to make: of one name that no lock has, or, in all
-// namespaces, of one object.
-func (s *objects[T, L]) nothing() metav1.ListOptions {
-	if s.namespace == "" {
-		return metav1.ListOptions{Limit: 1}
-	}
-	return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, "no-lock.kubelock.dev").String()}
 }

@@ -47,7 +47,7 @@ var mutants = []mutant{
 		`if !s.heldByClaim() {
 			s.seenWithout`, `{
 			s.seenWithout`, "2x2x1, reaper, lag"},
-	{"a renewal that counts from its answer", "internal/session/hold.go",
+	{"a renewal that counts from its answer", "internal/session/renew.go",
 		`s.extend(a.sent,`, `s.extend(s.now,`, "2x1x1, renew, slow"},
 	{"an unknown outcome of a release taken for success", "internal/session/release.go",
 		`	v := s.answered(&e.effort, req, a)
@@ -57,13 +57,13 @@ var mutants = []mutant{
 		return
 	}
 `, "2x1x1, lost before"},
-	{"an unknown outcome of a save taken for failure", "internal/session/hold.go",
+	{"an unknown outcome of a save taken for failure", "internal/session/renew.go",
 		`	case o.optional:
 		o.optional = false`, `	case a.Outcome == protocol.Unknown && req.Kind != Read:
 		s.endOp(&Result{Kind: Failed})
 	case o.optional:
 		o.optional = false`, "2x1x1, save, lost after"},
-	{"an unknown outcome of a save taken for success", "internal/session/hold.go",
+	{"an unknown outcome of a save taken for success", "internal/session/renew.go",
 		`	case o.optional:
 		o.optional = false`, `	case a.Outcome == protocol.Unknown && req.Kind != Read:
 		s.endOp(&Result{Kind: OK})
@@ -77,7 +77,7 @@ var mutants = []mutant{
 		`used := last != nil &&`, `used := false && last != nil &&`, "2x1x1, twice"},
 	{"a hold told by its lock ID alone", "internal/protocol/record.go",
 		`h.LockID == lockID && (h.Token == token || h.Token == 0 || token == 0)`, `h.LockID == lockID`, "2x2x2, after a copied entry"},
-	{"what was missed not looked for", "internal/session/session.go",
+	{"what was missed not looked for", "internal/session/step.go",
 		`	case Missed:
 		if s.state == Contending {
 			s.acquisition.after = s.lastID
@@ -86,7 +86,7 @@ var mutants = []mutant{
 `, "2x1x1, delete by hand"},
 	{"the answer to an earlier request taken for a look", "internal/session/view.go",
 		`return v.looked > after`, `return v.looked >= after`, "2x1x1, cut"},
-	{"a watch that began anew beside a request under way", "internal/session/session.go",
+	{"a watch that began anew beside a request under way", "internal/session/step.go",
 		`			s.acquisition.after = s.lastID
 		}
 	case Vanished:`, `			s.acquisition.after = s.view.looked
@@ -101,20 +101,20 @@ var mutants = []mutant{
 `, ``, "2x1x1, give up, lost after"},
 	{"what may be on its way not waited for", "internal/session/leave.go",
 		`case s.now.Before(l.until) && !s.closed:`, `case false:`, "2x1x1, long, give up, slow"},
-	{"a lease that lasts longer for its holder than for others", "internal/session/contend.go",
+	{"a lease that lasts longer for its holder than for others", "internal/session/claim.go",
 		`if left > needed && s.coversForOthers(h, sent, exact) {`, `if left > needed {`, "2x1x0, wrong hints"},
-	{"a hold that does not end with its lease", "internal/session/session.go",
+	{"a hold that does not end with its lease", "internal/session/step.go",
 		`if s.state == Holding && !s.now.Before(s.hold.Deadline) {
 		s.lose(nil)
 	}
 `, ``, "2x1x0"},
 	{"two callers of a client at once", "internal/session/callers.go",
 		`case Contending, Holding, Releasing:`, `case Contending, Releasing:`, "2x1x0, local"},
-	{"a release that others ended taken for its own", "internal/session/release.go",
+	{"a release that others ended taken for its own", "internal/session/outcome.go",
 		`case a == nil || !last.Reason.ByHolder():
 			return &Result{Kind: Lost}`, `case a == nil || !last.Reason.ByHolder():
 			return &Result{Kind: OK}`, "2x1x1, reaper, pause|2x1x1, slow|2x1x1, reaper, slow"},
-	{"a release after which others had the lock taken for done", "internal/session/release.go",
+	{"a release after which others had the lock taken for done", "internal/session/outcome.go",
 		`return &Result{Kind: OthersIn, OutcomeUnknown: true}`, `return &Result{Kind: OK}`, "2x1x1, slow|2x1x1, pause|2x1x1, reaper, slow|2x1x1, lost before"},
 	{"attempts with the same stamp", "internal/session/tenure.go",
 		`for slices.ContainsFunc(attempts, func(a attempt) bool { return a.stamp.Equal(stamp.Time) }) {`, `for false {`, "2x1x1, reject"},
@@ -122,7 +122,7 @@ var mutants = []mutant{
 		`rests := rest > 0 && !late`, `rests := false`, "2x1x0, min hold"},
 	{"a rest that is over too early", "internal/session/release.go",
 		`protocol.Rest(r, claim, e.token, change, rest, stamp)`, `protocol.Rest(r, claim, e.token, change, rest/2, stamp)`, "2x1x0, min hold"},
-	{"two requests at once", "internal/session/session.go",
+	{"two requests at once", "internal/session/step.go",
 		`if s.request != nil { // One at a time.`, `if false {`, "2x1x0"},
 	{"versions of a restored server not believed", "internal/session/view.go",
 		`if !req.Sent.Before(s.view.at) || !s.view.outdated(r) {`, `if !s.view.outdated(r) {`, "2x1x1, restore"},

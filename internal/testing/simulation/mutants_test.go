@@ -71,7 +71,7 @@ var mutants = []mutant{
 				}
 			}
 			p.driver.post(`},
-	{"a change that is applied to a lock that others queue for", "internal/session/contend.go",
+	{"a change that is applied to a lock that others queue for", "internal/session/claim.go",
 		`r.Holder == nil && len(r.Waiters) == 0 {
 		return s.applyFree(c)`, `r.Holder == nil {
 		s.view.record.Waiters = nil
@@ -111,7 +111,7 @@ var mutants = []mutant{
 		return
 	}
 	if e.lost`},
-	{"an unknown outcome of a save taken for failure", "internal/session/hold.go",
+	{"an unknown outcome of a save taken for failure", "internal/session/renew.go",
 		`switch v := s.answered(&o.effort, req, a); {`, `switch v := s.answered(&o.effort, req, a); {
 	case a.Outcome == protocol.Unknown && req.Kind == Amend:
 		s.endOp(&Result{Kind: Failed, Err: a.Err})`},
@@ -124,7 +124,7 @@ var mutants = []mutant{
 		if successor`, `r = hold(r, head.grant(next, grace, at))
 		r.Waiters = r.Waiters[min(1, len(r.Waiters)):]
 		if successor`},
-	{"a release read from another object", "internal/session/release.go",
+	{"a release read from another object", "internal/session/outcome.go",
 		`same := r.UID == e.uid`, `same := true`},
 	{"a rest that is over too early", "internal/session/release.go",
 		`protocol.Rest(r, claim, e.token, change, rest, stamp)`, `protocol.Rest(r, claim, e.token, change, rest/2, stamp)`},

@@ -42,7 +42,7 @@ var mutants = []mutant{
 		faults: "late-requests",
 	},
 	{
-		name: "the deadline ignored after a stop", file: "internal/session/session.go",
+		name: "the deadline ignored after a stop", file: "internal/session/step.go",
 		old: `if s.state == Holding && !s.now.Before(s.hold.Deadline) {`, new: `if false {`,
 		faults: "pause-client-long,pause-holder",
 	},
@@ -52,7 +52,7 @@ var mutants = []mutant{
 		faults: "pause-client,pause-client-long,slow-link",
 	},
 	{
-		name: "an unknown outcome of a save taken for failure", file: "internal/session/hold.go",
+		name: "an unknown outcome of a save taken for failure", file: "internal/session/renew.go",
 		old: `case v == refused:
 		s.endOp(&Result{Kind: Failed, Err: a.Err, OutcomeUnknown: s.maybeWritten(o), Last: o.last})`,
 		new: `case v == refused, a.Reply.Outcome == protocol.Unknown:
