@@ -273,7 +273,8 @@ func TestValues(t *testing.T) {
 		args  []string
 		kinds map[string]int // how many more objects of each kind than with the defaults
 		has   map[string]string
-		lacks []string // texts that no object contains
+		also  map[string][]string // further parts
+		lacks []string            // texts that no object contains
 	}{
 		{name: "defaults"},
 		{
@@ -393,10 +394,15 @@ func TestValues(t *testing.T) {
 				"--set-json", `extraVolumes=[{"name":"ca","emptyDir":{}}]`, "--set-json", `extraVolumeMounts=[{"name":"ca","mountPath":"/ca"}]`,
 			},
 			has: map[string]string{reaper: "- --zap-log-level=debug\n        env:\n        - name: GOMEMLIMIT\n          value: 400MiB\n"},
+			also: map[string][]string{reaper: {
+				"strategy:\n    type: Recreate\n", "privileged: false\n", "runAsUser: 1000\n", "readOnlyRootFilesystem: true\n", "runAsNonRoot: true\n",
+				"volumeMounts:\n        - mountPath: /ca\n          name: ca\n", "volumes:\n      - emptyDir: {}\n        name: ca\n",
+			}},
 		},
 		{
 			name:  "monitoring",
-			args:  []string{"--set", "serviceMonitor.enabled=true,prometheusRule.enabled=true,prometheusRule.labels.release=prometheus,dashboard.enabled=true", "--set-json", `serviceMonitor.relabelings=[{"action":"labeldrop","regex":"pod"}]`},
+			args:  []string{"--set", "serviceMonitor.enabled=true,prometheusRule.enabled=true,prometheusRule.labels.release=prometheus,dashboard.enabled=true", "--set-json", `serviceMonitor.relabelings=[{"action":"labeldrop","regex":"pod"}]`, "--set-json", `serviceMonitor.metricRelabelings=[{"action":"drop","regex":"go_.*"}]`},
+			also:  map[string][]string{"ServiceMonitor.monitoring.coreos.com kubelock-system/kubelock-reaper": {"metricRelabelings:\n    - action: drop\n      regex: go_.*\n"}},
 			kinds: map[string]int{"ServiceMonitor": 1, "PrometheusRule": 1, "ConfigMap": 1},
 			has: map[string]string{
 				"PrometheusRule.monitoring.coreos.com kubelock-system/kubelock":        "release: prometheus\n",
@@ -433,6 +439,13 @@ func TestValues(t *testing.T) {
 					t.Errorf("there is no %s", id)
 				} else if text := asYAML(t, got[id].Object); !strings.Contains(text, part) {
 					t.Errorf("%s lacks %q:\n%s", id, part, text)
+				}
+			}
+			for id, parts := range tc.also {
+				for _, part := range parts {
+					if got[id] == nil || !strings.Contains(asYAML(t, got[id].Object), part) {
+						t.Errorf("%s lacks %q", id, part)
+					}
 				}
 			}
 			for id, obj := range got {
