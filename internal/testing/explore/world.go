@@ -185,8 +185,9 @@ func newWorld(sc *Scope) *world {
 
 // possible returns the lines of all possible actions.
 func (w *world) possible() string {
-	var lines []string
-	for _, a := range w.actions(nil) {
+	actions := w.actions(nil)
+	lines := make([]string, 0, len(actions))
+	for _, a := range actions {
 		lines = append(lines, w.actionText(a))
 	}
 	return strings.Join(lines, ", ")

@@ -94,6 +94,7 @@ func TestEtcdIsRestored(t *testing.T) {
 }
 
 func (s *snapshots) withProgramsStopped(t *testing.T, raised bool) {
+	t.Helper()
 	key := fmt.Sprintf("stopped-%v", raised)
 	newLock := func() (*kubelock.Client, *kubelock.Lock[int]) {
 		c := newClient(t, s.Env, "default", kubelock.DistributedLocks)

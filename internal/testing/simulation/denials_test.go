@@ -110,7 +110,7 @@ func (n *node) refuse(req *http.Request, body []byte, watch bool, number uint64,
 	case d.busy && write && r.IntN(6) == 0:
 		// As the API server's own, a page: beside a Status, client-go does not read the header.
 		answer = &refusal{code: http.StatusTooManyRequests, text: "Too many requests, please try again later.", page: true, retryAfter: 32}
-	case d.access && granted && rare && !(d.filter && n.isFiltered(-apartFromFilter, apartFromFilter)) && r.IntN(12) == 0:
+	case d.access && granted && rare && (!d.filter || !n.isFiltered(-apartFromFilter, apartFromFilter)) && r.IntN(12) == 0:
 		n.refused.mu.Lock()
 		n.refused.denied = time.Now()
 		n.refused.mu.Unlock()
@@ -137,10 +137,10 @@ func (n *node) isFiltered(before, after time.Duration) bool {
 	w := n.world
 	const half = 30 * time.Second
 	first, last := max(0, w.at()+before), w.at()+after
-	for number := first / half; number <= last/half; number++ {
-		r := rand.New(rand.NewPCG(w.seed^1<<23+1, hash(n.name)+uint64(number))) //nolint:gosec // Not negative.
+	for begin := first - first%half; begin <= last; begin += half {
+		r := rand.New(rand.NewPCG(w.seed^1<<23+1, hash(n.name)+uint64(begin/half)))
 		// Between two such periods at least one write is accepted.
-		from := number*half + span(r, half/2, half-filtered)
+		from := begin + span(r, half/2, half-filtered)
 		if last >= from && first < from+span(r, 3*time.Second, filtered) {
 			return true
 		}

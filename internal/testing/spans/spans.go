@@ -135,7 +135,8 @@ func (r *Recorder) Take(t testing.TB) []string {
 		if one.ends != 1 {
 			t.Errorf("the span %s has ended %d times", one.name, one.ends)
 		}
-		text := strings.TrimPrefix(one.name, "kubelock.") + " < " + one.parent + ":"
+		var text strings.Builder
+		text.WriteString(strings.TrimPrefix(one.name, "kubelock.") + " < " + one.parent + ":")
 		for _, key := range slices.Sorted(maps.Keys(one.attributes)) {
 			switch value := one.attributes[key]; key {
 			case "kubelock.key", "kubelock.namespace":
@@ -143,15 +144,15 @@ func (r *Recorder) Take(t testing.TB) []string {
 					t.Errorf("the span %s has no %s", one.name, key)
 				}
 			case "kubelock.lock_id", "kubelock.token":
-				text += " " + strings.TrimPrefix(string(key), "kubelock.")
+				text.WriteString(" " + strings.TrimPrefix(string(key), "kubelock."))
 			default:
-				text += fmt.Sprintf(" %s=%s", strings.TrimPrefix(string(key), "kubelock."), value.String())
+				fmt.Fprintf(&text, " %s=%s", strings.TrimPrefix(string(key), "kubelock."), value.String())
 			}
 		}
 		if one.status == codes.Error {
-			text += " Error"
+			text.WriteString(" Error")
 		}
-		texts = append(texts, text)
+		texts = append(texts, text.String())
 	}
 	r.all = nil
 	return texts
