@@ -76,6 +76,47 @@ func ExampleLocker() {
 	// left out: true
 }
 
+// Of all replicas with this elector, one runs the jobs. Here there is one.
+func ExampleElector() {
+	server := kubelocktest.NewServer(new(testing.T))
+	client, err := kubelock.NewClient(server.Config(), kubelock.Config{Namespace: kubelocktest.Namespace, Identity: "a"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	elector := locks.NewElector(client, "jobs")
+	leading, resign := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- elector.Run(leading) }()
+
+	scheduler, err := gocron.NewScheduler(gocron.WithDistributedElector(elector))
+	if err != nil {
+		log.Fatal(err) //nolint:gocritic // What is deferred does not matter to a program that ends.
+	}
+	ran := make(chan string, 1)
+	_, err = scheduler.NewJob(gocron.DurationJob(10*time.Millisecond), gocron.NewTask(func() {
+		select {
+		case ran <- "the leader runs the job":
+		default: // One run is enough.
+		}
+	}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	scheduler.Start()
+	fmt.Println(<-ran)
+	if err := scheduler.Shutdown(); err != nil { // Waits for the jobs. Only then another replica may lead.
+		log.Fatal(err)
+	}
+	resign()
+	fmt.Println("resigned:", errors.Is(<-ended, context.Canceled))
+	fmt.Println("leads:", elector.IsLeader(context.Background()) == nil)
+	// Output:
+	// the leader runs the job
+	// resigned: true
+	// leads: false
+}
+
 func report() {}
 
 // The code of the page is compiled here, and not called.
