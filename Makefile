@@ -255,7 +255,7 @@ verify-monitoring: ## Check the alerts, and when they fire, and the manifests fo
 # Not by go vet, which needs packages of controller-runtime's tests that do not compile for Windows.
 .PHONY: verify-platforms
 verify-platforms: ## Check that the programs compile for Windows and macOS.
-	@for os in windows darwin; do echo "compiling for $$os"; GOOS=$$os CGO_ENABLED=0 go build ./cmd/...; done
+	@for os in windows darwin; do echo "compiling for $$os"; GOOS=$$os CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" ./cmd/...; done
 
 .PHONY: vet
 vet: ## Run go vet.
