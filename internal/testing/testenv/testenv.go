@@ -29,6 +29,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -102,8 +103,13 @@ func run(m *testing.M, ready func(*Env), short func() (*Env, error)) int {
 
 func start() (*Env, error) { return startWith(&envtest.Environment{}) }
 
+// stopTimeout is how long a control plane may take to stop. An API server first lets the requests end that it has begun, for up
+// to a minute, and a loaded machine takes its time.
+const stopTimeout = 3 * time.Minute
+
 // startWith starts an API server in an environment that may have some fields.
 func startWith(environment *envtest.Environment) (*Env, error) {
+	environment.ControlPlaneStopTimeout = stopTimeout
 	root, err := assets.Root()
 	if err != nil {
 		return nil, err
