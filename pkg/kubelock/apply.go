@@ -34,7 +34,9 @@ import (
 // only if this client does not remember the lock. Otherwise it queues as Acquire does, and the write that hands the
 // lock to the next client stores the state. All calls of a client that wait for the same key when its turn comes share
 // that write: their functions are applied one after another, each to the result of the one before. A
-// call returns when the write is known to be done, so each change that Apply returns is stored exactly once.
+// call returns when the write is known to be done, so each change that Apply returns is stored exactly once. There is one
+// known exception, where locks are deleted while clients use them. The write that creates the object may get no answer and arrive
+// late, after another client's object of that name was deleted. Then the change may be stored twice. Use Do for what must not be.
 //
 // Apply blocks until then, or until ctx ends. The error Is, or is,
 //
