@@ -24,13 +24,14 @@ import (
 )
 
 // How a caller changes the state without a hold that it would know of. Where the lock is free and no
-// client queues for it, one write begins a hold and ends it. Otherwise the caller queues as any other, and
-// the write by which its claim hands the lock over stores what it makes of the state. In both, what a caller has
-// made of one version is only ever written in place of that version, or by the holder of the lock.
+// client queues for it, one write begins a hold and ends it. Otherwise the caller takes the lock or queues as any other,
+// and the write by which its claim hands the lock over stores what it makes of the state. So it does where there is no
+// object: a creation is conditioned on nothing else, and may arrive when the object that hindered it was deleted. In both,
+// what a caller has made of one version is only ever written in place of that version, or by the holder of the lock.
 
 var errOthersIn = errors.New("others have had the lock since, and whether this change came before cannot be told")
 
-// applyFree changes the state of a free lock, for which no client queues.
+// applyFree changes the state of a free lock, for which no client queues. Its object exists.
 func (s *Session) applyFree(c *caller) (again bool) {
 	r, stamp := s.view.record, s.stamp(s.tenure.attempts)
 	if s.tenure.applying() >= maxAttempts { // Each may be committed still.
@@ -42,11 +43,8 @@ func (s *Session) applyFree(c *caller) (again bool) {
 		s.fail(0, &Failure{Err: err})
 		return true
 	}
-	kind := Amend // Which no proxy sends twice: to write the whole object is idempotent, by RFC 9110, 9.2.2, and this is not.
-	if !r.Exists() {
-		kind, next.Name, next.Key = Write, s.cfg.Object, s.cfg.Key
-	}
-	again = s.sendClaim(&Request{Kind: kind, To: next, applies: true}, stamp)
+	// No proxy sends a patch twice: to write the whole object is idempotent, by RFC 9110, 9.2.2, and this is not.
+	again = s.sendClaim(&Request{Kind: Amend, To: next, applies: true}, stamp)
 	a := &s.tenure.attempts[len(s.tenure.attempts)-1]
 	a.takes, a.ends, a.caller, a.uid, a.holds = false, true, c.id, r.UID, r.Transitions
 	return again

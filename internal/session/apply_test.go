@@ -140,6 +140,30 @@ func TestApplyOfAnotherIdentity(t *testing.T) {
 	}
 }
 
+// TestCreationStoresNoChange has a caller find no object: it creates one that it holds, and stores its change when that is there. The
+// creation may arrive at any time later at which there is no object.
+func TestCreationStoresNoChange(t *testing.T) {
+	t.Parallel()
+	x := newScript(t)
+	x.step(Event{Kind: Arrive, Caller: 1, Want: Want{Duration: time.Minute, Apply: true}})
+	x.answer(x.request(Read), protocol.Record{})
+	x.the(Check)
+	made := "one"
+	x.step(Event{Kind: Checked, Caller: 1, Change: protocol.Change{Write: true, Value: &made}})
+	create := x.request(Write)
+	if h := create.To.Holder; h == nil || create.To.Value != nil {
+		t.Errorf("the creation stores %+v", create.To)
+	}
+	x.answer(create, create.To)
+	x.the(Check)
+	x.step(Event{Kind: Checked, Caller: 1, Change: protocol.Change{Write: true, Value: &made}})
+	write := x.request(Amend)
+	x.answer(write, write.To)
+	if r := x.the(Applied).Result; r.Kind != OK || write.To.Value == nil || *write.To.Value != made || write.To.Holder != nil {
+		t.Errorf("the write stores %+v, and the call has %+v", write.To, r)
+	}
+}
+
 // TestRetract has a caller want to make another change: before its write is sent, and after.
 func TestRetract(t *testing.T) {
 	t.Parallel()

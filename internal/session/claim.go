@@ -64,7 +64,7 @@ func (s *Session) takeLock(c *caller, place int) (again bool) {
 	if ok, again := s.acceptable(c); !ok || !s.ready() {
 		return again
 	}
-	if r := s.view.record; c.want.Apply && r.Holder == nil && len(r.Waiters) == 0 {
+	if r := s.view.record; c.want.Apply && r.Exists() && r.Holder == nil && len(r.Waiters) == 0 {
 		return s.applyFree(c)
 	}
 	r, stamp := s.view.record, s.stamp(s.tenure.attempts)

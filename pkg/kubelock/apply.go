@@ -31,12 +31,11 @@ import (
 // fn has no context and no fencing token: there is no hold that it could lose.
 //
 // Where the lock is free and no client queues for it, Apply takes and releases it in one write, after a read
-// only if this client does not remember the lock. Otherwise it queues as Acquire does, and the write that hands the
+// only if this client does not remember the lock. Where the lock has no object, Apply takes it by creating the object, and
+// stores the state by a second write. Otherwise it queues as Acquire does, and the write that hands the
 // lock to the next client stores the state. All calls of a client that wait for the same key when its turn comes share
 // that write: their functions are applied one after another, each to the result of the one before. A
-// call returns when the write is known to be done, so each change that Apply returns is stored exactly once. There is one
-// known exception, where locks are deleted while clients use them. The write that creates the object may get no answer and arrive
-// late, after another client's object of that name was deleted. Then the change may be stored twice. Use Do for what must not be.
+// call returns when the write is known to be done, so each change that Apply returns is stored exactly once.
 //
 // Apply blocks until then, or until ctx ends. The error Is, or is,
 //

@@ -33,6 +33,17 @@ var mutants = []mutant{
 		`open && r.Hides(a.holds)`, `open && r.Hides(a.holds+99)`, "2x1x1, both apply, lost after"},
 	{"a change that is deleted and taken for undone", "internal/session/apply.go",
 		`deleted: s.acquisition.deleted`, `deleted: false`, "2x1x3, apply, after a deletion"},
+	{"a creation that stores an applied change", "internal/session/claim.go",
+		`	if r := s.view.record; c.want.Apply && r.Exists()`, `	if r := s.view.record; c.want.Apply && !r.Exists() {
+		stamp := s.stamp(s.tenure.attempts)
+		next, _ := protocol.Apply(r, s.claim(&s.tenure), c.change, stamp)
+		next.Name, next.Key = s.cfg.Object, s.cfg.Key
+		again := s.sendClaim(&Request{Kind: Write, To: next, applies: true}, stamp)
+		a := &s.tenure.attempts[len(s.tenure.attempts)-1]
+		a.takes, a.ends, a.caller, a.uid, a.holds = false, true, c.id, r.UID, r.Transitions
+		return again
+	}
+	if r := s.view.record; c.want.Apply && r.Exists()`, "2x1x2, apply, late creation"},
 	{"a change of another caller taken for one's own", "internal/session/apply.go",
 		`a.caller == c.id && last != nil`, `last != nil`, "2x1x1, apply, local, give up, lost after"},
 	{"a deadline that counts from the answer", "internal/session/tenure.go",

@@ -85,10 +85,14 @@ var variations = []struct {
 	{"abandon", func(sc *Scope) { sc.Calls[0][0].MayAbandon = true; sc.Calls[0][0].Saves = 1 }},
 	{"close", func(sc *Scope) { sc.Close = true }},
 	{"first gives up", func(sc *Scope) { sc.Calls[0][0].MayGiveUp = true }},
-	{"apply", func(sc *Scope) { sc.Calls[0][0].Applies = true }},
-	{"both apply", func(sc *Scope) { sc.Calls[0][0].Applies, sc.Calls[1][0].Applies = true, true }},
-	{"apply, local", func(sc *Scope) { sc.Local = true; sc.Calls[0] = []Call{{Applies: true}, {Applies: true}} }},
-	{"apply, give up", func(sc *Scope) { sc.Calls[0][0].Applies, sc.Calls[0][0].MayGiveUp = true, true }},
+	{"apply", func(sc *Scope) { sc.Created, sc.Calls[0][0].Applies = true, true }},
+	{"both apply", func(sc *Scope) { sc.Created, sc.Calls[0][0].Applies, sc.Calls[1][0].Applies = true, true, true }},
+	{"apply, local", func(sc *Scope) { sc.Created, sc.Local, sc.Calls[0] = true, true, []Call{{Applies: true}, {Applies: true}} }},
+	{"apply, give up", func(sc *Scope) {
+		sc.Created, sc.Calls[0][0].Applies, sc.Calls[0][0].MayGiveUp = true, true, true
+	}},
+	{"apply, no object", func(sc *Scope) { sc.Calls[0][0].Applies = true }},
+	{"both apply, no object", func(sc *Scope) { sc.Calls[0][0].Applies, sc.Calls[1][0].Applies = true, true }},
 	{"min hold", func(sc *Scope) { sc.Calls[0][0].MinHold = 2 }},
 	{"min hold, local", func(sc *Scope) { sc.Local = true; sc.Calls[0] = []Call{{MinHold: 2}, {}} }},
 	{"min hold, reaper", func(sc *Scope) { sc.Calls[0][0].MinHold, sc.Reaper = 2, true }},
@@ -246,14 +250,14 @@ var copiedEntry = []string{
 	"a watch shows a what is next",
 }
 
-// afterADeletion leads to a state in which a has created the lock with its change, does not know that, and queues for the lock
+// afterADeletion leads to a state in which a has stored its change, does not know that, and queues for the lock
 // that b has created since.
 var afterADeletion = []string{
 	"caller 1 of a comes",
 	"a's read 1 arrives",
 	"the answer to a's read 1 arrives",
-	"a's write 2 arrives",
-	"the answer to a's write 2 is lost",
+	"a's amend 2 arrives",
+	"the answer to a's amend 2 is lost",
 	"a person deletes the object",
 	"caller 1 of b comes",
 	"b's read 1 arrives",
@@ -309,11 +313,14 @@ func forPlantedFaults() []*Scope {
 		twoOnce("3x1x0, give up", 0, with(third, func(sc *Scope) { sc.Calls[1][0].MayGiveUp = true })),
 		twoOnce("2x1x1, two saves, twice", Twice, func(sc *Scope) { sc.Calls[0][0].Saves = 2 }),
 		twoOnce("2x1x1, apply, local, give up, lost after", LostAfter, func(sc *Scope) {
-			sc.Local = true
+			sc.Created, sc.Local = true, true
 			sc.Calls[0] = []Call{{Applies: true, MayGiveUp: true}, {Applies: true}}
 		}),
 		twoOnce("2x1x3, apply, after a deletion", LostAfter|DeleteByHand|FreeByHand|Reject, func(sc *Scope) {
-			sc.Faults, sc.Calls[0][0].Applies, sc.From = 3, true, afterADeletion
+			sc.Created, sc.Faults, sc.Calls[0][0].Applies, sc.From = true, 3, true, afterADeletion
+		}),
+		twoOnce("2x1x2, apply, late creation", Slow|DeleteByHand, func(sc *Scope) {
+			sc.Faults, sc.Calls[0][0].Applies = 2, true
 		}),
 		twoOnce("2x1x2, cut, delete by hand", Cut|DeleteByHand, twoFaults),
 		twoOnce("2x1x2, coarse, slow, pause", Slow|Pause, func(sc *Scope) { sc.Faults, sc.Tick = 2, sc.Lease }),

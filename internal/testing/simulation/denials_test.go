@@ -28,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kubelock/kubelock/internal/session"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -63,6 +64,7 @@ const (
 	// apartFromFilter is the shortest time between a denial of access and writes that are refused: to a client that
 	// repeats a write, both are one refusal that lasts.
 	apartFromFilter = 15 * time.Second
+	byFilter        = "not by this way"
 )
 
 // refused counts the refusals of a node.
@@ -71,6 +73,9 @@ type refused struct {
 	granted map[string]bool
 	denied  time.Time // when access was denied last
 	times   []time.Time
+	// filtered is since when no write was answered by the API server, and the filter has refused some. It is zero if the filter has
+	// refused none since.
+	filtered time.Time
 }
 
 func (w *world) planDenials() denials {
@@ -106,7 +111,12 @@ func (n *node) refuse(req *http.Request, body []byte, watch bool, number uint64,
 	case calm || n.name == "reaper":
 	case d.filter && write && n.isFiltered(0, 0):
 		code := []int{http.StatusConflict, http.StatusGone, http.StatusNotFound, http.StatusUnprocessableEntity}[w.seed/3%4]
-		answer = &refusal{code: code, text: "not by this way"}
+		answer = &refusal{code: code, text: byFilter}
+		n.refused.mu.Lock()
+		if n.refused.filtered.IsZero() {
+			n.refused.filtered = time.Now()
+		}
+		n.refused.mu.Unlock()
 	case d.busy && write && r.IntN(6) == 0:
 		// As the API server's own, a page: beside a Status, client-go does not read the header.
 		answer = &refusal{code: http.StatusTooManyRequests, text: "Too many requests, please try again later.", page: true, retryAfter: 32}
@@ -170,10 +180,21 @@ func (n *node) wasGranted(req *http.Request, watch bool, code int) {
 	}
 	n.refused.mu.Lock()
 	defer n.refused.mu.Unlock()
+	if req.Method != http.MethodGet {
+		n.refused.filtered = time.Time{}
+	}
 	if n.refused.granted == nil {
 		n.refused.granted = map[string]bool{}
 	}
 	n.refused.granted[req.Method+strconv.FormatBool(watch)] = true
+}
+
+// filterSeemsToLast reports whether a client may take the filter for one that stays: each answer to its writes came from the filter
+// for as long as a client doubts that, since the API server's own answers were lost.
+func (n *node) filterSeemsToLast() bool {
+	n.refused.mu.Lock()
+	defer n.refused.mu.Unlock()
+	return !n.refused.filtered.IsZero() && time.Since(n.refused.filtered) >= session.Patience
 }
 
 // body returns the content type and the body of the answer.

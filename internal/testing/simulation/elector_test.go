@@ -61,7 +61,7 @@ func (s *scene) elected() {
 	var users sync.WaitGroup
 	for range n {
 		m := s.join(kubelock.Config{})
-		begin, patience := span(s.rand, 0, interval), span(s.rand, 0, 4*time.Second)
+		begin, patience := span(s.rand, 0, interval), span(s.rand, time.Second, 4*time.Second)
 		if s.rand.IntN(2) == 0 {
 			patience = 0
 		}

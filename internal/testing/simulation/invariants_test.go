@@ -24,6 +24,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
@@ -170,8 +171,9 @@ var lastRelease = regexp.MustCompile(`(?s)last-?[rR]elease.{0,24}?\{"lockID":"([
 
 // checkRequest checks invariant 10: a client sends a release only after the hold's context has ended.
 // It compares tokens, too, because a late copy of a request may belong to an earlier hold with the same
-// lock ID.
-func (w *world) checkRequest(n *node, req *http.Request, body []byte) {
+// lock ID. A request that was sent before the client had the lock is no release of that hold: it may be a change by
+// Apply, which would have begun and ended a hold of that token, if its version had not changed.
+func (w *world) checkRequest(n *node, req *http.Request, body []byte, sent time.Time) {
 	if req.Method != http.MethodPut && req.Method != http.MethodPatch {
 		return
 	}
@@ -185,7 +187,7 @@ func (w *world) checkRequest(n *node, req *http.Request, body []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, b := range w.beliefs {
-		if b.owner == n && ends(b) && b.held.Context().Err() == nil && !n.isDead() {
+		if b.owner == n && ends(b) && !b.begun.After(sent) && b.held.Context().Err() == nil && !n.isDead() {
 			w.violatedLockedf("invariant 10: the release of %s was sent before its context was over", b.held.ID())
 		}
 	}

@@ -79,6 +79,7 @@ type fate struct {
 	rand         *rand.Rand
 	stallsEvents time.Duration
 	refusal      *refusal
+	sent         time.Time
 }
 
 // draw decides a request's fate. It depends on the seed, the node, and how many requests of that kind the
@@ -94,7 +95,7 @@ func (n *node) draw(req *http.Request, body []byte, watch bool) fate {
 	n.mu.Unlock()
 	w := n.world
 	r := rand.New(rand.NewPCG(w.seed, hash(n.name+kind)+number))
-	f := fate{rand: r, server: r.IntN(2), out: delay(r), back: delay(r)}
+	f := fate{rand: r, server: r.IntN(2), out: delay(r), back: delay(r), sent: time.Now()}
 	level := w.level()
 	chance := func(p float64) bool { return r.Float64() < p*level }
 	if chance(0.05) {
@@ -349,7 +350,7 @@ func (w *world) arrive(n *node, req *http.Request, body []byte, f fate) *http.Re
 	w.serving.Lock()
 	defer w.serving.Unlock()
 	w.writer = n
-	w.checkRequest(n, req, body)
+	w.checkRequest(n, req, body, f.sent)
 	n.count(req)
 	w.answering = w.clocks[f.server] - w.clocks[0]
 	resp, err := w.server.RoundTrip(again)

@@ -99,6 +99,7 @@ type belief struct {
 	owner *node
 	key   string
 	held  *kubelock.Held[string]
+	begun time.Time
 	given bool // whether its owner has given it up
 }
 
@@ -271,7 +272,7 @@ func (w *world) left(b *belief) time.Duration { return b.held.Deadline().Sub(b.o
 func (w *world) believe(n *node, key string, held *kubelock.Held[string]) *belief {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	b := &belief{owner: n, key: key, held: held}
+	b := &belief{owner: n, key: key, held: held, begun: time.Now()}
 	w.beliefs = append(w.beliefs, b)
 	w.sayLockedf("%s: holds %s as %s with token %d and state %s for %v", n.name, key, held.ID(), held.Token(), stateOf(held), w.left(b))
 	if !w.believes(b) {
