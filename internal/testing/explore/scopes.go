@@ -87,7 +87,9 @@ var variations = []struct {
 	{"first gives up", func(sc *Scope) { sc.Calls[0][0].MayGiveUp = true }},
 	{"apply", func(sc *Scope) { sc.Created, sc.Calls[0][0].Applies = true, true }},
 	{"both apply", func(sc *Scope) { sc.Created, sc.Calls[0][0].Applies, sc.Calls[1][0].Applies = true, true, true }},
-	{"apply, local", func(sc *Scope) { sc.Created, sc.Local, sc.Calls[0] = true, true, []Call{{Applies: true}, {Applies: true}} }},
+	{"apply, local", func(sc *Scope) {
+		sc.Created, sc.Local, sc.Calls[0] = true, true, []Call{{Applies: true}, {Applies: true}}
+	}},
 	{"apply, give up", func(sc *Scope) {
 		sc.Created, sc.Calls[0][0].Applies, sc.Calls[0][0].MayGiveUp = true, true, true
 	}},
