@@ -19,6 +19,7 @@ limitations under the License.
 package cli_test
 
 import (
+	"errors"
 	"strings"
 	"syscall"
 	"testing"
@@ -97,33 +98,43 @@ func TestRunWithoutRenewal(t *testing.T) {
 	r.gone(t)
 }
 
-// TestRunFrozen stops the plugin, its guard and its command for longer than the lease, as a frozen cgroup does. Another
+// forever is a script that ends when it is told to, and leaves a state. It is one process: a shell that is frozen while it starts
+// another may lose a signal.
+const forever = `echo '"late"' >"$KUBELOCK_VALUE_FILE"; echo $$ $$ ready >"$PIDS"; exec sleep 1000`
+
+// TestRunStopped stops the plugin, its guard and its command for longer than the lease. Another
 // holder works meanwhile. When they go on, the command ends and its state is not written.
-func TestRunFrozen(t *testing.T) {
+func TestRunStopped(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	// One process: a shell that is frozen while it starts another may lose a signal.
-	r := start(t, ns, `echo '"late"' >"$KUBELOCK_VALUE_FILE"; echo $$ $$ ready >"$PIDS"; exec sleep 1000`, "--duration", "2s", "--grace", "1h")
+	r := start(t, ns, forever, "--duration", "2s", "--grace", "1h")
 	group, err := syscall.Getpgid(r.pids[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree := []int{r.Process.Pid, -group} // The guard is in the group.
-	t.Cleanup(func() {
-		for _, id := range tree {
-			_ = syscall.Kill(id, syscall.SIGCONT) // It has gone, or must not stay stopped.
+	signal := func(s syscall.Signal, ids ...int) error {
+		var errs []error
+		for _, id := range ids {
+			errs = append(errs, syscall.Kill(id, s))
 		}
-	})
-	for _, id := range tree {
-		if err := syscall.Kill(id, syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
+		return errors.Join(errs...)
+	}
+	// The guard is in the group. The plugin goes on last, as it ends the group.
+	freeze := func() error { return signal(syscall.SIGSTOP, r.Process.Pid, -group) }
+	thaw := func() error { return signal(syscall.SIGCONT, -group, r.Process.Pid) }
+	t.Cleanup(func() { _ = thaw() }) // It has gone, or must not stay stopped.
+	r.outlasts(t, ns, freeze, thaw)
+}
+
+// outlasts has the plugin and its command not run until another holder has left a state. Then their hold is lost.
+func (r *running) outlasts(t *testing.T, ns string, freeze, thaw func() error) {
+	t.Helper()
+	if err := freeze(); err != nil {
+		t.Fatal(err)
 	}
 	dlock(t, ns, "run", "k", "--", "sh", "-c", `echo '"next"' >"$KUBELOCK_VALUE_FILE"`).want(t, 0)
-	for _, id := range tree {
-		if err := syscall.Kill(id, syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
+	if err := thaw(); err != nil {
+		t.Fatal(err)
 	}
 	r.end(t, 76, "lock lost", "ended when told", "its value was not written")
 	r.gone(t)
