@@ -98,7 +98,7 @@ func TestRunWithoutRenewal(t *testing.T) {
 	r.gone(t)
 }
 
-// forever is a script that ends when it is told to, and leaves a state. It is one process: a shell that is frozen while it starts
+// forever is a script that ends at the first signal, and leaves a state. It is one process: a shell that is frozen while it starts
 // another may lose a signal.
 const forever = `echo '"late"' >"$KUBELOCK_VALUE_FILE"; echo $$ $$ ready >"$PIDS"; exec sleep 1000`
 

@@ -61,10 +61,13 @@ func Take(r Record, c Claim, drop int, at Stamp) (Record, error) {
 }
 
 // Apply begins a hold and ends it, in the same write: free→free, with the state that change says. The
-// lock must be free, and its queue empty. The write must be conditioned on r's version, or, where there is
-// no object, create it; then the hold has no token that could be known before.
+// lock must be free, and its queue empty. The write must be conditioned on r's version. So there must be an object: a
+// creation is conditioned on no version, and may store its state at any time.
 func Apply(r Record, c Claim, change Change, at Stamp) (Record, error) {
-	if r.Holder != nil || len(r.Waiters) > 0 {
+	switch {
+	case !r.Exists():
+		return Record{}, errors.New("the lock has no object yet")
+	case r.Holder != nil || len(r.Waiters) > 0:
 		return Record{}, errors.New("the lock is held, or queued for")
 	}
 	next, err := Take(r, c, 0, at)

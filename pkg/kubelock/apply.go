@@ -50,7 +50,7 @@ import (
 //     share, and that is refused, is sent again for each call alone.
 //
 // A panic of fn, or runtime.Goexit in it, is that of the call, and leaves its change out. WithDuration says how long the lock
-// is kept for this client if it dies between a hand-over and its write; of calls that share a write, the first one's counts.
+// is kept for this client if it dies between a hand-over, or a creation, and its write; of calls that share a write, the first one's counts.
 // WithAutoRenew and WithMinHold are errors: no hold lasts that could be renewed, or kept.
 func (l *Lock[T]) Apply(ctx context.Context, fn func(state T) (T, error), opts ...Option) (T, error) {
 	var zero T

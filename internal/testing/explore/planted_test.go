@@ -36,7 +36,9 @@ var mutants = []mutant{
 	{"a creation that stores an applied change", "internal/session/claim.go",
 		`	if r := s.view.record; c.want.Apply && r.Exists()`, `	if r := s.view.record; c.want.Apply && !r.Exists() {
 		stamp := s.stamp(s.tenure.attempts)
-		next, _ := protocol.Apply(r, s.claim(&s.tenure), c.change, stamp)
+		next, _ := protocol.Take(r, s.claim(&s.tenure), 0, stamp)
+		next.Value, next.Holder = c.change.Value, nil
+		next.LastRelease = &protocol.LastRelease{LockID: s.tenure.lockID, Identity: s.cfg.Identity, Time: stamp.Time, Reason: protocol.Released}
 		next.Name, next.Key = s.cfg.Object, s.cfg.Key
 		again := s.sendClaim(&Request{Kind: Write, To: next, applies: true}, stamp)
 		a := &s.tenure.attempts[len(s.tenure.attempts)-1]
