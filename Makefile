@@ -24,6 +24,10 @@ EXAMPLES := examples/fenced examples/tracing
 GOTESTFLAGS ?=
 PACKAGES    ?= ./...
 
+# LONG=1 has make test run what is long and rarely breaks, too: faults planted for the simulation, and the programs of the
+# images, which are built twice and compared.
+export LONG ?=
+
 ##@ The two commands
 
 .PHONY: demo
@@ -32,7 +36,7 @@ demo: ## Show the lock at work on a real API server: workers, a crash, expiry, c
 	@bin/demo --assets "$$(bin/controlplane)" $(if $(KEEP),--keep)
 
 .PHONY: test
-test: sim-short chaos-short skew-short $(if $(filter ./... ./charts%,$(PACKAGES)),helm) ## Run every test against a real API server, with the race detector; the simulation, short.
+test: sim-short chaos-short skew-short $(if $(filter ./... ./charts%,$(PACKAGES)),helm) ## Run the tests on a real API server, with the race detector; the simulation, short (LONG=1 runs all).
 	@assets="$$(go run ./internal/testing/controlplane)"; \
 	KUBEBUILDER_ASSETS="$$assets" go test -race -timeout 20m $(GOTESTFLAGS) $(PACKAGES)
 	go -C test/chaos test ./...
@@ -122,7 +126,7 @@ sim: ## Simulate library and reaper with SEEDS=2000 seeds from FIRST=1 on (TRANS
 
 .PHONY: sim-short
 sim-short:
-	@SEEDS=2000 FIRST=1 hack/simulate.sh test
+	@SEEDS=2000 FIRST=1 hack/simulate.sh $(if $(LONG),test,replay)
 
 .PHONY: sim-mutants
 sim-mutants: ## Plant each fault in the code, and check that the simulation finds it.
@@ -322,7 +326,7 @@ release-check: helm cyclonedx-gomod ## Build the files of a release twice from t
 	@hack/version.sh > /dev/null
 	@hack/version.sh --notes $(VERSION) > /dev/null
 	@$(RELEASE) --check bin/release
-	PROGRAMS="$(CURDIR)/bin/release/programs.txt" go test -count=1 ./test/image
+	LONG=1 PROGRAMS="$(CURDIR)/bin/release/programs.txt" go test -count=1 ./test/image
 
 comma := ,
 

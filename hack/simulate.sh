@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the simulation of SEEDS seeds from FIRST on, in one process per processor. With the argument "test" it
-# also checks that a seed replays, and that the simulation finds planted faults. With the argument "mutants" it
-# only checks the planted faults.
+# Runs the simulation of SEEDS seeds from FIRST on, in one process per processor. With the argument "replay" it
+# also checks that a seed replays, and with "test" that the simulation finds planted faults, too. With the argument
+# "mutants" it only checks the planted faults.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../internal/testing/simulation"
 
@@ -34,7 +34,9 @@ for ((i = 0; i < shares; i++)); do
 	grep -v -e '^=== RUN' -e '^ *--- PASS: TestSimulation/' "$dir/$i" || true
 done
 [ "$failed" = 0 ] || exit 1
-if [ "${1-}" = test ]; then
+if [ "${1-}" = replay ]; then
+	tests "TestReplay"
+elif [ "${1-}" = test ]; then
 	# A third of the mutants, another one for each commit.
 	tests "TestReplay|TestMutants\$" "$(($(git rev-list --count HEAD 2>/dev/null || echo 0) % 3))"
 fi

@@ -111,6 +111,9 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) {
 // checks that the binary does not depend on the folder of the build or on version control, and that it runs as
 // a user without rights in an empty root folder.
 func TestImage(t *testing.T) {
+	if os.Getenv("LONG") == "" {
+		t.Skip("builds each program twice, which takes minutes: LONG=1 runs it")
+	}
 	root, err := assets.Root()
 	if err != nil {
 		t.Fatal(err)
