@@ -103,13 +103,16 @@ func run(m *testing.M, ready func(*Env), short func() (*Env, error)) int {
 
 func start() (*Env, error) { return startWith(&envtest.Environment{}) }
 
+// startTimeout is how long each part of a control plane may take to start. envtest's own limit, 20 s, is too short on a loaded machine.
+const startTimeout = 4 * time.Minute
+
 // stopTimeout is how long a control plane may take to stop. An API server first lets the requests end that it has begun, for up
 // to a minute, and a loaded machine takes its time.
 const stopTimeout = 3 * time.Minute
 
 // startWith starts an API server in an environment that may have some fields.
 func startWith(environment *envtest.Environment) (*Env, error) {
-	environment.ControlPlaneStopTimeout = stopTimeout
+	environment.ControlPlaneStartTimeout, environment.ControlPlaneStopTimeout = startTimeout, stopTimeout
 	root, err := assets.Root()
 	if err != nil {
 		return nil, err
