@@ -48,6 +48,9 @@ func start(t *testing.T, id string, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if testing.Short() {
+		t.Skip("starts a control plane: run it without -short")
+	}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(root, "bin")+"/", "./cmd/reaper", "./examples/demo")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {

@@ -145,7 +145,7 @@ func (r *requests) add(method string) {
 	r.sent = append(r.sent, method)
 }
 
-// TestSetRequests counts what a free lock costs: a read, and one write if the state is to be written.
+// TestSetRequests counts what a free lock costs: a read, and one write if the state is to be written, or two if that creates the object.
 func TestSetRequests(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -155,7 +155,7 @@ func TestSetRequests(t *testing.T) {
 		want string
 	}{
 		{[]string{"k", "1", "--if-value", "0"}, 79, "GET"},
-		{[]string{"k", "1", "--if-value", ""}, 0, "GET POST"},
+		{[]string{"k", "1", "--if-value", ""}, 0, "GET POST PUT"},
 		{[]string{"k", "2", "--if-value", "1"}, 0, "GET PATCH"},
 		{[]string{"k", "3"}, 0, "GET PATCH"},
 		{[]string{"k", "4", "--if-value", "2"}, 79, "GET"},

@@ -31,6 +31,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -49,6 +50,7 @@ func lease(t *testing.T, ns, name string) *coordinationv1.Lease {
 // unchanged for its duration, and somebody does then. What is not kubelock's stays.
 func TestForeignLeaseIsJudgedByObservation(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for name, off := range map[string]time.Duration{"past": -5 * time.Hour, "future": 5 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

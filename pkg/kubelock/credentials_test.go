@@ -116,6 +116,7 @@ func TestTokenFileIsReplaced(t *testing.T) {
 // program listens.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for _, way := range []string{"logger", "handler", "both"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()

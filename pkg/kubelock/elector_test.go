@@ -331,6 +331,7 @@ func (s *section) ledTurn(c *kubelock.Client, name string, dies bool) turn {
 // for several leases while the other one leads, and leads after that has stopped, and after that has died.
 func TestLeadAndElectorsExcludeEachOther(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for i, first := range []string{"elector", "kubelock"} {
 		t.Run(first+" first", func(t *testing.T) {
 			t.Parallel()

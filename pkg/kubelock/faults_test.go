@@ -29,6 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -106,6 +107,7 @@ func answerOf(req *http.Request, code int, retryAfter string) *http.Response {
 // no lock that stays held.
 func TestWritesOfUnknownOutcome(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for fault, strike := range faults {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()

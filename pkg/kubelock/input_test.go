@@ -28,6 +28,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
 
@@ -154,6 +155,7 @@ func TestDurationsMustBePositive(t *testing.T) {
 
 func TestValueLimits(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	var rec recorder
 	l := kubelock.NewLock[string](newClientFor(t, rec.wrap(env.Config), kubelock.Config{Namespace: env.Namespace(t)}), "value")
 	held := acquire(t, l)

@@ -36,6 +36,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
@@ -90,6 +91,7 @@ func slowly(t *testing.T, server *kubelocktest.Server, each time.Duration, join 
 // if all of them try to create the lock first.
 func TestClientsJoinFewAtATime(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for name, held := range map[string]bool{"held": true, "new": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -24,6 +24,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
@@ -77,6 +78,7 @@ func untouched(t *testing.T, server *kubelocktest.Server, cfg kubelock.Config, k
 // more, nothing of that is left.
 func TestLoopCosts(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for _, backend := range []kubelock.Backend{kubelock.DistributedLocks, kubelock.Leases, kubelock.ConfigMaps} {
 		t.Run(string(backend), func(t *testing.T) {
 			t.Parallel()

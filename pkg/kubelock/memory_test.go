@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
@@ -30,6 +31,7 @@ import (
 // that it has no part in; and that it has what it remembers: a lock is acquired again without a read.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for name, tc := range map[string]struct {
 		state              string
 		keys, locks, bytes int

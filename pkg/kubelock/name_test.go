@@ -114,6 +114,7 @@ func TestNames(t *testing.T) {
 // TestTooManyNames counts them together, and says so once.
 func TestTooManyNames(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	synctest.Test(t, func(t *testing.T) {
 		registry, server := prometheus.NewRegistry(), kubelocktest.NewServer(t)
 		var lines []string

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/kubelock/kubelock/internal/protocol"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
@@ -34,6 +35,7 @@ import (
 // hold before it uses it.
 func TestBusyLockNeedsNoConfirmation(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for _, backend := range []kubelock.Backend{kubelock.DistributedLocks, kubelock.Leases, kubelock.ConfigMaps} {
 		t.Run(string(backend), func(t *testing.T) {
 			t.Parallel()

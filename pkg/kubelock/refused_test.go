@@ -35,6 +35,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/kubelock/kubelock/api/v1alpha1"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
@@ -56,6 +57,7 @@ var (
 // no client believes it.
 func TestOneDenial(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for _, verb := range []string{"get", "create", "update", "patch", "watch", "delete"} {
 		for name, f := range map[string]refusal{"401": noCredentials, "403": noPermission(verb), "404": noKind, "403 of a proxy": {code: http.StatusForbidden, text: "no", page: true}} {
 			t.Run(verb+" "+name, func(t *testing.T) {

@@ -34,6 +34,7 @@ import (
 
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/internal/store"
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
@@ -61,6 +62,7 @@ func behind(t *testing.T, server *kubelocktest.Server, off time.Duration, cfg ku
 // gets the lock before the holder has lost it, and each does some time after that.
 func TestProxiesWithClocksOfTheirOwn(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	const lease = 30 * time.Second
 	offs := []time.Duration{0, 45 * time.Second, -45 * time.Second, 20000 * time.Hour}
 	for _, backend := range []kubelock.Backend{kubelock.DistributedLocks, kubelock.Leases, kubelock.ConfigMaps} {

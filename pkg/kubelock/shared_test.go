@@ -30,6 +30,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
+	"github.com/kubelock/kubelock/internal/testing/testenv"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 	"github.com/kubelock/kubelock/pkg/kubelock/kubelocktest"
 )
@@ -100,6 +101,7 @@ func (e *oldElector) resign(ctx context.Context) {
 // without WithAutoRenew, as the first after an elector and through hand-offs.
 func TestOldElectorsLeaveAHoldAlone(t *testing.T) {
 	t.Parallel()
+	testenv.Slow(t)
 	for name, resigns := range map[string]bool{"after an elector that resigned": true, "after one that died": false} {
 		for _, auto := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, renewing %v", name, auto), func(t *testing.T) {
