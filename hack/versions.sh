@@ -10,7 +10,7 @@ columns=(
 	"schema and CEL|./api/..."
 	"library, three backends|./pkg/kubelock/kubelocktest/conformance ./internal/testing/memapi ./internal/testing/skew"
 	"reaper and its roles|./controllers ./cmd/reaper"
-	"manifests and guides|./config/crd ./test/manifests/components ./internal/testing/guide"
+	"manifests and guides|./test/manifests/crd ./test/manifests/components ./internal/testing/guide"
 	"policies|./test/manifests/policy"
 	"kubectl dlock|./internal/cli"
 )
