@@ -110,7 +110,7 @@ type DistributedLockSpec struct {
 	// +kubebuilder:validation:MaxItems=128
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=512
-	Waiters []string `json:"waiters,omitzero"` //nolint:kubeapilinter // An empty list is kept, so that there is something to append to.
+	Waiters []string `json:"waiters,omitzero"`
 
 	// lastRelease is how the last hold ended.
 	// +optional
