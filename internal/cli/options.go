@@ -55,7 +55,8 @@ type options struct {
 	backend  string
 	identity string
 	quiet    bool
-	server   server // what all requests tell of it
+	server   server   // what all requests tell of it
+	typed    []string // the command line that a shell asks to complete
 }
 
 func newOptions(streams genericiooptions.IOStreams) *options {
