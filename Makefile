@@ -52,7 +52,7 @@ help: ## List the targets.
 # Packages whose tests need no control plane. With -short, the tests of the library and the plugin use the API
 # server in memory. Tests that take seconds are skipped, and so are those that need a real server.
 UNIT ?= ./pkg/... ./internal/protocol ./internal/session ./internal/engine ./internal/testing/explore ./internal/store ./internal/servertime \
-	./internal/retry ./internal/testing/memapi ./internal/cli ./examples/... ./hack/prose ./hack/apidocs ./hack/dashboard ./hack/krew ./internal/testing/controlplane/assets
+	./internal/retry ./internal/testing/memapi ./internal/cli ./internal/cli/view ./examples/... ./hack/prose ./hack/apidocs ./hack/dashboard ./hack/krew ./internal/testing/controlplane/assets
 
 .PHONY: unit
 unit: ## Run the tests that need no control plane, with the race detector: about a minute once the code is compiled.
@@ -270,8 +270,9 @@ vet: ## Run go vet.
 	go -C test/chaos vet ./...
 
 .PHONY: lint
-lint: golangci-lint ## Run golangci-lint, the Kubernetes API linter included.
+lint: golangci-lint ## Run golangci-lint, and the Kubernetes API linter on the API.
 	$(GOLANGCI_LINT) run ./...
+	$(GOLANGCI_LINT) run --config .golangci-api.yml ./api/...
 	cd adapters/gocron && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
 	@for dir in $(EXAMPLES); do (cd $$dir && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...); done
 	cd test/bench && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...

@@ -12,7 +12,7 @@ columns=(
 	"library, three backends|-run=TestConformance ./pkg/kubelock"
 	"objects of other versions|./internal/testing/skew"
 	"reaper and its roles|./controllers ./cmd/reaper"
-	"manifests and guides|./config/crd ./test/manifests/components ./internal/testing/guide"
+	"manifests and guides|./test/manifests/crd ./test/manifests/components ./internal/testing/guide"
 	"policies|./test/manifests/policy"
 	"kubectl dlock|./internal/cli"
 )

@@ -44,12 +44,12 @@ const MaxValueBytes = 1 << 20
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:path=distributedlocks,scope=Namespaced,singular=distributedlock,shortName=dlock,categories=kubelock
 // +kubebuilder:printcolumn:name="Key",type=string,JSONPath=`.spec.key`,description="The lock's key, if the object's name is a hash of it"
-// +kubebuilder:printcolumn:name="Holder",type=string,JSONPath=`.spec.holder['display','identity']`,description="Who holds the lock; <resting> when no client may have it for a while after a hold; empty when it is free"
+// +kubebuilder:printcolumn:name="Holder",type=string,JSONPath=`.spec.holder['display','identity']`,description="The holder of the lock; <resting> when no client may have it for a while after a hold; empty when it is free"
 // +kubebuilder:printcolumn:name="Acquired",type=date,JSONPath=`.spec.holder.acquireTime`,description="How long ago the holder acquired the lock"
 // +kubebuilder:printcolumn:name="Renewed",type=date,JSONPath=`.spec.holder.renewTime`,description="How long ago the holder renewed its lease"
 // +kubebuilder:printcolumn:name="Duration",type=string,JSONPath=`.spec.holder.duration`,description="How long the lease lasts after it was renewed"
 // +kubebuilder:printcolumn:name="Transitions",type=integer,JSONPath=`.spec.transitions`,description="How often the lock has been acquired"
-// +kubebuilder:printcolumn:name="Deleted",type=date,JSONPath=`.metadata.deletionTimestamp`,description="How long ago the object's deletion was asked for, where a finalizer still keeps it; nobody can take the lock meanwhile"
+// +kubebuilder:printcolumn:name="Deleted",type=date,JSONPath=`.metadata.deletionTimestamp`,description="How long ago the object's deletion was asked for, where a finalizer still keeps it; no client can take the lock meanwhile"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="How long ago the object was created"
 // +kubebuilder:printcolumn:name="Lock ID",type=string,priority=1,JSONPath=`.spec.holder.lockID`,description="The ID of the current hold; it begins with rest- while the lock rests after a hold"
 type DistributedLock struct {
@@ -59,7 +59,7 @@ type DistributedLock struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is the lock: who holds it, who waits for it, and its state. The kubelock
+	// spec is the lock: its holder, its waiters, and its state. The kubelock
 	// library writes it; only objectExpiry is meant to be set by people.
 	// +optional
 	// +kubebuilder:default={}
@@ -97,7 +97,7 @@ type DistributedLockSpec struct {
 	// +optional
 	ObjectExpiry *Duration `json:"objectExpiry,omitempty"`
 
-	// holder is who holds the lock. Absent, the lock is free.
+	// holder is the client that holds the lock. Absent, the lock is free.
 	// +optional
 	// +structType=atomic
 	Holder *Holder `json:"holder,omitempty"`
@@ -110,7 +110,7 @@ type DistributedLockSpec struct {
 	// +kubebuilder:validation:MaxItems=128
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=512
-	Waiters []string `json:"waiters,omitzero"` //nolint:kubeapilinter // An empty list is kept, so that there is something to append to.
+	Waiters []string `json:"waiters,omitzero"`
 
 	// lastRelease is how the last hold ended.
 	// +optional
@@ -229,13 +229,13 @@ type LastRelease struct {
 	// +kubebuilder:validation:MaxLength=63
 	LockID string `json:"lockID,omitempty"`
 
-	// identity is who held the lock.
+	// identity names the client that held the lock.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Identity string `json:"identity,omitempty"`
 
-	// token is the fencing token of the hold that ended. Absent, whoever ended the
+	// token is the fencing token of the hold that ended. Absent, the program that ended the
 	// hold did not know it.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -270,7 +270,7 @@ const (
 	ReasonExpired ReleaseReason = "Expired"
 	// ReasonHolderTerminated means that the holder's Pod had terminated.
 	ReasonHolderTerminated ReleaseReason = "HolderTerminated"
-	// ReasonForced means that somebody took the lock away from its holder.
+	// ReasonForced means that an administrator took the lock away from its holder.
 	ReasonForced ReleaseReason = "Forced"
 )
 

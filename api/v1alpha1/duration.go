@@ -22,8 +22,8 @@ import (
 )
 
 // Duration is a length of time as text, such as 90s, 5m or 24h, in the form that
-// time.ParseDuration reads. Unlike metav1.Duration it is written as it was read: who
-// applied 5m still owns the field after somebody else has written the object.
+// time.ParseDuration reads. Unlike metav1.Duration it is written as it was read: a client
+// that applied 5m still owns the field after another one has written the object.
 //
 // +kubebuilder:validation:Type=string
 // +kubebuilder:validation:MaxLength=32

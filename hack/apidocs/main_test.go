@@ -42,7 +42,7 @@ func TestReference(t *testing.T) {
 		"must be a positive duration such as 30s",
 		"must not decrease",
 		"| Lock ID | `-o wide` |",
-		"| Holder | always | Who holds the lock; &lt;resting>",
+		"| Holder | always | The holder of the lock; &lt;resting>",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the reference does not have %q", want)

@@ -21,12 +21,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kubelock/kubelock/internal/cli/view"
 	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
@@ -96,21 +95,11 @@ func (a *acquire) leave(ctx context.Context, held *kubelock.Held[json.RawMessage
 		return because(ctx, err)
 	}
 	lease := a.acquired(held.Key(), held.ID(), held.Token(), time.Now().Add(time.Until(held.Deadline())))
-	return lease.print(a.Out, a.output)
-}
-
-// acquired is what a script needs to know of its hold.
-type acquired struct {
-	Key        string    `json:"key"`
-	LockID     string    `json:"lockID"`
-	Token      int64     `json:"token"`
-	ExpireTime time.Time `json:"expireTime"` // By the local clock.
-
-	where string // The flags that name the same lock, for a shell.
+	return lease.Write(a.Out, a.output)
 }
 
 // acquired is what there is to tell of a hold.
-func (o *options) acquired(key, lockID string, token int64, expires time.Time) acquired {
+func (o *options) acquired(key, lockID string, token int64, expires time.Time) view.Acquired {
 	where := ""
 	if ns, err := o.namespace(); err == nil {
 		where = " -n " + ns
@@ -118,40 +107,5 @@ func (o *options) acquired(key, lockID string, token int64, expires time.Time) a
 	if kind, backend, err := o.kind(); err == nil && kind != store.DistributedLocks {
 		where += " --backend " + string(backend)
 	}
-	return acquired{Key: key, LockID: lockID, Token: token, ExpireTime: expires.UTC().Truncate(time.Millisecond), where: where}
+	return view.Acquired{Key: key, LockID: lockID, Token: token, ExpireTime: expires.UTC().Truncate(time.Millisecond), Where: where}
 }
-
-// command is how a hold is renewed, or released, from a shell. A key that would not be shown as it is does
-// not stand in it.
-func (l acquired) command(name string) string {
-	key := `"$KUBELOCK_KEY"`
-	if printable(l.Key) == l.Key {
-		key = quoted(l.Key)
-	}
-	return fmt.Sprintf("kubectl dlock %s%s --lock-id %s -- %s", name, l.where, l.LockID, key)
-}
-
-func (l acquired) print(out io.Writer, format string) error {
-	text := fmt.Sprintf("lock ID:  %s\ntoken:    %d\nexpires:  %s\nrenew:    %s\nrelease:  %s\n",
-		l.LockID, l.Token, l.ExpireTime.Format(time.RFC3339), l.command("renew"), l.command("release"))
-	switch format {
-	case "json":
-		encoded, err := json.MarshalIndent(l, "", "  ")
-		if err != nil {
-			return err
-		}
-		text = string(encoded) + "\n"
-	case "env":
-		// The comments are last, and hold no text of others: some scripts evaluate all as one line.
-		text = fmt.Sprintf("export KUBELOCK_KEY=%s\nexport KUBELOCK_LOCK_ID=%s\nexport KUBELOCK_TOKEN=%d\n"+
-			"# Renew:   kubectl dlock renew%s -- \"$KUBELOCK_KEY\"\n# Release: kubectl dlock release%s -- \"$KUBELOCK_KEY\"\n",
-			quoted(l.Key), quoted(l.LockID), l.Token, l.where, l.where)
-	}
-	if _, err := io.WriteString(out, text); err != nil {
-		return fmt.Errorf("printing the lock ID: %w", err)
-	}
-	return nil
-}
-
-// quoted is text as one word of a POSIX shell.
-func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

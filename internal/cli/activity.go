@@ -21,6 +21,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kubelock/kubelock/internal/cli/view"
 )
 
 // rateWindow is how far back acquisitions are counted for a rate.
@@ -33,7 +35,7 @@ type activity struct {
 }
 
 type lockActivity struct {
-	row     row
+	lock    view.Lock
 	counts  []count              // of the window, and the last before it
 	waiting map[string]time.Time // since when each waiter was seen to wait, by its lock ID
 	longest time.Duration        // of the waits that have ended
@@ -51,15 +53,15 @@ func newActivity(now time.Time) *activity {
 }
 
 // see takes in a lock as it was seen at now.
-func (a *activity) see(r row, now time.Time) {
+func (a *activity) see(r view.Lock, now time.Time) {
 	if r.Deleted {
-		delete(a.locks, r.id())
+		delete(a.locks, idOf(r))
 		return
 	}
-	l := a.locks[r.id()]
+	l := a.locks[idOf(r)]
 	if l == nil {
 		l = &lockActivity{waiting: map[string]time.Time{}, history: newHistory()}
-		a.locks[r.id()] = l
+		a.locks[idOf(r)] = l
 	}
 	if n := len(l.counts); n == 0 || l.counts[n-1].n != r.Transitions {
 		if n > 0 {
@@ -67,7 +69,7 @@ func (a *activity) see(r row, now time.Time) {
 		}
 		l.counts = append(l.counts, count{now, r.Transitions})
 	}
-	l.row = r
+	l.lock = r
 	waits := map[string]time.Time{}
 	for _, w := range r.Waiters {
 		since, ok := l.waiting[w.LockID]
@@ -107,44 +109,28 @@ func (l *lockActivity) longestWait(now time.Time) time.Duration {
 	return longest
 }
 
-// topRow is a lock in the view of top.
-type topRow struct {
-	row
-	rate    float64
-	longest time.Duration
-	// What was seen of it in the last minute: its acquisitions, and how long others waited.
-	acquired, waits string
-}
-
-// topView is what top shows at one moment.
-type topView struct {
-	locks, held, contended int
-	rate                   float64
-	rows                   []topRow // of locks that are held, waited for or were acquired lately
-}
-
 // view sums up. The most wanted locks are first.
-func (a *activity) view(now time.Time) topView {
-	v := topView{locks: len(a.locks)}
+func (a *activity) view(now time.Time) view.Top {
+	v := view.Top{Locks: len(a.locks)}
 	for _, l := range a.locks {
 		for _, since := range l.waiting {
 			l.history.wait(since.Sub(a.began), now.Sub(a.began))
 		}
-		r := topRow{row: l.row, rate: l.rate(a.began, now), longest: l.longestWait(now)}
-		r.acquired, r.waits = l.history.draw(now.Sub(a.began))
+		r := view.TopRow{Lock: l.lock, Rate: l.rate(a.began, now), Longest: l.longestWait(now)}
+		r.Acquired, r.Waits = l.history.last(now.Sub(a.began))
 		if r.Holder != nil {
-			v.held++
+			v.Held++
 		}
 		if len(r.Waiters) > 0 {
-			v.contended++
+			v.Contended++
 		}
-		v.rate += r.rate
-		if r.Holder != nil || len(r.Waiters) > 0 || r.rate > 0 {
-			v.rows = append(v.rows, r)
+		v.Rate += r.Rate
+		if r.Holder != nil || len(r.Waiters) > 0 || r.Rate > 0 {
+			v.Rows = append(v.Rows, r)
 		}
 	}
-	slices.SortFunc(v.rows, func(a, b topRow) int {
-		return cmp.Or(cmp.Compare(len(b.Waiters), len(a.Waiters)), cmp.Compare(b.rate, a.rate),
+	slices.SortFunc(v.Rows, func(a, b view.TopRow) int {
+		return cmp.Or(cmp.Compare(len(b.Waiters), len(a.Waiters)), cmp.Compare(b.Rate, a.Rate),
 			strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Key, b.Key), strings.Compare(a.Kind, b.Kind))
 	})
 	return v

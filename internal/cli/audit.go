@@ -74,7 +74,7 @@ func (l *lock) audit(ctx context.Context, reason string, shown protocol.Record) 
 	name := strings.TrimRight(shown.Name[:min(len(shown.Name), validation.DNS1123SubdomainMaxLength-len(suffix))], "-.")
 	a := &audit{
 		lock: l, client: c,
-		text: fmt.Sprintf("%s (broken by %s; %s held it with the token %s and the lock ID %s; ", reason, self.Status.UserInfo.Username, h.Identity, rowOf(l.kind, shown).token(), h.LockID),
+		text: fmt.Sprintf("%s (broken by %s; %s held it with the token %s and the lock ID %s; ", reason, self.Status.UserInfo.Username, h.Identity, viewOf(l.kind, shown).Token(), h.LockID),
 		event: &eventsv1.Event{
 			ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: name + suffix},
 			EventTime:  now, Type: corev1.EventTypeWarning, Reason: reasonBroken, Action: actionBreak,

@@ -18,7 +18,6 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +30,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/kubelock/kubelock/internal/cli/view"
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
@@ -120,7 +120,7 @@ func (b *breaking) run(ctx context.Context, key string) error {
 	case b.lockID != "" && h.LockID != b.lockID:
 		return differs("the lock %q is held with the lock ID %s now, by %q: nothing was changed", key, h.LockID, h.Identity)
 	}
-	if err := b.show(shown, l); err != nil {
+	if err := view.DescribeHold(b.ErrOut, viewOf(l.kind, shown), l.now()); err != nil {
 		return err
 	}
 	if !b.yes {
@@ -154,29 +154,15 @@ func (b *breaking) run(ctx context.Context, key string) error {
 	}
 	now := "it is free now"
 	if h := after.Holder; h != nil {
-		now = oneLine(h.Identity) + " has it now"
+		now = view.OneLine(h.Identity) + " has it now"
 	}
 	fmt.Fprintf(b.ErrOut, "The lock is broken; %s.\n", now)
 	return audit.write(ctx, now)
 }
 
-// show tells whose hold it is.
-func (b *breaking) show(r protocol.Record, l *lock) error {
-	text := &bytes.Buffer{}
-	shown := rowOf(l.kind, r)
-	fmt.Fprintf(text, "Key:\t%s\nNamespace:\t%s\n", oneLine(shown.Key), shown.Namespace)
-	shown.describeHolder(text, l.now())
-	next := none
-	if len(shown.Waiters) > 0 {
-		next = fmt.Sprintf("%s, first of %d", oneLine(shown.Waiters[0].Identity), len(shown.Waiters))
-	}
-	fmt.Fprintf(text, "Next:\t%s\n", next)
-	return aligned(b.ErrOut, text.String())
-}
-
 // confirm asks, and returns nil if the answer is yes.
 func (b *breaking) confirm(ctx context.Context, key string) error {
-	fmt.Fprintf(b.ErrOut, "Break the lock %s? Its holder may still be at work. Type yes to do so: ", oneLine(key))
+	fmt.Fprintf(b.ErrOut, "Break the lock %s? Its holder may still be at work. Type yes to do so: ", view.OneLine(key))
 	answers := make(chan string, 1)
 	go func() { // It ends with the program where nobody answers.
 		answer, err := bufio.NewReader(b.In).ReadString('\n')

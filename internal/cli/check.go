@@ -19,9 +19,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,26 +26,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/kubelock/kubelock/internal/cli/view"
 	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
-
-// grade is how good it is what check found.
-type grade string
-
-const (
-	good    grade = "ok"
-	warning grade = "warning"
-	fault   grade = "fault"
-)
-
-// finding is what one look at the cluster showed.
-type finding struct {
-	grade  grade
-	about  string
-	text   string
-	remedy string // what a person can do, unless it is good
-}
 
 type check struct {
 	*options
@@ -107,12 +88,12 @@ func (c *check) run(ctx context.Context) error {
 	if ctx.Err() != nil { // What is found then tells nothing of the cluster.
 		return because(ctx, ctx.Err())
 	}
-	if err := show(c.Out, findings); err != nil {
+	if err := view.Findings(c.Out, findings); err != nil {
 		return err
 	}
 	faults := 0
 	for _, f := range findings {
-		if f.grade == fault {
+		if f.Grade == view.Fault {
 			faults++
 		}
 	}
@@ -124,14 +105,14 @@ func (c *check) run(ctx context.Context) error {
 
 // findings looks at one thing after the other. What cannot be looked at because of an
 // earlier fault is left out.
-func (c *check) findings(ctx context.Context) []finding {
-	found := []finding{c.apiServer(ctx)}
-	if found[0].grade == fault {
+func (c *check) findings(ctx context.Context) []view.Finding {
+	found := []view.Finding{c.apiServer(ctx)}
+	if found[0].Grade == view.Fault {
 		return found
 	}
 	served := c.served(ctx)
 	found = append(found, served)
-	if served.grade == fault {
+	if served.Grade == view.Fault {
 		return append(found, c.clock(ctx))
 	}
 	permissions := c.permissions(ctx)
@@ -139,38 +120,39 @@ func (c *check) findings(ctx context.Context) []finding {
 	found = append(found, c.reaper(ctx)...)
 	found = append(found, c.clock(ctx))
 	for _, f := range permissions {
-		if f.grade == fault { // A lock might be left behind.
-			return append(found, finding{warning, "round trip", "no lock was tried, because permissions are missing", f.remedy})
+		if f.Grade == view.Fault { // A lock might be left behind.
+			return append(found, warn("round trip", "no lock was tried, because permissions are missing", f.Remedy))
 		}
 	}
 	return append(found, c.roundTrip(ctx))
 }
 
 // apiServer asks for the API server's version.
-func (c *check) apiServer(ctx context.Context) finding {
+func (c *check) apiServer(ctx context.Context) view.Finding {
 	var version struct{ GitVersion string }
 	err := c.ask(ctx, "/version", &version)
 	switch {
 	case apierrors.IsUnauthorized(err):
-		return finding{fault, "API server", err.Error(), "Log in again, or choose another user with --context or --user."}
+		return fail("API server", err.Error(), "Log in again, or choose another user with --context or --user.")
 	case err != nil:
-		return finding{fault, "API server", err.Error(), "See whether \"kubectl version\" reaches it; choose another cluster with --context or --server."}
+		return fail("API server", err.Error(), "See whether \"kubectl version\" reaches it; choose another cluster with --context or --server.")
 	}
-	return finding{good, "API server", fmt.Sprintf("%s at %s", version.GitVersion, c.reader.config.Host), ""}
+	return fine("API server", fmt.Sprintf("%s at %s", version.GitVersion, c.reader.config.Host))
 }
 
-// show prints a line for each finding. A remedy that several in a row have is told once.
-func show(out io.Writer, findings []finding) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for i, f := range findings {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", f.grade, f.about, strings.ReplaceAll(f.text, "\n", " "))
-		if f.remedy != "" && (i+1 == len(findings) || findings[i+1].remedy != f.remedy) {
-			for line := range strings.SplitSeq(f.remedy, "\n") {
-				fmt.Fprintf(table, "\t\t%s\n", line)
-			}
-		}
-	}
-	return table.Flush()
+// fine is what a look has found that is as it should be.
+func fine(about, text string) view.Finding {
+	return view.Finding{Grade: view.Good, About: about, Text: text}
+}
+
+// warn is what a look has found that locks work without.
+func warn(about, text, remedy string) view.Finding {
+	return view.Finding{Grade: view.Warning, About: about, Text: text, Remedy: remedy}
+}
+
+// fail is what a look has found that locks do not work with.
+func fail(about, text, remedy string) view.Finding {
+	return view.Finding{Grade: view.Fault, About: about, Text: text, Remedy: remedy}
 }
 
 // ask reads what the API server has at a path.

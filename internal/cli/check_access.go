@@ -26,6 +26,8 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubelock/kubelock/internal/cli/view"
 )
 
 // verbs are what the library needs, and what the roles for its users grant.
@@ -40,7 +42,7 @@ func decode(text []byte, into any) error {
 
 // served looks whether the API server has the kind of object, in the version that this
 // plugin speaks.
-func (c *check) served(ctx context.Context) finding {
+func (c *check) served(ctx context.Context) view.Finding {
 	resource := c.kind.Resource()
 	about := resource.GroupResource().String()
 	path, group := "/apis/"+resource.Group, metav1.APIGroup{}
@@ -48,16 +50,16 @@ func (c *check) served(ctx context.Context) finding {
 		path = "/api"
 		var versions metav1.APIVersions
 		if err := c.ask(ctx, path, &versions); err != nil {
-			return finding{fault, about, err.Error(), "Ask who runs the cluster to allow discovery (ClusterRole system:discovery)."}
+			return fail(about, err.Error(), "Ask who runs the cluster to allow discovery (ClusterRole system:discovery).")
 		}
 		for _, v := range versions.Versions {
 			group.Versions = append(group.Versions, metav1.GroupVersionForDiscovery{Version: v})
 		}
 	} else if err := c.ask(ctx, path, &group); err != nil {
 		if !apierrors.IsNotFound(err) {
-			return finding{fault, about, err.Error(), "Ask who runs the cluster to allow discovery (ClusterRole system:discovery)."}
+			return fail(about, err.Error(), "Ask who runs the cluster to allow discovery (ClusterRole system:discovery).")
 		}
-		return finding{fault, about, "the API server does not know the group " + resource.Group, install}
+		return fail(about, "the API server does not know the group "+resource.Group, install)
 	}
 	var versions []string
 	for _, v := range group.Versions {
@@ -66,17 +68,17 @@ func (c *check) served(ctx context.Context) finding {
 	list := metav1.APIResourceList{}
 	switch err := c.ask(ctx, path+"/"+resource.Version, &list); {
 	case apierrors.IsNotFound(err):
-		return finding{fault, about, fmt.Sprintf("served as %s, but not as %s, which this plugin speaks", strings.Join(versions, ", "), resource.Version),
-			"Use the plugin of the release that is installed, or:\n" + install}
+		return fail(about, fmt.Sprintf("served as %s, but not as %s, which this plugin speaks", strings.Join(versions, ", "), resource.Version),
+			"Use the plugin of the release that is installed, or:\n"+install)
 	case err != nil:
-		return finding{fault, about, err.Error(), "Try again; if it stays, look at the API server's log."}
+		return fail(about, err.Error(), "Try again; if it stays, look at the API server's log.")
 	}
 	for i := range list.APIResources {
 		if list.APIResources[i].Name == resource.Resource {
-			return finding{good, about, "served as " + resource.Version, ""}
+			return fine(about, "served as "+resource.Version)
 		}
 	}
-	return finding{fault, about, fmt.Sprintf("%s/%s is served, but has no %s", resource.Group, resource.Version, resource.Resource), install}
+	return fail(about, fmt.Sprintf("%s/%s is served, but has no %s", resource.Group, resource.Version, resource.Resource), install)
 }
 
 // install is how to get the kind that is not Kubernetes' own.
@@ -84,23 +86,23 @@ const install = "Install the CustomResourceDefinition: kubectl apply -k config/c
 	"or keep locks in Leases, which every cluster has: --backend Leases."
 
 // permissions asks the API server, verb by verb, what this user may do.
-func (c *check) permissions(ctx context.Context) []finding {
+func (c *check) permissions(ctx context.Context) []view.Finding {
 	resource := c.kind.Resource()
-	found := make([]finding, 0, len(verbs))
+	found := make([]view.Finding, 0, len(verbs))
 	remedy := ""
 	for _, verb := range verbs {
 		allowed, err := c.allowed(ctx, &authorizationv1.ResourceAttributes{
 			Verb: verb, Group: resource.Group, Version: resource.Version, Resource: resource.Resource, Namespace: c.namespace,
 		})
-		f := finding{good, "permission", fmt.Sprintf("to %s %s in namespace %s", verb, resource.GroupResource(), c.namespace), ""}
+		f := fine("permission", fmt.Sprintf("to %s %s in namespace %s", verb, resource.GroupResource(), c.namespace))
 		switch {
 		case err != nil:
-			f.grade, f.text, f.remedy = fault, f.text+" is unknown: "+err.Error(), "Ask who runs the cluster to allow selfsubjectaccessreviews (ClusterRole system:basic-user)."
+			f.Grade, f.Text, f.Remedy = view.Fault, f.Text+" is unknown: "+err.Error(), "Ask who runs the cluster to allow selfsubjectaccessreviews (ClusterRole system:basic-user)."
 		case !allowed:
 			if remedy == "" {
 				remedy = c.bind(ctx)
 			}
-			f.grade, f.text, f.remedy = fault, "no permission "+f.text, remedy
+			f.Grade, f.Text, f.Remedy = view.Fault, "no permission "+f.Text, remedy
 		}
 		found = append(found, f)
 	}

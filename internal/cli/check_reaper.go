@@ -26,6 +26,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kubelock/kubelock/internal/cli/view"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
@@ -40,22 +41,22 @@ const withoutReaper = "locks work, but dead holders stay shown until somebody wa
 
 // reaper looks whether a reaper is deployed, ready and leading, and whether it reaps what
 // is checked. Without one locks work, so that nothing of it is a fault.
-func (c *check) reaper(ctx context.Context) []finding {
+func (c *check) reaper(ctx context.Context) []view.Finding {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	ns := c.reaperNamespace
 	deployments, err := c.clients.AppsV1().Deployments(ns).List(ctx, metav1.ListOptions{LabelSelector: reaperLabels})
 	switch {
 	case apierrors.IsForbidden(err):
-		return []finding{{warning, "reaper", "you may not list deployments in namespace " + ns,
-			"Ask who runs the cluster, or let them bind the ClusterRole view to you there."}}
+		return []view.Finding{warn("reaper", "you may not list deployments in namespace "+ns,
+			"Ask who runs the cluster, or let them bind the ClusterRole view to you there.")}
 	case err != nil:
-		return []finding{{warning, "reaper", err.Error(), "Try again."}}
+		return []view.Finding{warn("reaper", err.Error(), "Try again.")}
 	case len(deployments.Items) == 0:
-		return []finding{{warning, "reaper", fmt.Sprintf("none in namespace %s: %s", ns, withoutReaper),
-			"Install it: kubectl apply -k config/default, from kubelock's sources. If it is elsewhere: --reaper-namespace."}}
+		return []view.Finding{warn("reaper", fmt.Sprintf("none in namespace %s: %s", ns, withoutReaper),
+			"Install it: kubectl apply -k config/default, from kubelock's sources. If it is elsewhere: --reaper-namespace.")}
 	}
-	found := make([]finding, 0, len(deployments.Items)+1)
+	found := make([]view.Finding, 0, len(deployments.Items)+1)
 	elected := false
 	for i := range deployments.Items {
 		d := &deployments.Items[i]
@@ -77,7 +78,7 @@ func arguments(d *appsv1.Deployment) []string {
 	return args
 }
 
-func (c *check) deployment(d *appsv1.Deployment) finding {
+func (c *check) deployment(d *appsv1.Deployment) view.Finding {
 	name := fmt.Sprintf("deployment %s in namespace %s", d.Name, d.Namespace)
 	args := arguments(d)
 	flag := "--" + strings.ToLower(kindName(c.kind))
@@ -87,48 +88,48 @@ func (c *check) deployment(d *appsv1.Deployment) finding {
 	}
 	switch {
 	case wanted == 0:
-		return finding{warning, "reaper", name + " is scaled to 0: " + withoutReaper,
-			fmt.Sprintf("Start it: kubectl scale -n %s deployment/%s --replicas=2", d.Namespace, d.Name)}
+		return warn("reaper", name+" is scaled to 0: "+withoutReaper,
+			fmt.Sprintf("Start it: kubectl scale -n %s deployment/%s --replicas=2", d.Namespace, d.Name))
 	case d.Status.ReadyReplicas == 0:
-		return finding{warning, "reaper", fmt.Sprintf("0 of %d replicas of %s are ready: %s", wanted, name, withoutReaper),
-			fmt.Sprintf("See why: kubectl describe -n %s deployment/%s; kubectl logs -n %[1]s deployment/%[2]s", d.Namespace, d.Name)}
+		return warn("reaper", fmt.Sprintf("0 of %d replicas of %s are ready: %s", wanted, name, withoutReaper),
+			fmt.Sprintf("See why: kubectl describe -n %s deployment/%s; kubectl logs -n %[1]s deployment/%[2]s", d.Namespace, d.Name))
 	case c.kind != store.DistributedLocks && !slices.Contains(args, flag) && !slices.Contains(args, flag+"=true"),
 		slices.Contains(args, flag+"=false"):
-		return finding{warning, "reaper", fmt.Sprintf("%s does not reap %s: %s", name, kindName(c.kind), withoutReaper),
-			fmt.Sprintf("Start it with %s; config/components/%s has that, and the role for it.", flag, strings.ToLower(kindName(c.kind)))}
+		return warn("reaper", fmt.Sprintf("%s does not reap %s: %s", name, kindName(c.kind), withoutReaper),
+			fmt.Sprintf("Start it with %s; config/components/%s has that, and the role for it.", flag, strings.ToLower(kindName(c.kind))))
 	}
 	for _, arg := range args {
 		list, ok := strings.CutPrefix(arg, "--namespaces=")
 		if ok && list != "" && !slices.ContainsFunc(strings.Split(list, ","), func(ns string) bool { return strings.TrimSpace(ns) == c.namespace }) {
-			return finding{warning, "reaper", fmt.Sprintf("%s reaps in %s only: %s", name, list, withoutReaper),
-				fmt.Sprintf("Add %s to its --namespaces, and bind its ClusterRole there.", c.namespace)}
+			return warn("reaper", fmt.Sprintf("%s reaps in %s only: %s", name, list, withoutReaper),
+				fmt.Sprintf("Add %s to its --namespaces, and bind its ClusterRole there.", c.namespace))
 		}
 	}
-	return finding{good, "reaper", fmt.Sprintf("%d of %d replicas of %s are ready", d.Status.ReadyReplicas, wanted, name), ""}
+	return fine("reaper", fmt.Sprintf("%d of %d replicas of %s are ready", d.Status.ReadyReplicas, wanted, name))
 }
 
 // leader looks whether one of the replicas leads. The election's times are those of nodes'
 // clocks, so a little is allowed for.
-func (c *check) leader(ctx context.Context) finding {
+func (c *check) leader(ctx context.Context) view.Finding {
 	logs := fmt.Sprintf("See why: kubectl logs -n %s -l %s", c.reaperNamespace, reaperLabels)
 	lease, err := c.clients.CoordinationV1().Leases(c.reaperNamespace).Get(ctx, reaperLease, metav1.GetOptions{})
 	switch {
 	case apierrors.IsForbidden(err):
-		return finding{warning, "leader", fmt.Sprintf("you may not get lease %s in namespace %s", reaperLease, c.reaperNamespace),
-			fmt.Sprintf("Let who runs the cluster allow it: kubectl create role -n %s dlock-check --verb=get --resource=leases --resource-name=%s, and bind it to you.", c.reaperNamespace, reaperLease)}
+		return warn("leader", fmt.Sprintf("you may not get lease %s in namespace %s", reaperLease, c.reaperNamespace),
+			fmt.Sprintf("Let who runs the cluster allow it: kubectl create role -n %s dlock-check --verb=get --resource=leases --resource-name=%s, and bind it to you.", c.reaperNamespace, reaperLease))
 	case apierrors.IsNotFound(err):
-		return finding{warning, "leader", "no replica of the reaper has ever led: " + withoutReaper, logs}
+		return warn("leader", "no replica of the reaper has ever led: "+withoutReaper, logs)
 	case err != nil:
-		return finding{warning, "leader", err.Error(), "Try again."}
+		return warn("leader", err.Error(), "Try again.")
 	}
 	spec := lease.Spec
 	if spec.HolderIdentity == nil || *spec.HolderIdentity == "" || spec.RenewTime == nil || spec.LeaseDurationSeconds == nil {
-		return finding{warning, "leader", "no replica of the reaper leads: " + withoutReaper, logs}
+		return warn("leader", "no replica of the reaper leads: "+withoutReaper, logs)
 	}
 	now := c.reader.now()
 	age := now.Sub(spec.RenewTime.Time)
 	if age > seconds(*spec.LeaseDurationSeconds)+clockTolerance {
-		return finding{warning, "leader", fmt.Sprintf("%s led until %s ago: %s", *spec.HolderIdentity, ago(now, spec.RenewTime.Time), withoutReaper), logs}
+		return warn("leader", fmt.Sprintf("%s led until %s ago: %s", *spec.HolderIdentity, view.Ago(now, spec.RenewTime.Time), withoutReaper), logs)
 	}
-	return finding{good, "leader", *spec.HolderIdentity + " leads the reaper's replicas", ""}
+	return fine("leader", *spec.HolderIdentity+" leads the reaper's replicas")
 }

@@ -25,6 +25,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/rand"
 
+	"github.com/kubelock/kubelock/internal/cli/view"
 	"github.com/kubelock/kubelock/internal/servertime"
 	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
@@ -37,22 +38,22 @@ func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
 
 // clock compares the API server's clock with this machine's. Locks do not depend on the
 // latter, but on being told the former.
-func (c *check) clock(ctx context.Context) finding {
+func (c *check) clock(ctx context.Context) view.Finding {
 	problem := c.askTime(ctx)
 	now := time.Now()
 	lower, upper, ok := c.reader.clock.Reading().Bounds(now)
 	if !ok || !c.reader.clock.Reading().Hinted() {
-		return finding{warning, "clock", "the API server's responses have no Date header: leases are judged only by watching them",
-			"Let whatever stands between here and the API server pass the header on."}
+		return warn("clock", "the API server's responses have no Date header: leases are judged only by watching them",
+			"Let whatever stands between here and the API server pass the header on.")
 	}
 	if off := c.reader.clock.Reading().HintContradicts(now); off > 0 {
-		return finding{warning, "clock", fmt.Sprintf("the Date of the API server's responses is %v off the time that the server itself stamps into objects: "+
+		return warn("clock", fmt.Sprintf("the Date of the API server's responses is %v off the time that the server itself stamps into objects: "+
 			"what stands between writes its own; locks go by the server's stamps, and some take one more request", off.Round(10*time.Millisecond)),
-			"Let it pass the header on (nginx: proxy_pass_header Date), and set its clock by NTP."}
+			"Let it pass the header on (nginx: proxy_pass_header Date), and set its clock by NTP.")
 	}
 	if problem != nil {
-		return finding{warning, "clock", "the API server does not tell its time by what it stamps into objects: leases are judged only by watching them: " + problem.Error(),
-			"Ask who runs the cluster to allow selfsubjectaccessreviews (ClusterRole system:basic-user)."}
+		return warn("clock", "the API server does not tell its time by what it stamps into objects: leases are judged only by watching them: "+problem.Error(),
+			"Ask who runs the cluster to allow selfsubjectaccessreviews (ClusterRole system:basic-user).")
 	}
 	now = now.Round(0)
 	ahead, behind := now.Sub(upper), lower.Sub(now)
@@ -63,9 +64,9 @@ func (c *check) clock(ctx context.Context) finding {
 	}
 	text += fmt.Sprintf(", ±%v", (upper.Sub(lower) / 2).Round(10*time.Millisecond))
 	if max(ahead, behind) > clockTolerance {
-		return finding{warning, "clock", text + "; locks go by the API server's", "Set both by NTP: tokens and certificates, for example, go by this machine's."}
+		return warn("clock", text+"; locks go by the API server's", "Set both by NTP: tokens and certificates, for example, go by this machine's.")
 	}
-	return finding{good, "clock", text, ""}
+	return fine("clock", text)
 }
 
 // askTime asks the API server for the time by its own clock, which no proxy changes.
@@ -80,24 +81,24 @@ func (c *check) askTime(ctx context.Context) error {
 }
 
 // roundTrip makes a trip as the identity that other commands have.
-func (c *check) roundTrip(ctx context.Context) (f finding) {
+func (c *check) roundTrip(ctx context.Context) (f view.Finding) {
 	client, err := c.admitted(ctx, func(client *kubelock.Client) (err error) {
 		f, err = c.trip(ctx, client)
 		return err
 	})
 	if client == nil {
-		return finding{fault, "round trip", err.Error(), "See \"kubectl dlock --help\" for --identity."}
+		return fail("round trip", err.Error(), "See \"kubectl dlock --help\" for --identity.")
 	}
 	client.Close()
 	if err != nil && refusedByPolicy(err) {
-		f.text = inFlags(err) // It names the user, too.
+		f.Text = inFlags(err) // It names the user, too.
 	}
 	return f
 }
 
 // trip acquires, releases and deletes a lock that nobody else knows. The error is that of the
 // finding.
-func (c *check) trip(ctx context.Context, client *kubelock.Client) (finding, error) {
+func (c *check) trip(ctx context.Context, client *kubelock.Client) (view.Finding, error) {
 	key := "kubectl-dlock-check-" + rand.String(10)
 	lock := kubelock.NewLock[struct{}](client, key)
 	var held *kubelock.Held[struct{}]
@@ -115,20 +116,20 @@ func (c *check) trip(ctx context.Context, client *kubelock.Client) (finding, err
 	} {
 		began := time.Now()
 		if err := c.step(ctx, step.do); err != nil {
-			f := finding{fault, "round trip", fmt.Sprintf("%s, and then: %v", text, err), c.remedy(err)}
+			f := fail("round trip", fmt.Sprintf("%s, and then: %v", text, err), c.remedy(err))
 			if held == nil {
-				f.text = err.Error()
+				f.Text = err.Error()
 			}
 			// Also if it is not known whether there is one.
 			left := held != nil || errors.Is(err, kubelock.ErrUnknownOutcome)
 			if err := c.step(context.WithoutCancel(ctx), lock.Delete); err != nil && left {
-				f.remedy += fmt.Sprintf("\nThe lock %s may be left, delete it: %v", key, err)
+				f.Remedy += fmt.Sprintf("\nThe lock %s may be left, delete it: %v", key, err)
 			}
 			return f, err
 		}
 		text += fmt.Sprintf("%s in %v", step.done, time.Since(began).Round(time.Millisecond/10))
 	}
-	return finding{good, "round trip", fmt.Sprintf("%s; its token was %d", text, held.Token()), ""}, nil
+	return fine("round trip", fmt.Sprintf("%s; its token was %d", text, held.Token())), nil
 }
 
 func (c *check) step(ctx context.Context, do func(ctx context.Context) error) error {

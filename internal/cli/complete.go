@@ -18,6 +18,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -30,7 +31,11 @@ import (
 // completionTimeout bounds what a person waits for after the Tab key.
 const completionTimeout = 5 * time.Second
 
-// completeKey offers the keys of the locks that there are; after the key, files.
+// endOfFlags is what stands before a key that begins with -.
+const endOfFlags = "--"
+
+// completeKey offers the keys of the locks that there are; after the key, files. A key that begins with - is
+// offered after --, since it would be taken for a flag otherwise, and -- where there is such a key.
 func (o *options) completeKey(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveDefault
@@ -38,8 +43,19 @@ func (o *options) completeKey(cmd *cobra.Command, args []string, begun string) (
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 	defer cancel()
 	keys, err := o.keys(ctx)
+	// Cobra tells neither whether -- was typed nor, of a word that looks like a flag, what is before its "=".
+	if last := len(o.typed) - 1; last > 0 && slices.Contains(o.typed[:last], endOfFlags) {
+		return offer(keys, o.typed[last], err)
+	}
+	all := len(keys)
+	if keys = slices.DeleteFunc(keys, likeFlag); len(keys) < all {
+		keys = append(keys, cobra.CompletionWithDesc(endOfFlags, "before a key that begins with -"))
+	}
 	return offer(keys, begun, err)
 }
+
+// likeFlag reports whether a key would be taken for a flag.
+func likeFlag(key string) bool { return strings.HasPrefix(key, "-") }
 
 // keys are those of all locks of a kind in the namespace.
 func (o *options) keys(ctx context.Context) ([]string, error) {

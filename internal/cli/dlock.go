@@ -95,6 +95,11 @@ terminal also who holds the lock and its own place in the queue; -q keeps it fro
 			return cmd.Help()
 		},
 		Args: cobra.ArbitraryArgs,
+		PersistentPreRun: func(cmd *cobra.Command, args []string) {
+			if cmd.Name() == cobra.ShellCompRequestCmd {
+				o.typed = args
+			}
+		},
 	}
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)

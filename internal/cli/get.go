@@ -20,9 +20,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 )
 
 type get struct {
@@ -68,28 +68,15 @@ func (g *get) run(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	if g.output.template != nil {
-		return g.output.write(g.Out, rowOf(l.kind, r))
+	if g.output.format != "value" {
+		return g.output.document(g.Out, viewOf(l.kind, r), false)
 	}
-	var text []byte
-	switch g.output.format {
-	case "json":
-		text, err = json.MarshalIndent(rowOf(l.kind, r), "", "  ")
-		text = append(text, '\n')
-	case "yaml":
-		text, err = yaml.Marshal(rowOf(l.kind, r))
-	default:
-		if r.Value == nil {
-			return &exitError{code: exitNothing, err: fmt.Errorf("the lock %q has no state: \"kubectl dlock set\" writes one", key)}
-		}
-		if !json.Valid([]byte(*r.Value)) {
-			return editedState(key)
-		}
-		text = []byte(*r.Value + "\n")
+	if r.Value == nil {
+		return &exitError{code: exitNothing, err: fmt.Errorf("the lock %q has no state: \"kubectl dlock set\" writes one", key)}
 	}
-	if err != nil {
-		return err
+	if !json.Valid([]byte(*r.Value)) {
+		return editedState(key)
 	}
-	_, err = g.Out.Write(text)
+	_, err = io.WriteString(g.Out, *r.Value+"\n")
 	return err
 }

@@ -17,16 +17,13 @@ limitations under the License.
 package cli
 
 import (
-	"strings"
 	"time"
+
+	"github.com/kubelock/kubelock/internal/cli/view"
 )
 
-const (
-	// slot is the length of time that a character of a history stands for.
-	slot = 5 * time.Second
-	// slots is how many of them are shown: the last minute.
-	slots = 12
-)
+// slot is the length of time that a bar of a history stands for.
+const slot = 5 * time.Second
 
 // history is what was seen of a lock, slot by slot since the view began.
 type history struct {
@@ -46,7 +43,7 @@ func (h history) acquisitions(at time.Duration, n int64) {
 
 // wait notes a wait, as of each slot that it lasts in.
 func (h history) wait(since, until time.Duration) {
-	first := max(since, until-slots*slot, 0)
+	first := max(since, until-view.Slots*slot, 0)
 	for i := int(first / slot); i <= int(until/slot); i++ {
 		end := min(time.Duration(i+1)*slot, until)
 		h.waited[i] = max(h.waited[i], end-since)
@@ -57,38 +54,22 @@ func (h history) wait(since, until time.Duration) {
 // forget forgets what is not shown any more.
 func (h history) forget(now time.Duration) {
 	for i := range h.acquired {
-		if i <= int(now/slot)-slots {
+		if i <= int(now/slot)-view.Slots {
 			delete(h.acquired, i)
 		}
 	}
 	for i := range h.waited {
-		if i <= int(now/slot)-slots {
+		if i <= int(now/slot)-view.Slots {
 			delete(h.waited, i)
 		}
 	}
 }
 
-// draw draws both, the latest slot last.
-func (h history) draw(now time.Duration) (acquired, waited string) {
-	return bars(h.acquired, int(now/slot)), bars(h.waited, int(now/slot))
-}
-
-// levels are the heights of a bar; the first is that of nothing.
-var levels = []rune("·▁▂▃▄▅▆▇█")
-
-// bars draws the slots until last, of which the greatest has the full height.
-func bars[N int64 | time.Duration](of map[int]N, last int) string {
-	greatest := N(0)
-	for i := last - slots + 1; i <= last; i++ {
-		greatest = max(greatest, of[i])
+// last is what is shown: the last minute, the latest slot last.
+func (h history) last(now time.Duration) (acquired [view.Slots]int64, waited [view.Slots]time.Duration) {
+	for i := range view.Slots {
+		of := int(now/slot) - view.Slots + 1 + i
+		acquired[i], waited[i] = h.acquired[of], h.waited[of]
 	}
-	var text strings.Builder
-	for i := last - slots + 1; i <= last; i++ {
-		height := 0
-		if of[i] > 0 { // Something is more than nothing, however little it is.
-			height = 1 + int(float64(of[i])/float64(greatest)*float64(len(levels)-2))
-		}
-		text.WriteRune(levels[height])
-	}
-	return text.String()
+	return acquired, waited
 }

@@ -19,19 +19,15 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/liggitt/tabwriter"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/cli-runtime/pkg/printers"
-	"sigs.k8s.io/yaml"
 
+	"github.com/kubelock/kubelock/internal/cli/view"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
@@ -44,9 +40,7 @@ type list struct {
 	labels    string
 	order     string
 
-	columns    *tabwriter.Writer // remembers how wide the columns were
-	begun      bool              // Something was printed.
-	kindColumn bool              // There is a column for them.
+	table view.Table
 }
 
 func newList(o *options) *cobra.Command {
@@ -117,7 +111,7 @@ func (l *list) run(ctx context.Context) error {
 	if l.watch = l.watch || l.watchOnly; l.watch {
 		return l.follow(ctx, r, kinds)
 	}
-	rows := []row{}
+	rows := []view.Lock{}
 	for i, unread := 0, 0; i < len(kinds); i++ {
 		of, err := r.list(ctx, kinds[i])
 		if unread < len(kinds)-1 && err != nil && (store.NoSuchResource(err) || forbidden(err)) {
@@ -134,8 +128,8 @@ func (l *list) run(ctx context.Context) error {
 }
 
 // begin prints the locks that there are at first.
-func (l *list) begin(rows []row, now time.Time) error {
-	l.kindColumn = ambiguous(rows)
+func (l *list) begin(rows []view.Lock, now time.Time) error {
+	l.table = view.Table{Out: l.Out, Namespaces: l.all, Kinds: ambiguous(rows), Wide: l.output.format == "wide"}
 	if l.watchOnly {
 		return nil
 	}
@@ -148,8 +142,8 @@ func (l *list) begin(rows []row, now time.Time) error {
 }
 
 // sorted sorts rows by namespace, key and kind.
-func sorted(rows []row) []row {
-	slices.SortFunc(rows, func(a, b row) int {
+func sorted(rows []view.Lock) []view.Lock {
+	slices.SortFunc(rows, func(a, b view.Lock) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Key, b.Key), strings.Compare(a.Kind, b.Kind))
 	})
 	return rows
@@ -186,107 +180,36 @@ func (l *list) follow(ctx context.Context, r *reader, kinds []store.Kind) error 
 	}
 }
 
-func (l *list) print(rows []row, now time.Time) error {
+func (l *list) print(rows []view.Lock, now time.Time) error {
 	switch {
 	case l.output.format == "table" || l.output.format == "wide":
-		return l.table(rows, now)
-	case l.output.format == "name":
-		for _, r := range rows {
-			if _, err := fmt.Fprintf(l.Out, "%s/%s\n", r.resource, r.Name); err != nil {
-				return err
-			}
+		if len(rows) > 0 {
+			return l.table.Write(rows, now)
+		}
+		if !l.watch {
+			_, err := fmt.Fprintln(l.ErrOut, "No locks found.")
+			return err
 		}
 		return nil
+	case l.output.format == "name":
+		return view.Names(l.Out, rows)
 	case l.watch:
 		for _, r := range rows {
-			if err := l.document(r); err != nil {
+			if err := l.output.document(l.Out, r, true); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	return l.document(listOf(rows))
+	return l.output.document(l.Out, view.ListOf(rows), false)
 }
-
-// document prints a row of a watch, or a List.
-func (l *list) document(v any) error {
-	switch {
-	case l.output.template != nil:
-		return l.output.write(l.Out, v)
-	case l.output.format == "yaml":
-		text, err := yaml.Marshal(v)
-		if err == nil && l.watch {
-			_, err = fmt.Fprintln(l.Out, "---")
-		}
-		if err == nil {
-			_, err = l.Out.Write(text)
-		}
-		return err
-	}
-	encoder := json.NewEncoder(l.Out)
-	if !l.watch {
-		encoder.SetIndent("", "  ")
-	}
-	return encoder.Encode(v)
-}
-
-// rowList is rows as kubectl prints objects of several kinds.
-type rowList struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Items      []row  `json:"items"`
-}
-
-func listOf(rows []row) rowList { return rowList{APIVersion: "v1", Kind: "List", Items: rows} }
 
 // ambiguous reports whether a key stands in several kinds of object. The rows are sorted.
-func ambiguous(rows []row) bool {
+func ambiguous(rows []view.Lock) bool {
 	for i := 1; i < len(rows); i++ {
 		if a, b := rows[i-1], rows[i]; a.Namespace == b.Namespace && a.Key == b.Key {
 			return true
 		}
 	}
 	return false
-}
-
-func (l *list) table(rows []row, now time.Time) error {
-	if len(rows) == 0 {
-		if l.watch {
-			return nil
-		}
-		_, err := fmt.Fprintln(l.ErrOut, "No locks found.")
-		return err
-	}
-	if l.columns == nil {
-		l.columns = printers.GetNewTabWriter(l.Out)
-	}
-	table := l.columns
-	line := func(columns ...string) { fmt.Fprintln(table, strings.Join(columns, "\t")) }
-	wide := l.output.format == "wide"
-	columns := func(namespace string, usual []string, more ...string) []string {
-		var all []string
-		if l.all {
-			all = append(all, namespace)
-		}
-		all = append(all, usual...)
-		if wide {
-			all = append(all, more...)
-		} else if l.kindColumn {
-			all = append(all, more[0])
-		}
-		return all
-	}
-	if !l.begun {
-		l.begun = true
-		line(columns("NAMESPACE", []string{"KEY", "HOLDER", "HELD FOR", "EXPIRES IN", "WAITERS", "TOKEN"}, "KIND", "NAME", "LOCK ID", "TRANSITIONS")...)
-	}
-	for _, r := range rows {
-		lockID := none
-		if r.Holder != nil {
-			lockID = printable(r.Holder.LockID)
-		}
-		line(columns(r.Namespace, []string{printable(r.Key), printable(r.holder()), r.heldFor(now), r.expiresIn(now), strconv.Itoa(len(r.Waiters)), r.token()},
-			r.Kind, r.Name, lockID, strconv.FormatInt(r.Transitions, 10))...)
-	}
-	return table.Flush()
 }

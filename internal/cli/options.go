@@ -19,20 +19,16 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/rest"
 
-	"github.com/kubelock/kubelock/internal/servertime"
 	"github.com/kubelock/kubelock/internal/store"
 	"github.com/kubelock/kubelock/pkg/kubelock"
 )
@@ -59,7 +55,8 @@ type options struct {
 	backend  string
 	identity string
 	quiet    bool
-	server   server // what all requests tell of it
+	server   server   // what all requests tell of it
+	typed    []string // the command line that a shell asks to complete
 }
 
 func newOptions(streams genericiooptions.IOStreams) *options {
@@ -148,59 +145,6 @@ func (o *options) clientAs(identity string) (*kubelock.Client, error) {
 		return nil, usage("--identity must have at most %d bytes, has %d", validation.DNS1123SubdomainMaxLength, len(identity))
 	}
 	return kubelock.NewClient(config, kubelock.Config{Namespace: ns, Backend: backend, Identity: identity})
-}
-
-// reader reads the records of locks.
-type reader struct {
-	config    *rest.Config
-	http      *http.Client
-	clock     *servertime.Clock
-	namespace string // empty: all
-	// selector is what the objects' labels have to match; nil if nothing.
-	selector labels.Selector
-}
-
-// decode reads an object that was listed. ok is false if it is no lock, or not one of those that
-// are wanted.
-func (r *reader) decode(kind store.Kind, obj any) (_ row, ok bool) {
-	record, err := kind.Decode(obj)
-	if err != nil {
-		return row{}, false
-	}
-	if o, isObject := obj.(metav1.Object); isObject && r.selector != nil && !r.selector.Matches(labels.Set(o.GetLabels())) {
-		return row{}, false
-	}
-	return rowOf(kind, record), true
-}
-
-// reader returns what reads the locks of the namespace, or of all.
-func (o *options) reader(all bool) (*reader, error) {
-	config, err := o.config()
-	if err != nil {
-		return nil, err
-	}
-	r := &reader{config: config, clock: &servertime.Clock{}}
-	if !all {
-		if r.namespace, err = o.namespace(); err != nil {
-			return nil, err
-		}
-	}
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return r.clock.Transport(next, time.Now) })
-	r.http, err = rest.HTTPClientFor(config)
-	return r, err
-}
-
-func (r *reader) open(kind store.Kind) (store.Store, error) {
-	return kind.Open(r.config, r.http, r.namespace)
-}
-
-// now is the server's time, as far as it is known: what times of records are shown by.
-func (r *reader) now() time.Time {
-	now := time.Now()
-	if lower, upper, ok := r.clock.Reading().Bounds(now); ok {
-		return lower.Add(upper.Sub(lower) / 2)
-	}
-	return now
 }
 
 // within bounds ctx by a timeout; 0 waits for ever.

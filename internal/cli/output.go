@@ -17,36 +17,30 @@ limitations under the License.
 package cli
 
 import (
-	"encoding/json"
 	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"k8s.io/cli-runtime/pkg/printers"
-)
 
-// templateFormats are those of cli-runtime whose value has a template behind an equals sign.
-var templateFormats = []string{"jsonpath", "jsonpath-as-json", "jsonpath-file", "go-template", "go-template-file"}
+	"github.com/kubelock/kubelock/internal/cli/view"
+)
 
 // output is how a command prints locks: in one of its own formats, or by a template as kubectl
 // takes them.
 type output struct {
 	format   string
 	own      []string
-	template printers.ResourcePrinter // nil for a format of its own
+	template *view.Template // nil for a format of its own
 }
 
 // bind binds -o with its own formats, of which the first is the default.
 func (p *output) bind(cmd *cobra.Command, usage string, own ...string) {
 	p.own = own
-	cmd.Flags().StringVarP(&p.format, "output", "o", own[0], usage+" As in kubectl also "+strings.Join(templateFormats, "=..., ")+"=....")
+	cmd.Flags().StringVarP(&p.format, "output", "o", own[0], usage+" As in kubectl also "+strings.Join(view.TemplateFormats(), "=..., ")+"=....")
 	complete(cmd, "output", func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 		all := slices.Clone(own)
-		for _, format := range templateFormats {
+		for _, format := range view.TemplateFormats() {
 			all = append(all, format+"=")
 		}
 		offered, directive := offer(all, begun, nil)
@@ -63,10 +57,10 @@ func (p *output) check() error {
 		return nil
 	}
 	format, _, _ := strings.Cut(p.format, "=")
-	if !slices.Contains(templateFormats, format) {
-		return oneOf("output", p.format, append(slices.Clone(p.own), templateFormats...)...)
+	if !slices.Contains(view.TemplateFormats(), format) {
+		return oneOf("output", p.format, append(slices.Clone(p.own), view.TemplateFormats()...)...)
 	}
-	template, err := genericclioptions.NewKubeTemplatePrintFlags().ToPrinter(p.format)
+	template, err := view.NewTemplate(p.format)
 	if err != nil {
 		return usage("--output %q: %w", p.format, err)
 	}
@@ -74,22 +68,13 @@ func (p *output) check() error {
 	return nil
 }
 
-// write prints by the template what JSON has of v.
-func (p *output) write(out io.Writer, v any) error {
-	fields, err := fieldsOf(v)
-	if err != nil {
-		return err
+// document prints v for programs, by the template, as YAML or as JSON; stream is set for one of several.
+func (p *output) document(out io.Writer, v any, stream bool) error {
+	switch {
+	case p.template != nil:
+		return p.template.Write(out, v)
+	case p.format == "yaml":
+		return view.YAML(out, v, stream)
 	}
-	return p.template.PrintObj(&unstructured.Unstructured{Object: fields}, out)
-}
-
-// fieldsOf are the fields that JSON has of v; its integers stay integers.
-func fieldsOf(v any) (map[string]any, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	fields := map[string]any{}
-	err = utiljson.Unmarshal(text, &fields)
-	return fields, err
+	return view.JSON(out, v, stream)
 }

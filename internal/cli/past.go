@@ -29,6 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/kubelock/kubelock/internal/cli/view"
 	"github.com/kubelock/kubelock/internal/protocol"
 )
 
@@ -113,26 +114,18 @@ func (l *lock) since(ctx context.Context, resourceVersion string, r protocol.Rec
 	}
 }
 
-// pastHold is a hold that versions of a lock have shown.
-type pastHold struct {
-	lockID, identity string
-	from             time.Time // zero: before the first version
-	until            time.Time // zero: it goes on
-	how              string    // it ended, or goes on
-}
-
 // holdsOf are the holds that the versions of a lock show, the oldest first.
-func holdsOf(versions []protocol.Record) []pastHold {
-	var holds []pastHold
+func holdsOf(versions []protocol.Record) []view.PastHold {
+	var holds []view.PastHold
 	for _, r := range versions {
 		if l := r.LastRelease; l != nil {
 			i := holdIndex(holds, l.LockID)
 			if i < 0 {
-				holds = append(holds, pastHold{lockID: l.LockID, identity: whoseEnd(l)})
+				holds = append(holds, view.PastHold{LockID: l.LockID, Identity: whoseEnd(l)})
 				i = len(holds) - 1
 			}
-			if holds[i].until.IsZero() {
-				holds[i].until, holds[i].how = l.Time, howEnded(l)
+			if holds[i].Until.IsZero() {
+				holds[i].Until, holds[i].How = l.Time, howEnded(l)
 			}
 		}
 		if h := r.Holder; h != nil && holdIndex(holds, h.LockID) < 0 {
@@ -140,22 +133,22 @@ func holdsOf(versions []protocol.Record) []pastHold {
 			if r.Resting() {
 				identity = "<resting>"
 			}
-			holds = append(holds, pastHold{lockID: h.LockID, identity: identity, from: h.AcquireTime})
+			holds = append(holds, view.PastHold{LockID: h.LockID, Identity: identity, From: h.AcquireTime})
 		}
 	}
 	for i := range holds {
 		h := &holds[i]
 		switch last := versions[len(versions)-1]; {
-		case !h.until.IsZero():
-		case last.Holder != nil && last.Holder.LockID == h.lockID:
-			h.how = "holds it"
+		case !h.Until.IsZero():
+		case last.Holder != nil && last.Holder.LockID == h.LockID:
+			h.How = "holds it"
 			if last.Resting() {
-				h.how = "goes on"
+				h.How = "goes on"
 			}
-		case i+1 < len(holds) && !holds[i+1].from.IsZero(): // The object was deleted.
-			h.until, h.how = holds[i+1].from, "until then at most"
+		case i+1 < len(holds) && !holds[i+1].From.IsZero(): // The object was deleted.
+			h.Until, h.How = holds[i+1].From, "until then at most"
 		default:
-			h.until, h.how = h.from, "its end was not seen"
+			h.Until, h.How = h.From, "its end was not seen"
 		}
 	}
 	return holds
@@ -177,6 +170,6 @@ func howEnded(l *protocol.LastRelease) string {
 	return string(l.Reason)
 }
 
-func holdIndex(holds []pastHold, lockID string) int {
-	return slices.IndexFunc(holds, func(h pastHold) bool { return h.lockID == lockID })
+func holdIndex(holds []view.PastHold, lockID string) int {
+	return slices.IndexFunc(holds, func(h view.PastHold) bool { return h.LockID == lockID })
 }

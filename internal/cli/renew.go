@@ -123,7 +123,7 @@ func (r *renew) run(ctx context.Context, key string) error {
 		fmt.Fprintf(r.ErrOut, "The lease lasts for %v, and not for %v: a renewal does not end it earlier.\n", lease.Round(time.Millisecond), r.duration)
 	}
 	held := r.acquired(key, h.LockID, h.Token, w.wrote(h.RenewTime).at.Add(h.Duration))
-	return held.print(r.Out, r.output)
+	return held.Write(r.Out, r.output)
 }
 
 // renewed is now, which shows the hold, with the hold renewed for lease. Its error says so if the hold's

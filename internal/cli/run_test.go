@@ -404,39 +404,3 @@ func TestRunExcludes(t *testing.T) {
 		last = token
 	}
 }
-
-func TestCompletion(t *testing.T) {
-	t.Parallel()
-	testenv.Slow(t)
-	ns := env.Namespace(t)
-	dlock(t, ns, "run", "nightly/backup", "--", "true").want(t, 0)
-	dlock(t, ns, "run", "orders", "--", "true").want(t, 0)
-	if r := dlock(t, ns, "__complete", "run", "nig"); !strings.HasPrefix(r.out, "nightly/backup\n:") {
-		t.Errorf("completed keys: %q", r.out)
-	}
-	for _, key := range []string{"odd two\nlines", "odd\ttab", "odd key", `odd"$(x)`} {
-		dlock(t, ns, "set", key, "1").want(t, 0)
-	}
-	if r := dlock(t, ns, "__complete", "get", "odd"); r.out != "odd\"$(x)\nodd key\n:4\n" && r.out != "odd key\nodd\"$(x)\n:4\n" {
-		t.Errorf("completed odd keys: %q", r.out) // Those that a shell could not tell apart are left out.
-	}
-	if r := dlock(t, ns, "__complete", "run", "-n", ns); !strings.Contains(r.out, ns+"\n") {
-		t.Errorf("completed namespaces: %q", r.out)
-	}
-	if r := dlock(t, ns, "__complete", "run", "--backend", ""); !strings.HasPrefix(r.out, "DistributedLocks\nLeases\nConfigMaps\n:") {
-		t.Errorf("completed backends: %q", r.out)
-	}
-	for of, want := range map[string]string{"list": "table\nwide\njson\nyaml\nname\njsonpath=\n", "get": "value\njson\nyaml\njsonpath=\n", "acquire": "text\njson\nenv\n:"} {
-		if r := dlock(t, ns, "__complete", of, "-o", ""); !strings.HasPrefix(r.out, want) {
-			t.Errorf("completed outputs of %s: %q", of, r.out)
-		}
-	}
-	if r := dlock(t, ns, "__complete", "get", "-o", "go"); r.out != "go-template=\ngo-template-file=\n:6\n" { // Neither a space nor files.
-		t.Errorf("completed templates: %q", r.out)
-	}
-	for _, shell := range []string{"bash", "zsh", "fish"} {
-		if r := dlock(t, ns, "completion", shell); r.code != 0 || r.out == "" {
-			t.Errorf("no completion for %s", shell)
-		}
-	}
-}

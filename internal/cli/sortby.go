@@ -24,23 +24,25 @@ import (
 	"time"
 
 	"k8s.io/client-go/util/jsonpath"
+
+	"github.com/kubelock/kubelock/internal/cli/view"
 )
 
 // sortBy sorts rows by what a JSONPath expression finds in each, as kubectl's --sort-by does:
 // numbers by their size, times and durations by theirs, other texts by their characters. Rows in
 // which it finds nothing are last.
-func sortBy(rows []row, expression string) error {
+func sortBy(rows []view.Lock, expression string) error {
 	path, err := parsePath(expression)
 	if err != nil {
 		return err
 	}
 	type keyed struct {
-		row row
+		row view.Lock
 		key any
 	}
 	all := make([]keyed, 0, len(rows))
 	for _, r := range rows {
-		fields, err := fieldsOf(r)
+		fields, err := view.Fields(r)
 		if err != nil {
 			return err
 		}

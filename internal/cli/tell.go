@@ -20,12 +20,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/term"
 
+	"github.com/kubelock/kubelock/internal/cli/view"
 	"github.com/kubelock/kubelock/internal/hooks"
 	"github.com/kubelock/kubelock/internal/protocol"
 	"github.com/kubelock/kubelock/pkg/kubelock"
@@ -43,11 +43,10 @@ const (
 // is drawn again and again.
 type telling struct {
 	*options
-	key      string
-	client   string   // in the queue; empty if the command does not queue
-	terminal *os.File // nil if there is none
-	said     map[string]bool
-	drawn    bool
+	key    string
+	client string // in the queue; empty if the command does not queue
+	status view.StatusLine
+	said   map[string]bool
 
 	mu    sync.Mutex // protects the fields below
 	lock  protocol.Record
@@ -63,12 +62,12 @@ func (o *options) tell(ctx context.Context, key string, c *kubelock.Client) (sto
 	}
 	t := &telling{options: o, key: key, said: map[string]bool{}, client: hooks.ClientID(c)}
 	if f, ok := o.ErrOut.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		t.terminal = f
+		t.status.Terminal = f
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { t.run(ctx) })
-	if t.terminal != nil {
+	if t.status.Terminal != nil {
 		running.Go(func() { t.look(ctx) })
 	}
 	return func() {
@@ -80,7 +79,7 @@ func (o *options) tell(ctx context.Context, key string, c *kubelock.Client) (sto
 func (t *telling) run(ctx context.Context) {
 	ticks := time.NewTicker(tellInterval)
 	defer ticks.Stop()
-	defer t.clear()
+	defer t.status.Clear()
 	for {
 		select {
 		case <-ctx.Done():
@@ -98,11 +97,11 @@ func (t *telling) tellTrouble() {
 	trouble := t.server.trouble()
 	switch {
 	case trouble == "" && len(t.said) > 0:
-		t.clear()
+		t.status.Clear()
 		clear(t.said)
 		fmt.Fprintf(t.ErrOut, "the API server %s answers again\n", t.server.name())
 	case trouble != "" && !t.said[trouble]:
-		t.clear()
+		t.status.Clear()
 		t.said[trouble] = true
 		fmt.Fprintf(t.ErrOut, "waiting for the API server %s: %s\n", t.server.name(), trouble)
 	}
@@ -137,46 +136,24 @@ func (t *telling) draw() {
 	if !t.known || len(t.said) > 0 {
 		return
 	}
-	t.drawn = true
-	// Spaces and no control sequences clear what was there: NO_COLOR and dumb terminals are respected.
-	fmt.Fprintf(t.ErrOut, "\r%s", fit(t.line(t.lock, t.now()), t.columns()))
+	t.status.Draw(t.waiting(t.lock).Text(t.now()))
 }
 
-// line is who holds the lock, and the place in the queue.
-func (t *telling) line(r protocol.Record, now time.Time) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "waiting for %q", t.key)
+// waiting is who holds the lock, and the place in the queue.
+func (t *telling) waiting(r protocol.Record) view.Waiting {
+	w := view.Waiting{Key: t.key}
 	if h := r.Holder; h != nil {
-		fmt.Fprintf(&b, ": held by %q for %s", h.Identity, ago(now, h.AcquireTime))
+		w.Held, w.Holder, w.HeldSince = true, h.Identity, h.AcquireTime
 	}
-	place, queued := 0, 0
 	for _, text := range r.Waiters {
-		if w, ok := protocol.ParseWaiter(text); ok {
-			queued++
-			if w.Client() == t.client {
-				place = queued
+		if waiter, ok := protocol.ParseWaiter(text); ok {
+			w.Queued++
+			if waiter.Client() == t.client {
+				w.Place = w.Queued
 			}
 		}
 	}
-	if place > 0 {
-		fmt.Fprintf(&b, ", place %d of %d in the queue", place, queued)
-	}
-	return b.String()
-}
-
-func (t *telling) clear() {
-	if t.drawn {
-		t.drawn = false
-		fmt.Fprintf(t.ErrOut, "\r%s\r", strings.Repeat(" ", t.columns()))
-	}
-}
-
-// columns is the room for the line: without the last column, after which terminals differ.
-func (t *telling) columns() int {
-	if columns, _, err := term.GetSize(int(t.terminal.Fd())); err == nil && columns > 1 {
-		return columns - 1
-	}
-	return 79
+	return w
 }
 
 // closed closes a client, and waits for what that leaves well; but not long for an API server

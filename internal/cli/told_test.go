@@ -31,7 +31,7 @@ func TestListedAnew(t *testing.T) {
 	var got []string
 	watched := &told{kind: store.DistributedLocks, decode: (&reader{}).decode, send: func(c change) {
 		for _, r := range c.rows {
-			text := r.Key + " " + r.version
+			text := r.Key + " " + r.Version
 			if r.Deleted {
 				text += " deleted"
 			}

@@ -18,16 +18,13 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/kubelock/kubelock/internal/cli/view"
 )
 
 type top struct {
@@ -105,7 +102,7 @@ func (t *top) run(ctx context.Context) error {
 	return t.show(ctx, r, b, changes)
 }
 
-// show draws what the board has, again and again, until somebody wants it to end.
+// show draws what the board has, again and again, until it is asked to end.
 func (t *top) show(ctx context.Context, r *reader, b *board, changes <-chan change) error {
 	var trouble error
 	b.warn = func(err error) { trouble = err }
@@ -115,23 +112,29 @@ func (t *top) show(ctx context.Context, r *reader, b *board, changes <-chan chan
 		seen.see(r, began)
 	}
 
-	s := &screen{out: t.Out}
+	s := &view.Screen{Out: t.Out}
 	if file, ok := t.Out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		s.terminal = file
+		s.Terminal = file
 	}
-	quit, restore, err := s.begin(t.In)
+	quit, restore, err := s.Begin(t.In)
 	if err != nil {
 		return err
 	}
 	defer restore()
+	where := "namespace " + r.namespace
+	if t.all {
+		where = "all namespaces"
+	}
 	draw := func() error {
 		if !b.troubled {
 			trouble = nil
 		}
 		now := time.Now()
-		return s.show(t.lines(seen.view(now), r, s.columns(), trouble), s.terminal != nil)
+		picture := seen.view(now)
+		picture.Where, picture.Namespaces, picture.Trouble = where, t.all, trouble
+		return s.Show(picture.Lines(s.Columns(), r.now()), s.Terminal != nil)
 	}
-	if s.terminal != nil {
+	if s.Terminal != nil {
 		if err := draw(); err != nil {
 			return err
 		}
@@ -152,97 +155,9 @@ func (t *top) show(ctx context.Context, r *reader, b *board, changes <-chan chan
 				seen.see(r, time.Now())
 			}
 		case <-tick.C:
-			if err := draw(); err != nil || s.terminal == nil {
+			if err := draw(); err != nil || s.Terminal == nil {
 				return err
 			}
 		}
 	}
-}
-
-// line is a line on the screen.
-type line struct {
-	text  string
-	style style
-}
-
-// pictured is the width from which on there are histories.
-const pictured = 112
-
-// lines are the picture for a width.
-func (t *top) lines(v topView, r *reader, columns int, trouble error) []line {
-	where := "namespace " + r.namespace
-	if t.all {
-		where = "all namespaces"
-	}
-	state := line{"", plain}
-	if trouble != nil {
-		state = line{"warning: " + trouble.Error(), alarming}
-	}
-	const narrow = 8 + 2 + 7 + 2 + 6 + 2 + 8 // The columns of numbers, with what separates them.
-	pictures := columns >= pictured
-	if pictures {
-		columns -= 2 * (2 + slots)
-	}
-	wide := max(columns-narrow-4, 20)
-	key, holder, ns := wide*3/5, 0, 0
-	if t.all {
-		ns = wide * 3 / 10
-		key = wide * 4 / 10
-		wide -= 2
-	}
-	holder = wide - key - ns
-	text := func(namespace, k, h, held, waiters, rate, longest, acquired, waits string) string {
-		begin := ""
-		if t.all {
-			begin = fit(namespace, ns) + "  "
-		}
-		end := ""
-		if pictures {
-			end = "  " + fit(acquired, slots) + "  " + fit(waits, slots)
-		}
-		return begin + fit(k, key) + "  " + fit(h, holder) + fmt.Sprintf("  %8s  %7s  %6s  %8s", held, waiters, rate, longest) + end
-	}
-	out := make([]line, 0, 4+len(v.rows))
-	out = append(
-		out,
-		line{fmt.Sprintf("Locks of %s at %s", where, r.now().Local().Format(time.TimeOnly)), plain},
-		line{fmt.Sprintf("%d locks, %d held, %d waited for, %.1f acquisitions/s", v.locks, v.held, v.contended, v.rate), plain},
-		state,
-		line{text("NAMESPACE", "KEY", "HOLDER", "HELD FOR", "WAITERS", "ACQ/S", "MAX WAIT", "ACQUISITIONS", "WAITS"), heading},
-	)
-	for _, row := range v.rows {
-		held, style := row.heldFor(r.now()), plain
-		if row.Holder == nil {
-			held = "-"
-		}
-		if len(row.Waiters) > 0 {
-			style = wanted
-		}
-		if row.expiresIn(r.now()) == "expired" {
-			held, style = "expired", alarming
-		}
-		out = append(out, line{text(row.Namespace, row.Key, row.holder(), held, strconv.Itoa(len(row.Waiters)), fmt.Sprintf("%.1f", row.rate), waited(row.longest), row.acquired, row.waits), style})
-	}
-	return out
-}
-
-// waited is a length of time, in tenths of seconds while that is short.
-func waited(d time.Duration) string {
-	switch {
-	case d == 0:
-		return "-"
-	case d < 10*time.Second:
-		return fmt.Sprintf("%.1fs", d.Seconds())
-	}
-	return duration.HumanDuration(d)
-}
-
-// plainText is a picture without a terminal.
-func plainText(out io.Writer, lines []line) error {
-	for _, l := range lines {
-		if _, err := fmt.Fprintln(out, strings.TrimRight(l.text, " ")); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/kubelock/kubelock/internal/cli/view"
 	"github.com/kubelock/kubelock/internal/store"
 )
 
@@ -39,7 +40,7 @@ type change struct {
 	// listed is set for the first listing: rows are all locks that there are. Later each
 	// row is a lock that has changed.
 	listed bool
-	rows   []row
+	rows   []view.Lock
 	err    error // of a request, which is tried again
 }
 
@@ -94,15 +95,15 @@ func (r *reader) watch(ctx context.Context, kinds []store.Kind) (_ <-chan change
 // told is what a watch has told of one kind. A reflector fills it, from one goroutine.
 type told struct {
 	kind   store.Kind
-	decode func(store.Kind, any) (row, bool)
+	decode func(store.Kind, any) (view.Lock, bool)
 	send   func(change)
-	rows   map[rowID]row // nil before the first listing
+	rows   map[rowID]view.Lock // nil before the first listing
 }
 
 // rowID is which lock a row is of.
 type rowID struct{ kind, namespace, name string }
 
-func (r row) id() rowID { return rowID{r.Kind, r.Namespace, r.Name} }
+func idOf(l view.Lock) rowID { return rowID{l.Kind, l.Namespace, l.Name} }
 
 // Add implements cache.ReflectorStore.
 func (t *told) Add(obj any) error { return t.Update(obj) }
@@ -113,8 +114,8 @@ func (t *told) Update(obj any) error {
 	if !ok {
 		return t.Delete(obj) // It may have been one.
 	}
-	t.rows[r.id()] = r
-	t.send(change{kind: t.kind, rows: []row{r}})
+	t.rows[idOf(r)] = r
+	t.send(change{kind: t.kind, rows: []view.Lock{r}})
 	return nil
 }
 
@@ -131,18 +132,18 @@ func (t *told) Delete(obj any) error {
 	return nil
 }
 
-func (t *told) forget(r row) {
-	delete(t.rows, r.id())
+func (t *told) forget(r view.Lock) {
+	delete(t.rows, idOf(r))
 	r.Deleted = true
-	t.send(change{kind: t.kind, rows: []row{r}})
+	t.send(change{kind: t.kind, rows: []view.Lock{r}})
 }
 
 // Replace implements cache.ReflectorStore: what is listed anew is told where it has changed.
 func (t *told) Replace(objs []any, _ string) error {
-	rows := make(map[rowID]row, len(objs))
+	rows := make(map[rowID]view.Lock, len(objs))
 	for _, obj := range objs {
 		if r, ok := t.decode(t.kind, obj); ok {
-			rows[r.id()] = r
+			rows[idOf(r)] = r
 		}
 	}
 	before := t.rows
@@ -157,8 +158,8 @@ func (t *told) Replace(objs []any, _ string) error {
 		}
 	}
 	for id, r := range rows {
-		if before[id].version != r.version {
-			t.send(change{kind: t.kind, rows: []row{r}})
+		if before[id].Version != r.Version {
+			t.send(change{kind: t.kind, rows: []view.Lock{r}})
 		}
 	}
 	return nil
@@ -169,7 +170,7 @@ func (t *told) Resync() error { return nil }
 
 // board has all locks of a watch as they were last seen.
 type board struct {
-	rows     map[rowID]row
+	rows     map[rowID]view.Lock
 	unlisted map[store.Kind]bool
 	left     int  // so many kinds can be read, or may be
 	optional bool // kinds that cannot be read are left out
@@ -178,7 +179,7 @@ type board struct {
 }
 
 func (o *options) newBoard(kinds []store.Kind) *board {
-	b := &board{rows: map[rowID]row{}, unlisted: map[store.Kind]bool{}, left: len(kinds), optional: o.backend == ""}
+	b := &board{rows: map[rowID]view.Lock{}, unlisted: map[store.Kind]bool{}, left: len(kinds), optional: o.backend == ""}
 	b.warn = func(err error) { fmt.Fprintln(o.ErrOut, "warning:", err) }
 	for _, kind := range kinds {
 		b.unlisted[kind] = true
@@ -213,13 +214,13 @@ func (b *board) take(c change) error {
 	}
 	for _, r := range c.rows {
 		if r.Deleted {
-			delete(b.rows, r.id())
+			delete(b.rows, idOf(r))
 		} else {
-			b.rows[r.id()] = r
+			b.rows[idOf(r)] = r
 		}
 	}
 	return nil
 }
 
 // sorted are the locks by namespace, key and kind.
-func (b *board) sorted() []row { return sorted(slices.Collect(maps.Values(b.rows))) }
+func (b *board) sorted() []view.Lock { return sorted(slices.Collect(maps.Values(b.rows))) }

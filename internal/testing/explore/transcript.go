@@ -217,3 +217,57 @@ func resultText(r *session.Result) string {
 	}
 	return text
 }
+
+// Transcript describes what happens on the path to a violation.
+func Transcript(sc *Scope, f Found) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# scope: %s\n# %s\n", sc.Name, f.Bad)
+	w := newWorld(sc)
+	w.log = func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	for _, a := range f.Path {
+		w = w.do(a)
+	}
+	if !f.Then {
+		return b.String()
+	}
+	fmt.Fprintf(&b, "# then, without further faults:\n")
+	w = w.calm()
+	end := w.ticks + f.Fair + 8
+	if sc.Fair > 0 {
+		end = w.ticks + sc.Fair + 8
+	}
+	for steps := 0; steps < 300 && w.ticks < end && w.bad == ""; steps++ {
+		a, ok := w.fairAction()
+		if !ok {
+			w.checkEnd()
+			break
+		}
+		w = w.do(a)
+	}
+	return b.String()
+}
+
+// Replay plays the actions of a transcript, and then goes on without further faults. It returns the
+// violated invariant, if there is one, and the first line whose action is not possible, if there is one.
+func Replay(sc *Scope, transcript string) (bad, impossible string) {
+	x := &explorer{sc: sc, fair: map[hash]uint16{}}
+	w := newWorld(sc)
+	for line := range strings.Lines(transcript) {
+		line = strings.TrimRight(line, "\n")
+		if strings.HasPrefix(line, "# then") {
+			break
+		}
+		if line == "" || line[0] == ' ' || line[0] == '#' || line[0] == '*' {
+			continue
+		}
+		next, ok := w.play(line)
+		if w = next; !ok {
+			return "", line
+		}
+		if w.bad != "" {
+			return w.bad, ""
+		}
+	}
+	_, bad = x.playFair(w)
+	return bad, ""
+}

@@ -97,7 +97,7 @@ func TestForegroundDeletion(t *testing.T) {
 		"at once":           client.GracePeriodSeconds(0),
 	} {
 		t.Log(what)
-		refused(t, thief.Delete(within(t), held, option), "the lock must be free, or held by whoever deletes it: holder-0 holds it")
+		refused(t, thief.Delete(within(t), held, option), "the lock must be free, or held by the client that deletes it: holder-0 holds it")
 	}
 	refused(t, thief.DeleteAllOf(within(t), &v1alpha1.DistributedLock{}, client.InNamespace(c.ns)), "the lock must be free")
 

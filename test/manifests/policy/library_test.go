@@ -312,7 +312,7 @@ func TestDeletionOfManyIsNoWayAround(t *testing.T) {
 	bind(t, c.ns, c.ns, "thieves", role.Name, "deletecollection")
 	c.lock(t, "held", time.Now())
 	err := c.who["thief"].DeleteAllOf(within(t), &v1alpha1.DistributedLock{}, client.InNamespace(c.ns))
-	refused(t, err, "the lock must be free, or held by whoever deletes it: holder-0 holds it")
+	refused(t, err, "the lock must be free, or held by the client that deletes it: holder-0 holds it")
 }
 
 // TestNamespacesCanGo checks that a held lock does not keep its namespace from being

@@ -39,7 +39,7 @@ func TestWhatIsRefused(t *testing.T) {
 	c := newCast(t)
 	const (
 		holds   = "spec.holder must stay as it is: holder-0 holds the lock until "
-		names   = "spec.holder must be whoever writes it, or somebody from spec.waiters with the same lockID and identity: set Config.Identity, or the environment variable POD_NAME, to "
+		names   = "spec.holder must be the client that writes it, or a waiter from spec.waiters with the same lockID and identity: set Config.Identity, or the environment variable POD_NAME, to "
 		given   = "spec.holder must have a duration of at most 5s, and the client that its lockID begins with"
 		keeps   = "spec.holder must keep identity, client and acquireTime"
 		states  = "spec.value must be changed by the holder of the lock only"
@@ -365,7 +365,7 @@ func TestApplyIsNoWayAround(t *testing.T) {
 func TestDeletions(t *testing.T) {
 	t.Parallel()
 	c := newCast(t)
-	const mustBeFree = "the lock must be free, or held by whoever deletes it: holder-0 holds it"
+	const mustBeFree = "the lock must be free, or held by the client that deletes it: holder-0 holds it"
 	for i, tc := range []struct {
 		who     string
 		renewed time.Time

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package cli
+package view
 
 import (
 	"fmt"
@@ -30,8 +30,16 @@ const (
 	timelineWidth = 32
 )
 
+// PastHold is a hold that versions of a lock have shown.
+type PastHold struct {
+	LockID, Identity string
+	From             time.Time // zero: before the first version
+	Until            time.Time // zero: it goes on
+	How              string    // it ended, or goes on
+}
+
 // timeline writes holds below each other, each where it was on a line until now.
-func timeline(out io.Writer, holds []pastHold, now time.Time) {
+func timeline(out io.Writer, holds []PastHold, now time.Time) {
 	holds = holds[max(0, len(holds)-maxHolds):]
 	if len(holds) == 0 {
 		fmt.Fprintf(out, "Last holds:\t%s\n", none)
@@ -39,21 +47,21 @@ func timeline(out io.Writer, holds []pastHold, now time.Time) {
 	}
 	begin := now
 	for _, h := range holds {
-		for _, at := range []time.Time{h.from, h.until} {
+		for _, at := range []time.Time{h.From, h.Until} {
 			if !at.IsZero() && at.Before(begin) {
 				begin = at
 			}
 		}
 	}
-	scale := fit(ago(now, begin)+" ago", timelineWidth-len("now")) + "now"
+	scale := fit(Ago(now, begin)+" ago", timelineWidth-len("now")) + "now"
 	fmt.Fprintf(out, "Last holds:\t%s\n", scale)
 	for _, h := range holds {
-		fmt.Fprintf(out, "  %s\t%s  %s\n", oneLine(h.identity), h.bar(begin, now), h.length(now))
+		fmt.Fprintf(out, "  %s\t%s  %s\n", OneLine(h.Identity), h.bar(begin, now), h.length(now))
 	}
 }
 
 // bar draws a hold on a line from begin to now.
-func (h pastHold) bar(begin, now time.Time) string {
+func (h PastHold) bar(begin, now time.Time) string {
 	cell := func(at time.Time) int {
 		if all := now.Sub(begin); all > 0 {
 			return min(max(int(timelineWidth*float64(at.Sub(begin))/float64(all)), 0), timelineWidth-1)
@@ -61,27 +69,27 @@ func (h pastHold) bar(begin, now time.Time) string {
 		return 0
 	}
 	first, last := 0, timelineWidth-1
-	if !h.from.IsZero() {
-		first = cell(h.from)
+	if !h.From.IsZero() {
+		first = cell(h.From)
 	}
-	if !h.until.IsZero() {
-		last = max(cell(h.until), first)
+	if !h.Until.IsZero() {
+		last = max(cell(h.Until), first)
 	}
 	held := strings.Repeat("━", last-first+1)
-	if h.from.IsZero() {
+	if h.From.IsZero() {
 		held = strings.Repeat("╌", last-first+1) // Since when is not known.
 	}
 	return strings.Repeat("·", first) + held + strings.Repeat("·", timelineWidth-1-last)
 }
 
 // length is how long the hold was, and how it ended.
-func (h pastHold) length(now time.Time) string {
-	until := h.until
+func (h PastHold) length(now time.Time) string {
+	until := h.Until
 	if until.IsZero() {
 		until = now
 	}
-	if h.from.IsZero() {
-		return h.how
+	if h.From.IsZero() {
+		return h.How
 	}
-	return fmt.Sprintf("%s, %s", waited(max(until.Sub(h.from), time.Millisecond)), h.how)
+	return fmt.Sprintf("%s, %s", waited(max(until.Sub(h.From), time.Millisecond)), h.How)
 }

@@ -14,7 +14,7 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package cli
+package view
 
 import (
 	"fmt"
@@ -24,6 +24,12 @@ import (
 
 	"golang.org/x/term"
 )
+
+// Line is a line on the screen.
+type Line struct {
+	text  string
+	style style
+}
 
 // style is how a line stands out.
 type style string
@@ -44,28 +50,28 @@ const (
 	clearRest   = "\x1b[J"
 )
 
-// screen is where pictures are shown, one in place of the other on a terminal.
-type screen struct {
-	out      io.Writer
-	terminal *os.File // nil if out is none
+// Screen is where pictures are shown, one in place of the other on a terminal.
+type Screen struct {
+	Out      io.Writer
+	Terminal *os.File // nil if Out is none
 }
 
-// begin takes the terminal. quit is closed when somebody asks to quit by a key.
-func (s *screen) begin(in io.Reader) (quit <-chan struct{}, restore func(), _ error) {
-	if s.terminal == nil {
+// Begin takes the terminal. quit is closed when the person at it asks by a key to quit.
+func (s *Screen) Begin(in io.Reader) (quit <-chan struct{}, restore func(), _ error) {
+	if s.Terminal == nil {
 		return nil, func() {}, nil
 	}
-	leave := func() { fmt.Fprint(s.terminal, leaveScreen) }
+	leave := func() { fmt.Fprint(s.Terminal, leaveScreen) }
 	keyboard, ok := in.(*os.File)
 	if !ok || !term.IsTerminal(int(keyboard.Fd())) {
-		fmt.Fprint(s.terminal, enterScreen)
+		fmt.Fprint(s.Terminal, enterScreen)
 		return nil, leave, nil
 	}
 	before, err := term.MakeRaw(int(keyboard.Fd()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading single keys: %w", err)
 	}
-	fmt.Fprint(s.terminal, enterScreen)
+	fmt.Fprint(s.Terminal, enterScreen)
 	pressed := make(chan struct{})
 	go func() { // It ends with the process: a read of a keyboard cannot be ended.
 		defer close(pressed)
@@ -83,20 +89,20 @@ func (s *screen) begin(in io.Reader) (quit <-chan struct{}, restore func(), _ er
 	return pressed, func() {
 		leave()
 		if err := term.Restore(int(keyboard.Fd()), before); err != nil {
-			fmt.Fprintln(s.terminal, "error: the terminal is left as it was for single keys, \"reset\" mends it:", err)
+			fmt.Fprintln(s.Terminal, "error: the terminal is left as it was for single keys, \"reset\" mends it:", err)
 		}
 	}, nil
 }
 
-// columns is how wide the screen is.
-func (s *screen) columns() int {
+// Columns is how wide the screen is.
+func (s *Screen) Columns() int {
 	columns, _ := s.size()
 	return columns
 }
 
-func (s *screen) size() (columns, rows int) {
-	if s.terminal != nil {
-		if columns, rows, err := term.GetSize(int(s.terminal.Fd())); err == nil && columns > 0 && rows > 0 {
+func (s *Screen) size() (columns, rows int) {
+	if s.Terminal != nil {
+		if columns, rows, err := term.GetSize(int(s.Terminal.Fd())); err == nil && columns > 0 && rows > 0 {
 			return columns, rows
 		}
 	}
@@ -106,16 +112,16 @@ func (s *screen) size() (columns, rows int) {
 // coloured reports whether colours are wanted: see no-color.org.
 func coloured() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
 
-// show shows a picture: all of it, or in place of the last one and as much as there is room
+// Show shows a picture: all of it, or in place of the last one and as much as there is room
 // for.
-func (s *screen) show(lines []line, replace bool) error {
+func (s *Screen) Show(lines []Line, replace bool) error {
 	if !replace {
-		return plainText(s.out, lines)
+		return plainText(s.Out, lines)
 	}
 	columns, rows := s.size()
 	room := max(rows-1, 1)
 	if more := len(lines) - room; more > 0 {
-		lines = append(lines[:room-1:room-1], line{fmt.Sprintf("and %d more locks, for which there is no room", more+1), plain})
+		lines = append(lines[:room-1:room-1], Line{fmt.Sprintf("and %d more locks, for which there is no room", more+1), plain})
 	}
 	var picture strings.Builder
 	picture.WriteString(home)
@@ -127,6 +133,16 @@ func (s *screen) show(lines []line, replace bool) error {
 		picture.WriteString(clearLine + text + "\r\n")
 	}
 	picture.WriteString(clearRest + strings.TrimRight(fit("q: quit", columns), " "))
-	_, err := io.WriteString(s.terminal, picture.String())
+	_, err := io.WriteString(s.Terminal, picture.String())
 	return err
+}
+
+// plainText is a picture without a terminal.
+func plainText(out io.Writer, lines []Line) error {
+	for _, l := range lines {
+		if _, err := fmt.Fprintln(out, strings.TrimRight(l.text, " ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -14,9 +14,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 */
 
-package cli
+package view
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -61,6 +62,14 @@ func fit(text string, columns int) string {
 			return text[:i] + "…" + strings.Repeat(" ", max(columns-1-used, 0))
 		}
 		used += cells(r)
+	}
+	return text
+}
+
+// OneLine is text that others have written as one line and one column.
+func OneLine(text string) string {
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return strconv.Quote(text)
 	}
 	return text
 }
