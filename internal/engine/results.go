@@ -49,6 +49,8 @@ func (c *Client) acquireError(ctx context.Context, k Key, want session.Want, beg
 	case f.OutcomeUnknown:
 		err := f.Err
 		switch {
+		case err == nil && cause == nil:
+			err = errNoAnswer
 		case err == nil:
 			err = cause
 		case cause != nil && !errors.Is(err, ctx.Err()):

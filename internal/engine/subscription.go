@@ -17,6 +17,7 @@ limitations under the License.
 package engine
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/kubelock/kubelock/internal/protocol"
@@ -78,8 +79,17 @@ func (s *subscription) see(obj any) {
 	s.show(r)
 }
 
+// mostVersions is how many versions a subscription keeps that its waiter has not taken: while its reads are refused, a watch may
+// show any number of them.
+const mostVersions = 16
+
 func (s *subscription) show(r protocol.Record) {
-	s.put(func() { s.records = append(s.records, r) })
+	s.put(func() {
+		if len(s.records) == mostVersions { // A read tells how the lock stands then.
+			s.records, s.hint = slices.Delete(s.records, 0, 1), true
+		}
+		s.records = append(s.records, r)
+	})
 }
 
 // watched, missed and failed implement watcher.

@@ -21,7 +21,7 @@ limitations under the License.
 package protocol
 
 import (
-	"math"
+	"reflect"
 	"time"
 )
 
@@ -89,19 +89,15 @@ func (r Record) SameHold(other Record) bool {
 	return h != nil && r.UID == other.UID && r.HeldBy(h.LockID, h.Token) && r.Holder.AcquireTime.Equal(h.AcquireTime)
 }
 
-// Hides reports whether a hold may have come and gone that r does not tell of, since there were so many holds.
-func (r Record) Hides(holds int64) bool {
-	told := int64(0)
-	if r.Holder != nil {
-		told++
+// RulesOut reports whether r shows that a hold was never begun, although a write was sent that begins and ends it: a hold with that lock
+// ID and token, in an object that had the last release before. Either no hold has ended since, or another hold has its token: each
+// hold has a greater token than those before it.
+func (r Record) RulesOut(lockID string, token int64, before *LastRelease) bool {
+	if reflect.DeepEqual(r.LastRelease, before) {
+		return true
 	}
-	if r.LastRelease != nil {
-		told++
-	}
-	if r.LastRelease.ofRest() { // It tells of the hold before, too.
-		told++
-	}
-	return r.Transitions-holds > told || r.Transitions == math.MaxInt64
+	h, last := r.Holder, r.LastRelease
+	return h != nil && h.Token == token && h.LockID != lockID || last != nil && last.Token == token && last.LockID != lockID
 }
 
 // LastTransition is when a free lock became free, as far as its record tells: at the
@@ -119,7 +115,7 @@ type Holder struct {
 	Pod         Pod
 	Client      string
 	LockID      string
-	Token       int64 // 0 when the record does not have it: see Token
+	Token       int64 // 0 when the record does not have it: see CreatedToken
 	AcquireTime time.Time
 	RenewTime   time.Time
 	Source      Source
@@ -142,6 +138,9 @@ type LastRelease struct {
 	Source   Source
 	Reason   Reason
 }
+
+// Foreign reports whether l is the end of a hold that was no kubelock client's: its lock ID is its identity, or both are unknown.
+func (l *LastRelease) Foreign() bool { return l.LockID == l.Identity }
 
 // Reason is why a hold ended.
 type Reason string

@@ -50,8 +50,10 @@ func rest(last *LastRelease, token int64, d time.Duration, at Stamp) *Holder {
 	}
 }
 
-// Rests reports whether h is a rest. A nil h is none.
-func (h *Holder) Rests() bool { return h != nil && strings.HasPrefix(h.LockID, restPrefix) }
+// Rests reports whether h is a rest. A nil h is none, and neither is an elector of whatever name.
+func (h *Holder) Rests() bool {
+	return h != nil && !h.Foreign() && strings.HasPrefix(h.LockID, restPrefix)
+}
 
 // Resting reports whether r rests: no client holds the lock, and none may have it before the lease
 // that r shows is over.
@@ -60,9 +62,9 @@ func (r Record) Resting() bool {
 }
 
 // Rested is the lock ID of the hold after which the rest came that l tells the end of; "" if it does
-// not tell of a rest. That hold was released.
+// not tell of a rest. That hold was released. An elector's hold is no rest, whatever its name.
 func (l *LastRelease) Rested() string {
-	if l == nil {
+	if l == nil || l.Foreign() {
 		return ""
 	}
 	lockID, ok := strings.CutPrefix(l.LockID, restPrefix)

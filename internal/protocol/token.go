@@ -58,6 +58,17 @@ func (r Record) recordedToken() (token int64) {
 	return token
 }
 
+// ForeignToken stands for the token of a hold that follows those in r, and that is no kubelock client's: 0 if r records no token.
+// Such a hold has none that it could show, and takes its place among the tokens, so that what was recorded before it is
+// not lost.
+func (r Record) ForeignToken() int64 {
+	recorded := r.recordedToken()
+	if recorded == 0 || recorded == math.MaxInt64 {
+		return recorded
+	}
+	return recorded + 1
+}
+
 // tokensAhead reports whether r records a token above its version. If its object was
 // deleted, the tokens of the key would begin anew below that.
 func (r Record) tokensAhead() bool {

@@ -34,10 +34,6 @@ var errOthersIn = errors.New("others have had the lock since, and whether this c
 // applyFree changes the state of a free lock, for which no client queues. Its object exists.
 func (s *Session) applyFree(c *caller) (again bool) {
 	r, stamp := s.view.record, s.stamp(s.tenure.attempts)
-	if s.tenure.applying() >= maxAttempts { // Each may be committed still.
-		s.fail(0, &Failure{OutcomeUnknown: true})
-		return true
-	}
 	next, err := protocol.Apply(r, s.claim(&s.tenure), c.change, stamp)
 	if err != nil {
 		s.fail(0, &Failure{Err: err})
@@ -46,29 +42,33 @@ func (s *Session) applyFree(c *caller) (again bool) {
 	// No proxy sends a patch twice: to write the whole object is idempotent, by RFC 9110, 9.2.2, and this is not.
 	again = s.sendClaim(&Request{Kind: Amend, To: next, applies: true}, stamp)
 	a := &s.tenure.attempts[len(s.tenure.attempts)-1]
-	a.takes, a.ends, a.caller, a.uid, a.holds = false, true, c.id, r.UID, r.Transitions
+	a.takes, a.ends, a.applies, a.token, a.uid, a.before = false, true, true, next.LastRelease.Token, r.UID, r.LastRelease
+	s.tenure.foldApplied()
 	return again
 }
 
-// resolveApply ends the turn of a caller if the lock shows that its change is stored, or that it may have
+// resolveApply ends the turn of the first caller if the lock shows that its change is stored, or that it may have
 // been. What cannot have been stored, and cannot be any more, is forgotten: the caller tries again. So it does if
-// its change was stored, perhaps, and the object was deleted with it.
+// its change was stored, perhaps, and the object was deleted with it. No other caller has written under its lock ID: see beginTurn.
 func (s *Session) resolveApply(c *caller) (ended bool) {
 	r, last := s.view.record, s.view.record.LastRelease
-	for _, a := range s.tenure.attempts {
-		if a.caller == c.id && last != nil && last.LockID == s.tenure.lockID && last.Identity == s.cfg.Identity && a.stamp.Equal(last.Time) {
-			s.applied(&Result{Kind: OK})
-			return true
+	own := last != nil && last.LockID == s.tenure.lockID && last.Identity == s.cfg.Identity && last.Reason == protocol.Released
+	if own && slices.ContainsFunc(s.tenure.attempts, func(a attempt) bool { return a.applies }) {
+		result := &Result{Kind: OK}
+		if r.Holder == nil {
+			result = storedIn(r, c.change)
 		}
+		s.applied(result)
+		return true
 	}
 	unknown := false
 	s.tenure.attempts = slices.DeleteFunc(s.tenure.attempts, func(a attempt) bool {
-		if a.caller == 0 || a.open && a.base == r.ResourceVersion { // It may be on its way.
+		if !a.applies || a.open && a.base == r.ResourceVersion { // It may be on its way.
 			return false
 		}
-		open := a.caller == c.id && a.open && !a.stale
-		unknown = unknown || open && r.Hides(a.holds)
-		s.acquisition.deleted = s.acquisition.deleted || open && a.uid != r.UID
+		open, same := a.open && !a.stale, a.uid == r.UID
+		unknown = unknown || open && same && !r.RulesOut(s.tenure.lockID, a.token, a.before)
+		s.acquisition.deleted = s.acquisition.deleted || open && !same
 		return true
 	})
 	if unknown {
@@ -127,7 +127,7 @@ func (r *Result) afterDeletion() *Result {
 // retract lets a caller make another change than it has answered, if that was not sent.
 func (s *Session) retract(id, op int) {
 	first := s.state == Contending && len(s.callers) > 0 && s.callers[0].id == id
-	if !first || s.tenure.applies(id) || s.acquisition.deleted {
+	if !first || s.tenure.applied() || s.acquisition.deleted {
 		s.done(op, &Result{Kind: Failed, OutcomeUnknown: true})
 		return
 	}

@@ -37,9 +37,10 @@ type caller struct {
 	value    *string // the state that it was asked about
 	bad      error   // why it cannot use that
 
-	// Of a caller that applies a change: what it has made of the state, and of which version.
+	// Of a caller that applies a change: what it has made of the state, and who had the lock then. What comes to
+	// that caller while it waits shares its change when its turn has come.
 	change protocol.Change
-	of     protocol.Record
+	of     string
 }
 
 // returnPattern is how callers have come back to the lock.
@@ -123,7 +124,11 @@ func (s *Session) fail(i int, f *Failure) {
 	turn := i == 0 && s.state == Contending
 	f.Record, f.Ahead, f.Behind = s.view.record, c.ahead, !turn
 	if turn && s.acquisition.caller == c.id {
-		f.OutcomeUnknown = f.OutcomeUnknown || s.tenure.outcomeUnknown() || s.tenure.applies(c.id) || s.acquisition.deleted
+		unknown := s.tenure.outcomeUnknown()
+		if c.want.Apply { // What may have taken the lock for it carries no change.
+			unknown = s.tenure.applied() || s.acquisition.deleted
+		}
+		f.OutcomeUnknown = f.OutcomeUnknown || unknown
 		f.Removing, f.Last, f.LockID = s.acquisition.removing != "", s.acquisition.last, s.tenure.lockID
 		if place := s.place(); place < len(s.view.record.Waiters) {
 			f.Place = place + 1

@@ -33,8 +33,8 @@ func (s *Session) acceptable(c *caller) (ok, again bool) {
 		return true, false
 	case c.checking:
 		return false, false
-	case !c.checks || !sameText(c.value, value) || c.want.Apply && !c.of.SameVersion(s.view.record):
-		c.checking, c.checks, c.value, c.of = true, false, value, version(s.view.record)
+	case !c.checks || !sameText(c.value, value) || c.want.Apply && c.of != holderOf(s.view.record):
+		c.checking, c.checks, c.value, c.of = true, false, value, holderOf(s.view.record)
 		s.emit(Effect{Kind: Check, Caller: c.id, Value: value})
 		return false, false
 	case c.bad == nil:

@@ -55,7 +55,8 @@ func (s *Session) beginTurn(c *caller) {
 		effort: effort{Tries: Tries{Usual: s.usual}, end: c.want.Until, after: before.after}, caller: c.id,
 		listens: before.listens, headSince: before.headSince, firstReread: before.firstReread,
 	}
-	if s.tenure.lockID != "" && !s.tenure.withdrawn { // The caller has the place of the one before.
+	// The caller has the place of the one before. But what is stored under a lock ID tells that one caller has applied its change.
+	if s.tenure.lockID != "" && !s.tenure.withdrawn && !s.tenure.applied() {
 		s.acquisition.cached = s.view.known
 		if s.tenure.outcomeUnknown() || c.want.Try {
 			s.acquisition.after = s.lastID
@@ -199,7 +200,7 @@ func (s *Session) acquisitionAnswered(req *Request, a Answered, before protocol.
 		if !s.heldByClaim() {
 			s.seenWithout, s.seenWithoutUpper = req.Sent, req.upper
 		}
-	case v == again && own != nil && own.caller != 0:
+	case v == again && own != nil && own.applies:
 		own.stale = a.Outcome == protocol.Stale
 	case (v == done || v == altered) && own != nil && own.takes:
 		for i := range s.tenure.attempts {

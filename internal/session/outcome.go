@@ -17,6 +17,7 @@ limitations under the License.
 package session
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 
@@ -46,12 +47,16 @@ func (s *Session) outcomeIn(e *Ending, r protocol.Record) *Result { //nolint:goc
 	if last := r.LastRelease; same && last != nil && last.LockID == e.tenure.lockID && (last.Token == e.token || last.Token == 0) {
 		a := e.tenure.endedAt(last.Time)
 		switch {
-		case a == nil || !last.Reason.ByHolder():
+		case !last.Reason.ByHolder() || a == nil && !e.mayHaveWritten():
 			return &Result{Kind: Lost}
+		case a == nil: // Another process has released it, or something has changed the time on its way.
+			return &Result{Kind: OthersIn, OutcomeUnknown: true}
 		case a.late:
 			return lost
 		case a.leftOut != nil:
 			return &Result{Kind: Failed, Err: a.leftOut}
+		case r.Holder == nil || r.Resting():
+			return storedIn(r, e.change)
 		}
 		return &Result{Kind: OK}
 	}
@@ -78,6 +83,22 @@ func (s *Session) outcomeIn(e *Ending, r protocol.Record) *Result { //nolint:goc
 		return &Result{Kind: Deleted, OutcomeUnknown: true}
 	}
 	return &Result{Kind: OthersIn, OutcomeUnknown: true}
+}
+
+// mayHaveWritten reports whether a release with its state may have been committed.
+func (e *Ending) mayHaveWritten() bool {
+	return slices.ContainsFunc(e.tenure.attempts, func(a attempt) bool { return a.ends && a.open && !a.stale && !a.late })
+}
+
+var errStoredOtherwise = errors.New("the API server has stored another state than was written; look for an admission webhook or policy that changes it")
+
+// storedIn is what became of a write that is known to have been committed, by how r shows the lock, in which no client can have
+// changed the state since.
+func storedIn(r protocol.Record, change protocol.Change) *Result {
+	if change.Write && !sameText(r.Value, change.Value) {
+		return &Result{Kind: Failed, Err: errStoredOtherwise, Altered: true}
+	}
+	return &Result{Kind: OK}
 }
 
 // rested is what became of a release after which the lock has rested. The record does not tell any more which

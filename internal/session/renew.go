@@ -67,7 +67,9 @@ func (s *Session) renewed(holder *protocol.Holder, a *attempt) {
 		return
 	}
 	s.extend(a.sent, min(holder.Duration, s.hold.Duration), o != nil && o.asked)
-	if o != nil {
+	if o != nil && s.view.record.Holder == holder {
+		s.endOp(storedIn(s.view.record, o.change))
+	} else if o != nil {
 		s.endOp(&Result{Kind: OK})
 	}
 }

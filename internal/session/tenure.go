@@ -35,9 +35,12 @@ type attempt struct {
 	takes   bool      // it begins, renews or deletes the hold
 	open    bool      // it may be committed still, or be already
 	op      int       // the save or renewal that it does; 0 for none
-	caller  int       // whose change it applies, in a hold that begins and ends with it; 0 for none
-	uid     string    // of such a one: that of the object, "" if there was none
-	holds   int64     // and how many holds there were before
+
+	// Of one that applies the caller's change, in a hold that begins and ends with it:
+	applies bool
+	token   int64                 // of that hold
+	uid     string                // of the object
+	before  *protocol.LastRelease // how the hold before had ended
 
 	// Of a release:
 	ends    bool
@@ -72,19 +75,21 @@ func (t *tenure) outcomeUnknown() bool {
 	return slices.ContainsFunc(t.attempts, func(a attempt) bool { return a.open && a.takes })
 }
 
-// applies reports whether a write may have been committed, or may be still, that applies that caller's change.
-func (t *tenure) applies(caller int) bool {
-	return slices.ContainsFunc(t.attempts, func(a attempt) bool { return a.open && a.caller == caller })
+// applied reports whether a write may have been committed, or may be still, that applies a change.
+func (t *tenure) applied() bool {
+	return slices.ContainsFunc(t.attempts, func(a attempt) bool { return a.open && a.applies })
 }
 
-// applying counts the writes that begin a hold and end it.
-func (t *tenure) applying() (count int) {
-	for i := range t.attempts {
-		if t.attempts[i].caller != 0 {
-			count++
-		}
-	}
-	return count
+// foldApplied forgets all writes that apply a change but the last one, and one before that may have been committed: those on the
+// same version tell the same.
+func (t *tenure) foldApplied() {
+	last, earlier := t.attempts[len(t.attempts)-1], false
+	kept := slices.DeleteFunc(t.attempts[:len(t.attempts)-1], func(a attempt) bool {
+		superfluous := a.applies && (!a.open || earlier)
+		earlier = earlier || a.applies && a.open
+		return superfluous
+	})
+	t.attempts = append(kept, last)
 }
 
 // of is the attempt that a request made; nil if it made none.
@@ -114,7 +119,7 @@ func (t *tenure) closeOutdated(r protocol.Record) {
 		if a.amends {
 			base = holder
 		}
-		if a.open && a.base != "" && a.base != base && a.caller == 0 { // Whether it was done is decided elsewhere.
+		if a.open && a.base != "" && a.base != base && !a.applies { // Whether it was done is decided elsewhere.
 			a.open = false
 		}
 	}

@@ -90,26 +90,26 @@ func (leaseCodec) decode(obj *coordinationv1.Lease) (protocol.Record, error) {
 	r.Stored = obj
 	_, r.Shared = obj.Annotations[electorsAnnotation]
 
-	noted := r.Holder
+	noted, token := r.Holder, r.ForeignToken()
 	switch {
 	case spec.HolderIdentity == nil || *spec.HolderIdentity == "":
 		r.Holder = nil
 		if spec.RenewTime != nil { // An elector's release; kubelock's leaves no time.
 			r.Shared = true
-			r.LastRelease = &protocol.LastRelease{Time: spec.RenewTime.Time, Source: protocol.Node, Reason: protocol.Released}
+			r.LastRelease = &protocol.LastRelease{Token: token, Time: spec.RenewTime.Time, Source: protocol.Node, Reason: protocol.Released}
 		}
 	case noted != nil && leaseHolder(noted) == *spec.HolderIdentity && spec.RenewTime != nil && spec.RenewTime.Time.Equal(noted.RenewTime) &&
 		spec.LeaseDurationSeconds != nil && *spec.LeaseDurationSeconds == leaseSeconds(noted.Duration):
 	default:
-		r.Holder, r.Shared = foreignHolder(spec), true
+		r.Holder, r.Shared = foreignHolder(spec, token), true
 	}
 	r.Shared = r.Shared || spec.Strategy != nil || spec.PreferredHolder != nil // Coordinated election.
 	return r, nil
 }
 
 // foreignHolder is a holder that is no kubelock client. Its times are a node's.
-func foreignHolder(spec *coordinationv1.LeaseSpec) *protocol.Holder {
-	h := &protocol.Holder{Identity: *spec.HolderIdentity, LockID: *spec.HolderIdentity, Source: protocol.Node, Duration: unknownLease}
+func foreignHolder(spec *coordinationv1.LeaseSpec, token int64) *protocol.Holder {
+	h := &protocol.Holder{Identity: *spec.HolderIdentity, LockID: *spec.HolderIdentity, Token: token, Source: protocol.Node, Duration: unknownLease}
 	if spec.AcquireTime != nil {
 		h.AcquireTime = spec.AcquireTime.Time
 	}

@@ -813,8 +813,10 @@ func TestApplyEndsWithItsClient(t *testing.T) {
 			startApply(t.Context(), kubelock.NewLock[int](c, "held"), add(1)),
 		}
 		<-time.After(time.Second)
+		free := kubelock.NewLock[int](c, "free")
+		release(t, acquire(t, free))
 		open := requests.close()
-		sent := startApply(t.Context(), kubelock.NewLock[int](c, "free"), add(1))
+		sent := startApply(t.Context(), free, add(1))
 		synctest.Wait()
 		closed := make(chan struct{})
 		go func() { defer close(closed); c.Close() }()

@@ -55,7 +55,8 @@ type Snapshot[T any] struct {
 	Resting bool
 	// Holder is the identity of the client that holds it, or, if it rests, of the last one.
 	Holder string
-	// Token is the fencing token of the hold, or of the last one; 0 if unknown.
+	// Token is the fencing token of the hold, or of the last one; 0 if unknown, as where a leader elector has the object or
+	// has had it last. When the time is over that WithMinHold has set, it is one that no holder had, and greater than the last one's.
 	Token int64
 }
 
@@ -178,11 +179,16 @@ func (l *Lock[T]) look(ctx context.Context, how func(*engine.Client, context.Con
 // snapshot shows a record to the user.
 func snapshot[T any](k engine.Key, r protocol.Record, isHeld bool) (Snapshot[T], error) {
 	s := Snapshot[T]{Exists: r.Value != nil, Held: isHeld, Resting: isHeld && r.Resting()}
-	if r.LastRelease != nil {
-		s.Token = r.LastRelease.Token
+	if l := r.LastRelease; l != nil && !l.Foreign() {
+		s.Token = l.Token
 	}
 	if h := r.Holder; h != nil {
-		s.Token = h.Token
+		switch {
+		case h.Foreign():
+			s.Token = 0
+		case !r.Resting():
+			s.Token = h.Token
+		}
 		if isHeld {
 			s.Holder = h.Identity
 		}
@@ -199,7 +205,8 @@ func snapshot[T any](k engine.Key, r protocol.Record, isHeld bool) (Snapshot[T],
 // then need not come.
 // It queues as Acquire does, and has its errors; ErrUnknownOutcome means that ctx
 // ended while a deletion was under way. A lock without an object is deleted already.
-// Tokens go on to increase if the key is locked again.
+// Tokens go on to increase if the key is locked again. Those of an object that was copied from another cluster do not, if they are
+// above the versions of this one: see docs/guide/backup-restore.md.
 func (l *Lock[T]) Delete(ctx context.Context) error {
 	if err := l.usable(); err != nil {
 		return err

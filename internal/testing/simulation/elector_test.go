@@ -37,9 +37,13 @@ func (s *scene) elected() {
 	seconds := s.randomBetween(2, 120)
 	lease := time.Duration(seconds) * time.Second
 	off := span(s.rand, -3*time.Hour, 3*time.Hour)
+	identity := "node_elector"
+	if s.rand.IntN(2) == 0 {
+		identity = "rest-api-7d4b9_elector" // It is no rest.
+	}
 	spec := func() map[string]any {
 		now := metav1.NewMicroTime(time.Now().Add(off))
-		return map[string]any{"holderIdentity": "node_elector", "leaseDurationSeconds": seconds, "acquireTime": now, "renewTime": now, "leaseTransitions": s.randomBetween(0, 3)}
+		return map[string]any{"holderIdentity": identity, "leaseDurationSeconds": seconds, "acquireTime": now, "renewTime": now, "leaseTransitions": s.randomBetween(0, 3)}
 	}
 	send := func(method, name string, obj map[string]any) {
 		body, err := json.Marshal(obj)

@@ -54,10 +54,8 @@ var mutants = []mutant{
 	return waiterAnnotation + strconv.FormatUint(number, 10)`},
 	{"an unknown outcome of an applied change taken for success", "internal/session/contend.go",
 		`case v == done && req.applies:`, `case (v == done || a.Outcome == protocol.Unknown) && req.applies:`},
-	{"an applied change that is not found again", "internal/session/apply.go",
-		`a.caller == c.id && last != nil`, `a.caller < 0 && last != nil`},
 	{"a change that others may hide taken for undone", "internal/session/apply.go",
-		`open && r.Hides(a.holds)`, `open && r.Hides(a.holds+99)`},
+		`open && same && !r.RulesOut(`, `last == nil && !r.RulesOut(`},
 	{"a change that fails and is stored", "pkg/kubelock/apply.go",
 		`if state, err = fn(state); err != nil {
 			return nil, err
