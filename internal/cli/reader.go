@@ -122,6 +122,9 @@ func viewOf(kind store.Kind, r protocol.Record) view.Lock {
 			Identity: h.Identity, Pod: h.Pod.Name, LockID: h.LockID, Token: h.Token, AcquireTime: h.AcquireTime,
 			RenewTime: h.RenewTime, Duration: h.Duration.String(), ExpireTime: h.RenewTime.Add(h.Duration),
 		}
+		if h.Foreign() { // It only stands for one.
+			out.Holder.Token = 0
+		}
 	}
 	for _, text := range r.Waiters {
 		if w, ok := protocol.ParseWaiter(text); ok {
@@ -130,6 +133,9 @@ func viewOf(kind store.Kind, r protocol.Record) view.Lock {
 	}
 	if l := r.LastRelease; l != nil {
 		out.LastRelease = &view.Release{Identity: l.Identity, LockID: l.LockID, Token: l.Token, Time: l.Time, Reason: string(l.Reason), Rest: l.Rested() != ""}
+		if l.Foreign() {
+			out.LastRelease.Token = 0
+		}
 	}
 	if r.Value != nil {
 		if out.Value = json.RawMessage(*r.Value); !json.Valid(out.Value) { // It was edited by hand.

@@ -225,6 +225,7 @@ func TestSetEndsDuringItsWrite(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			ns := env.Namespace(t)
+			dlock(t, ns, "set", "k", "0").want(t, 0) // The write that creates an object has no state.
 			written, answer := make(chan struct{}, 9), make(chan struct{})
 			cmd := through(t, ns, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 				if r.Method == http.MethodGet {

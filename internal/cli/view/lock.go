@@ -127,7 +127,7 @@ func (l Lock) expiresIn(now time.Time) string {
 
 // Token is that of the hold; an unknown one is in the object only after the first renewal.
 func (l Lock) Token() string {
-	if l.Holder == nil || l.Holder.Token == 0 || l.Holder.Foreign() {
+	if l.Holder == nil || l.Holder.Token == 0 {
 		return none
 	}
 	return strconv.FormatInt(l.Holder.Token, 10)

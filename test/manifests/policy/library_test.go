@@ -31,6 +31,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -162,10 +163,14 @@ func TestStolenLockID(t *testing.T) {
 		got <- err
 	}()
 	history.Until(patience, "orders", "held", func(v testenv.Version) bool { return !v.Free() })
-	end(v1alpha1.ReasonHandedOff)(obj)
-	begin("thief-0", next, 2*time.Second)(obj)
-	obj.Spec.Waiters = []string{}
-	if err := thief.Update(within(t), obj); err != nil {
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error { // The victim may have written meanwhile.
+		obj := orders(t, ns)
+		end(v1alpha1.ReasonHandedOff)(obj)
+		begin("thief-0", next, 2*time.Second)(obj)
+		obj.Spec.Waiters = []string{}
+		return thief.Update(within(t), obj)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := <-got; err != nil {
