@@ -39,6 +39,7 @@ type lockActivity struct {
 	counts  []count              // of the window, and the last before it
 	waiting map[string]time.Time // since when each waiter was seen to wait, by its lock ID
 	longest time.Duration        // of the waits that have ended
+	changes int64                // of the holder
 	history history
 }
 
@@ -65,7 +66,12 @@ func (a *activity) see(r view.Lock, now time.Time) {
 	}
 	if n := len(l.counts); n == 0 || l.counts[n-1].n != r.Transitions {
 		if n > 0 {
-			l.history.acquisitions(now.Sub(a.began), r.Transitions-l.counts[n-1].n)
+			begun := r.Transitions - l.counts[n-1].n
+			l.history.acquisitions(now.Sub(a.began), begun)
+			if r.Resting {
+				begun-- // One of these holds is of no client.
+			}
+			l.changes += max(begun, 0) // There are fewer than before in an object that was made anew.
 		}
 		l.counts = append(l.counts, count{now, r.Transitions})
 	}
@@ -116,7 +122,7 @@ func (a *activity) view(now time.Time) view.Top {
 		for _, since := range l.waiting {
 			l.history.wait(since.Sub(a.began), now.Sub(a.began))
 		}
-		r := view.TopRow{Lock: l.lock, Rate: l.rate(a.began, now), Longest: l.longestWait(now)}
+		r := view.TopRow{Lock: l.lock, Rate: l.rate(a.began, now), Longest: l.longestWait(now), Changes: l.changes}
 		r.Acquired, r.Waits = l.history.last(now.Sub(a.began))
 		if r.Holder != nil {
 			v.Held++

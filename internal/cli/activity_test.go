@@ -51,6 +51,9 @@ func TestActivity(t *testing.T) {
 	see("busy", 0, 100, "a")
 	see("busy", 1, 101, "b", "w1")
 	see("busy", 2, 103, "c", "w1", "w2")
+	if r := find(4, "busy"); r.Changes != 3 {
+		t.Errorf("the holder changed %d times, want 3", r.Changes)
+	}
 	if r := find(4, "busy"); r.Rate != 0.75 || r.Longest != 3*time.Second {
 		t.Errorf("after 4 s: %v acquisitions/s, longest wait %v; want 0.75, 3s", r.Rate, r.Longest)
 	}
@@ -64,7 +67,20 @@ func TestActivity(t *testing.T) {
 	if r := find(20, "busy"); r.Rate != 0 {
 		t.Errorf("what is long ago still counts: %v acquisitions/s", r.Rate)
 	}
+	// Two holds, and the rest after them.
+	a.see(view.Lock{Kind: "DistributedLocks", Name: "busy", Key: "busy", Transitions: 107, Resting: true, Holder: &view.Holder{ExpireTime: at(1000)}}, at(20))
+	if r := find(20, "busy"); r.Changes != 6 {
+		t.Errorf("the holder changed %d times, want 6: a rest has none", r.Changes)
+	}
+	see("busy", 20, 2, "e", "w2") // The object was made anew.
+	see("busy", 20, 3, "f", "w2")
+	if r := find(20, "busy"); r.Changes != 7 {
+		t.Errorf("the holder changed %d times, want 7", r.Changes)
+	}
 	see("held", 20, 1, "x")
+	if r := find(20, "held"); r.Changes != 0 {
+		t.Errorf("the holder changed %d times before it was seen, want 0", r.Changes)
+	}
 	v := a.view(at(20))
 	if v.Locks != 3 || v.Held != 2 || v.Contended != 1 || len(v.Rows) != 2 || v.Rows[0].Key != "busy" {
 		t.Errorf("the view is %+v, want the two locks that are held, the one that is waited for first", v)

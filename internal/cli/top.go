@@ -46,8 +46,12 @@ most wanted first, on the whole screen:
   ACQ/S     acquisitions a second, of the last ten seconds
   MAX WAIT  the longest that a client was seen to wait since the view began
 
-From 112 columns on there is also what was seen in the last minute, five seconds per character and
-each to a scale of its own:
+From 112 columns on there are also
+
+  CHANGES       how often the holder changed since the view began, by hand-overs and by acquisitions of
+                a free lock; a client that acquires the lock again counts, and a rest does not
+
+and what was seen in the last minute, five seconds per character and each to a scale of its own:
 
   ACQUISITIONS  how often the lock was acquired
   WAITS         how long the client that waited longest had waited by then

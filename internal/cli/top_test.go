@@ -19,6 +19,7 @@ limitations under the License.
 package cli_test
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"regexp"
@@ -156,4 +157,27 @@ func TestTopOnce(t *testing.T) {
 		t.Errorf("list prints %q", table.out)
 	}
 	dlock(t, ns, "top", "--interval", "1ms").want(t, 64, "--interval must be at least")
+}
+
+// TestTopCountsChanges acquires a lock while top shows it on a wide terminal.
+func TestTopCountsChanges(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	id, _ := grasp(t, ns, "k")
+	r, keyboard, _ := topOn(t, ns)
+	if err := pty.Setsize(keyboard, &pty.Winsize{Rows: 24, Cols: 120}); err != nil {
+		t.Fatal(err)
+	}
+	shows := func(changes int) func() bool {
+		line := regexp.MustCompile(fmt.Sprintf(`\x1b\[Kk +\S+ +\S+ +0 +\S+ +- +%d  [·▁▂▃▄▅▆▇█]`, changes))
+		return func() bool { return line.MatchString(r.output.String()) }
+	}
+	eventually(t, "it shows the lock", shows(0))
+	for changes := 1; changes <= 2; changes++ {
+		dlock(t, ns, "release", "k", "--lock-id", id).want(t, 0)
+		id, _ = grasp(t, ns, "k")
+		eventually(t, fmt.Sprintf("it shows %d changes", changes), shows(changes))
+	}
+	press(t, keyboard, "q")
+	r.end(t, 0)
 }

@@ -40,13 +40,18 @@ type TopRow struct {
 	Lock
 	Rate    float64       // acquisitions per second
 	Longest time.Duration // the longest wait
+	Changes int64         // how often the holder changed since the view began
 	// What was seen of it in the last minute: its acquisitions, and how long others waited.
 	Acquired [Slots]int64
 	Waits    [Slots]time.Duration
 }
 
-// pictured is the width from which on there are histories.
-const pictured = 112
+const (
+	// pictured is the width from which on there are histories.
+	pictured = 112
+	// changesWidth is the width of their first column.
+	changesWidth = 7
+)
 
 // Lines are the picture as of now, for a width.
 func (v *Top) Lines(columns int, now time.Time) []Line {
@@ -57,7 +62,7 @@ func (v *Top) Lines(columns int, now time.Time) []Line {
 	const narrow = 8 + 2 + 7 + 2 + 6 + 2 + 8 // The columns of numbers, with what separates them.
 	pictures := columns >= pictured
 	if pictures {
-		columns -= 2 * (2 + Slots)
+		columns -= 2 + changesWidth + 2*(2+Slots)
 	}
 	wide := max(columns-narrow-4, 20)
 	key, holder, ns := wide*3/5, 0, 0
@@ -67,14 +72,14 @@ func (v *Top) Lines(columns int, now time.Time) []Line {
 		wide -= 2
 	}
 	holder = wide - key - ns
-	text := func(namespace, k, h, held, waiters, rate, longest, acquired, waits string) string {
+	text := func(namespace, k, h, held, waiters, rate, longest, changes, acquired, waits string) string {
 		begin := ""
 		if v.Namespaces {
 			begin = fit(namespace, ns) + "  "
 		}
 		end := ""
 		if pictures {
-			end = "  " + fit(acquired, Slots) + "  " + fit(waits, Slots)
+			end = fmt.Sprintf("  %*s", changesWidth, changes) + "  " + fit(acquired, Slots) + "  " + fit(waits, Slots)
 		}
 		return begin + fit(k, key) + "  " + fit(h, holder) + fmt.Sprintf("  %8s  %7s  %6s  %8s", held, waiters, rate, longest) + end
 	}
@@ -84,7 +89,7 @@ func (v *Top) Lines(columns int, now time.Time) []Line {
 		Line{fmt.Sprintf("Locks of %s at %s", v.Where, now.Local().Format(time.TimeOnly)), plain},
 		Line{fmt.Sprintf("%d locks, %d held, %d waited for, %.1f acquisitions/s", v.Locks, v.Held, v.Contended, v.Rate), plain},
 		state,
-		Line{text("NAMESPACE", "KEY", "HOLDER", "HELD FOR", "WAITERS", "ACQ/S", "MAX WAIT", "ACQUISITIONS", "WAITS"), heading},
+		Line{text("NAMESPACE", "KEY", "HOLDER", "HELD FOR", "WAITERS", "ACQ/S", "MAX WAIT", "CHANGES", "ACQUISITIONS", "WAITS"), heading},
 	)
 	for i := range v.Rows {
 		row := &v.Rows[i]
@@ -98,7 +103,7 @@ func (v *Top) Lines(columns int, now time.Time) []Line {
 		if row.expiresIn(now) == "expired" {
 			held, style = "expired", alarming
 		}
-		out = append(out, Line{text(row.Namespace, row.Key, row.holder(), held, strconv.Itoa(len(row.Waiters)), fmt.Sprintf("%.1f", row.Rate), waited(row.Longest), Bars(row.Acquired), Bars(row.Waits)), style})
+		out = append(out, Line{text(row.Namespace, row.Key, row.holder(), held, strconv.Itoa(len(row.Waiters)), fmt.Sprintf("%.1f", row.Rate), waited(row.Longest), strconv.FormatInt(row.Changes, 10), Bars(row.Acquired), Bars(row.Waits)), style})
 	}
 	return out
 }
