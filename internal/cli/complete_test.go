@@ -111,7 +111,7 @@ func TestKubectlCompletesKeysLikeFlags(t *testing.T) {
 	dlock(t, ns, "set", "--", "-dash", "1").want(t, 0)
 	shell := func(line string) string {
 		t.Helper()
-		return testenv.Shell(t, env.Root, env.Kubeconfig(), line, filepath.Dir(plugin), filepath.Join(env.Root, "cmd/kubectl-dlock"))
+		return testenv.Shell(t, env.Root, env.Kubeconfig(), line, filepath.Dir(plugin), filepath.Join(env.Root, "cmd", "kubectl-dlock"))
 	}
 	if out := shell("kubectl __complete dlock get -n " + ns + " '' 2>/dev/null"); !strings.HasPrefix(out, "--\tbefore") {
 		t.Errorf("kubectl completes a key by %q", out)

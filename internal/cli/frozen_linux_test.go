@@ -83,7 +83,7 @@ func TestRunFrozen(t *testing.T) {
 	thaw := func() error { return freeze("0", "frozen 0") }
 	ns := env.Namespace(t)
 	cmd := scripted(t, ns, forever, "--duration", "2s", "--grace", "1h")
-	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(folder.Fd())} //nolint:gosec // A file descriptor is small.
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(folder.Fd())}
 	r := begin(t, cmd)
 	t.Cleanup(func() {
 		if err := thaw(); err != nil {

@@ -113,7 +113,7 @@ func TestRunStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	signal := func(s syscall.Signal, ids ...int) error {
-		var errs []error
+		errs := make([]error, 0, len(ids))
 		for _, id := range ids {
 			errs = append(errs, syscall.Kill(id, s))
 		}

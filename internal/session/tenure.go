@@ -83,13 +83,12 @@ func (t *tenure) applied() bool {
 // foldApplied forgets all writes that apply a change but the last one, and one before that may have been committed: those on the
 // same version tell the same.
 func (t *tenure) foldApplied() {
-	last, earlier := t.attempts[len(t.attempts)-1], false
-	kept := slices.DeleteFunc(t.attempts[:len(t.attempts)-1], func(a attempt) bool {
-		superfluous := a.applies && (!a.open || earlier)
+	last, earlier := t.attempts[len(t.attempts)-1].request, false
+	t.attempts = slices.DeleteFunc(t.attempts, func(a attempt) bool {
+		superfluous := a.applies && a.request != last && (!a.open || earlier)
 		earlier = earlier || a.applies && a.open
 		return superfluous
 	})
-	t.attempts = append(kept, last)
 }
 
 // of is the attempt that a request made; nil if it made none.

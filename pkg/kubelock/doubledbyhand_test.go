@@ -33,11 +33,25 @@ import (
 func TestApplyBesideAPerson(t *testing.T) {
 	t.Parallel()
 	for name, others := range map[string]func(t *testing.T, take, free func(), other *kubelock.Lock[string]){
-		"who frees it":                  func(t *testing.T, take, free func(), _ *kubelock.Lock[string]) { take(); free() },
-		"who goes, and is followed":     func(t *testing.T, take, _ func(), other *kubelock.Lock[string]) { take(); holdFor(t, other) },
-		"who follows another client":    func(t *testing.T, take, _ func(), other *kubelock.Lock[string]) { holdAndRelease(t, other); take() },
-		"who frees it, and is followed": func(t *testing.T, take, free func(), other *kubelock.Lock[string]) { take(); free(); holdFor(t, other) },
+		"who frees it": func(t *testing.T, take, free func(), _ *kubelock.Lock[string]) { t.Helper(); take(); free() },
+		"who goes, and is followed": func(t *testing.T, take, _ func(), other *kubelock.Lock[string]) {
+			t.Helper()
+			take()
+			holdFor(t, other)
+		},
+		"who follows another client": func(t *testing.T, take, _ func(), other *kubelock.Lock[string]) {
+			t.Helper()
+			holdAndRelease(t, other)
+			take()
+		},
+		"who frees it, and is followed": func(t *testing.T, take, free func(), other *kubelock.Lock[string]) {
+			t.Helper()
+			take()
+			free()
+			holdFor(t, other)
+		},
 		"who frees it after the client's": func(t *testing.T, take, free func(), other *kubelock.Lock[string]) {
+			t.Helper()
 			holdAndRelease(t, other)
 			take()
 			free()

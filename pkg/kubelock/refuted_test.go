@@ -75,6 +75,7 @@ func TestApplyOutlastsAFailingWebhook(t *testing.T) {
 // A function that takes longer than that to compute is called once for the turn of its caller: nothing of the state has changed.
 func TestApplyThatHasTheLockIsNotOvertaken(t *testing.T) {
 	eachBackend(t, func(t *testing.T, k *terminating) {
+		t.Helper()
 		k.made(t)
 		held := acquire(t, k.lock(t))
 		l := k.lock(t)

@@ -19,11 +19,11 @@ package kubelock_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"regexp"
 	goruntime "runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -36,7 +36,7 @@ import (
 )
 
 // timeOfRelease finds the fraction of the time of a last release in what a client writes.
-var timeOfRelease = regexp.MustCompile(`(\\*"time\\*":\\*"[0-9-]+T[0-9:]+)\.[0-9]+Z`)
+var timeOfRelease = regexp.MustCompile(`(\\*"time\\*":\\*"[0-9-]+T[0-9:]+)\.\d+Z`)
 
 // alteredAndLost has a webhook change the body of the first write whose body it would change, and its answer be lost.
 func alteredAndLost(t *testing.T, server *kubelocktest.Server, change func(body string) string) {
@@ -164,11 +164,11 @@ func TestWaitRemembersNoVersions(t *testing.T) {
 				goruntime.GC()
 				var stats goruntime.MemStats
 				goruntime.ReadMemStats(&stats)
-				return int64(stats.HeapAlloc)
+				return int64(stats.HeapAlloc) //nolint:gosec // It is the size of a heap.
 			}
 			before := heap()
 			for i := range versions {
-				if err := held.Update(fmt.Sprint(i) + strings.Repeat("x", size)).Save(t.Context()); err != nil {
+				if err := held.Update(strconv.Itoa(i) + strings.Repeat("x", size)).Save(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
