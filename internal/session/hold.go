@@ -210,8 +210,20 @@ func (s *Session) resolveHold() (again bool) {
 	if a == nil || !a.open || a.request == under {
 		return false
 	}
+	if a.stale && storedIn(r, s.changeOf(a)).Kind != OK { // Another process has renewed the hold, and written the same time.
+		a.open = false
+		return true
+	}
 	s.renewed(r.Holder, a)
 	return true
+}
+
+// changeOf is what the first call writes, if the attempt is its.
+func (s *Session) changeOf(a *attempt) protocol.Change {
+	if len(s.hold.ops) == 0 || a.op == 0 || a.op != s.hold.ops[0].serial {
+		return protocol.Change{}
+	}
+	return s.hold.ops[0].change
 }
 
 // endOp ends the first call.

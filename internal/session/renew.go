@@ -180,6 +180,10 @@ func (s *Session) renewalAnswered(req *Request, a Answered) {
 		if r := a.Record; r.UID == s.hold.UID && r.HeldBy(s.hold.LockID, s.hold.Token) {
 			s.renewed(r.Holder, s.tenure.of(req.ID))
 		}
+	case v == again && a.Outcome == protocol.Stale:
+		if own := s.tenure.of(req.ID); own != nil {
+			own.stale = true
+		}
 	case v == altered:
 		s.renewalAltered(a)
 	case v == refused:

@@ -17,6 +17,7 @@ limitations under the License.
 package session
 
 import (
+	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -231,5 +232,30 @@ func TestCopyOfACreation(t *testing.T) {
 		if got := x.s.State(); got != want {
 			t.Errorf("in the object %s the hold appears again: the session is %v, want %v", uid, got, want)
 		}
+	}
+}
+
+// TestSaveBesideARenewalAtTheSameTime has another process renew the hold just before a save arrives, and write the same time: each adds a
+// microsecond to the time before where its own clock is behind that. The save was refused, and is sent again.
+func TestSaveBesideARenewalAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	x := newScript(t)
+	held := x.hold()
+	state := "saved"
+	x.step(Event{Kind: Update, Caller: 1, Op: 1, Change: protocol.Change{Write: true, Value: &state}})
+	save := x.request(Amend)
+	renewed := held
+	h := *held.Holder
+	h.RenewTime = save.To.Holder.RenewTime
+	renewed.Holder = &h
+	x.step(Event{Kind: Answer, Answered: Answered{Request: save.ID, Reply: Reply{Outcome: protocol.Stale, Err: errors.New("another version")}}})
+	x.answer(x.request(Read), renewed)
+	again := x.request(Amend)
+	if again.To.Value == nil || *again.To.Value != state {
+		t.Fatalf("the next write is %+v", again.To)
+	}
+	x.answer(again, again.To)
+	if r := x.the(Done).Result; r.Kind != OK {
+		t.Errorf("the save is %+v", r)
 	}
 }

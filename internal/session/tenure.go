@@ -35,6 +35,7 @@ type attempt struct {
 	takes   bool      // it begins, renews or deletes the hold
 	open    bool      // it may be committed still, or be already
 	op      int       // the save or renewal that it does; 0 for none
+	stale   bool      // the answer was that the object is not as it was
 
 	// Of one that applies the caller's change, in a hold that begins and ends with it:
 	applies bool
@@ -45,7 +46,6 @@ type attempt struct {
 	// Of a release:
 	ends    bool
 	late    bool  // it was sent without state: after the deadline, or in an object that was being deleted
-	stale   bool  // the answer was that the object is not as it was
 	leftOut error // why it was sent without the state; nil: it was not
 	rests   bool  // the lock rests after it
 }

@@ -202,6 +202,9 @@ func TestNewerAnnotations(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.wantIn(t, "after a save", holder, "zone", "z1")
+			if s, err := b.Get(within(t)); err != nil || s.Value != 1 {
+				t.Errorf("after a save the state is %d, %v", s.Value, err)
+			}
 			if err := held.Renew(within(t)); err != nil {
 				t.Fatal(err)
 			}
