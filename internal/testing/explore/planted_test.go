@@ -27,6 +27,11 @@ var fairOf = map[string]int{
 var mutants = []mutant{
 	{"an unknown outcome of an applied change taken for success", "internal/session/contend.go",
 		`case v == done && req.applies:`, `case (v == done || a.Outcome == protocol.Unknown) && req.applies:`, "2x1x1, apply, lost before"},
+	{"an applied change that is not found again", "internal/session/apply.go",
+		`own := last != nil && last.LockID == s.tenure.lockID && last.Identity == s.cfg.Identity && last.Reason == protocol.Released`, `own := false
+	if last != nil && last.LockID == s.tenure.lockID {
+		s.tenure.attempts = nil
+	}`, "2x1x1, apply, lost after"},
 	{"a change that others may hide taken for undone", "internal/session/apply.go",
 		`open && same && !r.RulesOut(`, `last == nil && !r.RulesOut(`, "2x1x1, both apply, lost after"},
 	{"a change that is deleted and taken for undone", "internal/session/apply.go",

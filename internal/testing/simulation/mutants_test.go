@@ -54,6 +54,11 @@ var mutants = []mutant{
 	return waiterAnnotation + strconv.FormatUint(number, 10)`},
 	{"an unknown outcome of an applied change taken for success", "internal/session/contend.go",
 		`case v == done && req.applies:`, `case (v == done || a.Outcome == protocol.Unknown) && req.applies:`},
+	{"an applied change that is not found again", "internal/session/apply.go",
+		`own := last != nil && last.LockID == s.tenure.lockID && last.Identity == s.cfg.Identity && last.Reason == protocol.Released`, `own := false
+	if last != nil && last.LockID == s.tenure.lockID {
+		s.tenure.attempts = nil
+	}`},
 	{"a change that others may hide taken for undone", "internal/session/apply.go",
 		`open && same && !r.RulesOut(`, `last == nil && !r.RulesOut(`},
 	{"a change that fails and is stored", "pkg/kubelock/apply.go",

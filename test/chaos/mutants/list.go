@@ -107,7 +107,10 @@ var mutants = []mutant{
 	},
 	{
 		name: "a change that was stored applied again", file: "internal/session/apply.go",
-		old: `last.Identity == s.cfg.Identity && a.stamp.Equal(last.Time)`, new: `false`,
+		old: `own := last != nil && last.LockID == s.tenure.lockID && last.Identity == s.cfg.Identity && last.Reason == protocol.Released`, new: `own := false
+	if last != nil && last.LockID == s.tenure.lockID {
+		s.tenure.attempts = nil
+	}`,
 		faults: "cut-answers,kill-apiserver",
 	},
 	{
