@@ -21,7 +21,6 @@ package cli_test
 import (
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -62,12 +61,8 @@ func admitted(t *testing.T, ns string, template corev1.PodTemplateSpec) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := env.Clientset(t).Discovery().ServerVersion()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if minor, err := strconv.Atoi(info.Minor); err == nil && minor < 35 {
-		t.Logf("Kubernetes %s mounts no images as volumes: the example needs 1.35", info.GitVersion)
+	if minor := env.Minor(t); minor < 35 {
+		t.Logf("Kubernetes 1.%d mounts no images as volumes: the example needs 1.35", minor)
 		return
 	}
 	if !slices.ContainsFunc(made.Spec.Volumes, func(v corev1.Volume) bool { return v.Image != nil }) {

@@ -26,6 +26,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -231,4 +232,18 @@ func (e *Env) Kubectl(ctx context.Context, input string, args ...string) (string
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// Minor returns the minor version of the API server's Kubernetes.
+func (e *Env) Minor(t testing.TB) int {
+	t.Helper()
+	info, err := e.Clientset(t).Discovery().ServerVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	minor, err := strconv.Atoi(info.Minor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return minor
 }

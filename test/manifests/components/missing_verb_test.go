@@ -214,6 +214,9 @@ func TestEveryVerbIsNeeded(t *testing.T) {
 			t.Errorf("the rules of %s are %v", b.role, shipped.Rules)
 		}
 		for verb, fail := range needed {
+			if verb == "list" && env.Minor(t) == 33 { // Which has no lists that come as a watch, by default: see TestListIsNeeded.
+				continue
+			}
 			t.Run(fmt.Sprintf("%s without %s", b.backend, verb), func(t *testing.T) {
 				t.Parallel()
 				ns := env.Namespace(t)
