@@ -90,10 +90,11 @@ func (r Record) SameHold(other Record) bool {
 }
 
 // RulesOut reports whether r shows that a hold was never begun, although a write was sent that begins and ends it: a hold with that lock
-// ID and token, in an object that had the last release before. Either no hold has ended since, or another hold has its token: each
-// hold has a greater token than those before it.
-func (r Record) RulesOut(lockID string, token int64, before *LastRelease) bool {
-	if reflect.DeepEqual(r.LastRelease, before) {
+// ID and token, in the object as it was before. Either no hold has ended since and the state is the same, or another hold has its
+// token: each hold has a greater token than those before it. The state counts because a schema without the last release, or a
+// webhook, would leave that as it was.
+func (r Record) RulesOut(lockID string, token int64, before Record) bool {
+	if reflect.DeepEqual(r.LastRelease, before.LastRelease) && reflect.DeepEqual(r.Value, before.Value) {
 		return true
 	}
 	h, last := r.Holder, r.LastRelease

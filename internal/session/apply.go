@@ -42,7 +42,8 @@ func (s *Session) applyFree(c *caller) (again bool) {
 	// No proxy sends a patch twice: to write the whole object is idempotent, by RFC 9110, 9.2.2, and this is not.
 	again = s.sendClaim(&Request{Kind: Amend, To: next, applies: true}, stamp)
 	a := &s.tenure.attempts[len(s.tenure.attempts)-1]
-	a.takes, a.ends, a.applies, a.token, a.uid, a.before = false, true, true, next.LastRelease.Token, r.UID, r.LastRelease
+	a.takes, a.ends, a.applies, a.token = false, true, true, next.LastRelease.Token
+	a.before = protocol.Record{UID: r.UID, LastRelease: r.LastRelease, Value: r.Value}
 	s.tenure.foldApplied()
 	return again
 }
@@ -66,7 +67,7 @@ func (s *Session) resolveApply(c *caller) (ended bool) {
 		if !a.applies || a.open && a.base == r.ResourceVersion { // It may be on its way.
 			return false
 		}
-		open, same := a.open && !a.stale, a.uid == r.UID
+		open, same := a.open && !a.stale, a.before.UID == r.UID
 		unknown = unknown || open && same && !r.RulesOut(s.tenure.lockID, a.token, a.before)
 		s.acquisition.deleted = s.acquisition.deleted || open && !same
 		return true

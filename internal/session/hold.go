@@ -210,11 +210,12 @@ func (s *Session) resolveHold() (again bool) {
 	if a == nil || !a.open || a.request == under {
 		return false
 	}
-	if a.stale && storedIn(r, s.changeOf(a)).Kind != OK { // Another process has renewed the hold, and written the same time.
+	result := storedIn(r, s.changeOf(a))
+	if a.stale && result.Kind != OK { // Another process has renewed the hold, and written the same time.
 		a.open = false
 		return true
 	}
-	s.renewed(r.Holder, a)
+	s.renewed(r.Holder, a, result)
 	return true
 }
 

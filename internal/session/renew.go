@@ -49,8 +49,8 @@ func (s *Session) schedule() {
 	h.renewAt = s.now.Add(max(rest, 0)) // Less is left only where the API server takes long.
 }
 
-// renewed takes in that the attempt a was committed, which made the holder what it is.
-func (s *Session) renewed(holder *protocol.Holder, a *attempt) {
+// renewed takes in that the attempt a was committed, which made the holder what it is, with that result for the call that it is of.
+func (s *Session) renewed(holder *protocol.Holder, a *attempt, result *Result) {
 	if a == nil || !a.open {
 		return
 	}
@@ -67,10 +67,8 @@ func (s *Session) renewed(holder *protocol.Holder, a *attempt) {
 		return
 	}
 	s.extend(a.sent, min(holder.Duration, s.hold.Duration), o != nil && o.asked)
-	if o != nil && s.view.record.Holder == holder {
-		s.endOp(storedIn(s.view.record, o.change))
-	} else if o != nil {
-		s.endOp(&Result{Kind: OK})
+	if o != nil {
+		s.endOp(result)
 	}
 }
 
@@ -178,7 +176,7 @@ func (s *Session) renewalAnswered(req *Request, a Answered) {
 		o.Tries = Tries{Usual: s.usual}
 	case v == done && req.Kind == Amend: // A watch may have shown a later version, in which the hold has ended.
 		if r := a.Record; r.UID == s.hold.UID && r.HeldBy(s.hold.LockID, s.hold.Token) {
-			s.renewed(r.Holder, s.tenure.of(req.ID))
+			s.renewed(r.Holder, s.tenure.of(req.ID), &Result{Kind: OK})
 		}
 	case v == again && a.Outcome == protocol.Stale:
 		if own := s.tenure.of(req.ID); own != nil {

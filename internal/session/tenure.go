@@ -39,9 +39,8 @@ type attempt struct {
 
 	// Of one that applies the caller's change, in a hold that begins and ends with it:
 	applies bool
-	token   int64                 // of that hold
-	uid     string                // of the object
-	before  *protocol.LastRelease // how the hold before had ended
+	token   int64           // of that hold
+	before  protocol.Record // of the lock before it: the object's UID, how the hold before had ended, and the state
 
 	// Of a release:
 	ends    bool

@@ -148,46 +148,57 @@ func TestApplyWhenTransitionsBeginAgain(t *testing.T) {
 	})
 }
 
-// TestApplyWithoutTransitions has an API server whose CustomResourceDefinition lacks the count of holders, and drops it, as one does
-// that is older. A change was stored whose answer is lost, and another client has had the lock since.
-func TestApplyWithoutTransitions(t *testing.T) {
+// TestApplyWithoutAField has an API server drop a field of each write, as one does whose CustomResourceDefinition is older, or that has a
+// webhook. A change was stored whose answer is lost.
+func TestApplyWithoutAField(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		server := kubelocktest.NewServer(t)
-		drop := func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
-			if req.Body == nil || req.Method == http.MethodGet || req.Method == http.MethodDelete {
-				return next.RoundTrip(req)
-			}
-			body, err := io.ReadAll(req.Body)
-			if err != nil {
-				return nil, err
-			}
-			body = withoutTransitions(t, body)
-			req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-			return next.RoundTrip(req)
-		}
-		server.Intercept(drop)
-		newLock := func() *kubelock.Lock[string] {
-			return kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k")
-		}
-		l, other := newLock(), newLock()
-		release(t, acquire(t, l))
-		committedThen(t, server, drop, func() { release(t, acquire(t, other)) })
-		applyOnce(t, l)
-	})
+	for field, others := range map[string]bool{"transitions": true, "lastRelease": false} { // Whether another client has had the lock since.
+		t.Run(field, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server := kubelocktest.NewServer(t)
+				drop := func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+					if req.Body == nil || req.Method == http.MethodGet || req.Method == http.MethodDelete {
+						return next.RoundTrip(req)
+					}
+					body, err := io.ReadAll(req.Body)
+					if err != nil {
+						return nil, err
+					}
+					body = withoutField(t, body, field)
+					req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+					return next.RoundTrip(req)
+				}
+				newLock := func() *kubelock.Lock[string] {
+					return kubelock.NewLock[string](server.NewClient(t, kubelock.Config{}), "k")
+				}
+				l, other := newLock(), newLock()
+				if others { // The schema does not let the count decrease.
+					server.Intercept(drop)
+				}
+				release(t, acquire(t, l))
+				committedThen(t, server, drop, func() {
+					if others {
+						release(t, acquire(t, other))
+					}
+				})
+				applyOnce(t, l)
+			})
+		})
+	}
 }
 
-// withoutTransitions is the body of a write without what it says of spec.transitions.
-func withoutTransitions(t *testing.T, body []byte) []byte {
+// withoutField is the body of a write without what it says of a field of the spec.
+func withoutField(t *testing.T, body []byte, field string) []byte {
 	t.Helper()
 	var operations []map[string]any
 	var object map[string]any
-	var what any = object
+	var what any
 	if json.Unmarshal(body, &operations) == nil {
-		what = slices.DeleteFunc(operations, func(o map[string]any) bool { return o["path"] == "/spec/transitions" })
+		what = slices.DeleteFunc(operations, func(o map[string]any) bool { return o["path"] == "/spec/"+field })
 	} else if json.Unmarshal(body, &object) == nil {
 		if spec, ok := object["spec"].(map[string]any); ok {
-			delete(spec, "transitions")
+			delete(spec, field)
 		}
 		what = object
 	}

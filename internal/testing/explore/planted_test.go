@@ -45,7 +45,7 @@ var mutants = []mutant{
 		next.Name, next.Key = s.cfg.Object, s.cfg.Key
 		again := s.sendClaim(&Request{Kind: Write, To: next, applies: true}, stamp)
 		a := &s.tenure.attempts[len(s.tenure.attempts)-1]
-		a.takes, a.ends, a.applies, a.uid = false, true, true, r.UID
+		a.takes, a.ends, a.applies, a.before = false, true, true, protocol.Record{UID: r.UID}
 		return again
 	}
 	if r := s.view.record; c.want.Apply && r.Exists()`, "2x1x2, apply, late creation"},
