@@ -92,3 +92,15 @@ func TestRestHasRoom(t *testing.T) {
 		t.Errorf("%q is too long for a lock ID, or its client for a label", id)
 	}
 }
+
+// TestElectorIsNoRest has an elector be named as a rest is, as a Pod of a Deployment "rest-api" is.
+func TestElectorIsNoRest(t *testing.T) {
+	t.Parallel()
+	const name = "rest-api-7d4b9-x2x4q"
+	if h := (&Holder{Identity: name, LockID: name}); h.Rests() {
+		t.Error("its hold is taken for a rest")
+	}
+	if l := (&LastRelease{Identity: name, LockID: name, Reason: Expired}); l.Rested() != "" || !l.died() {
+		t.Errorf("its end is taken for that of a rest, after %q", l.Rested())
+	}
+}
