@@ -37,8 +37,8 @@ type caller struct {
 	value    *string // the state that it was asked about
 	bad      error   // why it cannot use that
 
-	// Of a caller that applies a change: what it has made of the state, and who had the lock then. What comes to
-	// that caller while it waits shares its change when its turn has come.
+	// Of a caller that applies a change: what it has made of the state, and which hold there was then. The caller is asked again when
+	// its turn has come, since more calls may share its write by then.
 	change protocol.Change
 	of     string
 }

@@ -216,3 +216,24 @@ func TestLongestHoldInALease(t *testing.T) {
 		t.Errorf("the holder is %+v", h)
 	}
 }
+
+// TestTokensGoOnAfterAnElector has an elector take a Lease over from a hold of a copied lock, whose token is far above the versions of this
+// cluster, and die or release it: the next token is greater. Where there is no greater one, there is an error.
+func TestTokensGoOnAfterAnElector(t *testing.T) {
+	t.Parallel()
+	at := metav1.NewMicroTime(time.Date(2026, 1, 2, 3, 5, 0, 0, time.UTC))
+	for _, token := range []int64{5_000_000, math.MaxInt64} {
+		for _, identity := range []string{"elector", ""} {
+			lease := annotatedObjects(map[string]string{holderAnnotation: strings.Replace(goodHolder, `"token":3`, fmt.Sprintf(`"token":%d`, token), 1)})[Leases].(*coordinationv1.Lease)
+			lease.Spec.HolderIdentity, lease.Spec.RenewTime = &identity, &at
+			r, err := Leases.Decode(lease)
+			if err != nil {
+				t.Fatal(err)
+			}
+			next, err := protocol.NextToken(r)
+			if token == math.MaxInt64 && err == nil || token < math.MaxInt64 && (err != nil || next <= token) {
+				t.Errorf("after the token %d and the elector %q the next one is %d, %v", token, identity, next, err)
+			}
+		}
+	}
+}
