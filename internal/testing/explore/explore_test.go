@@ -50,6 +50,9 @@ const atFirst = 700 / slower
 // TestExplore explores each scope: completely, or a part that is large enough to find most faults.
 func TestExplore(t *testing.T) {
 	limits := Limits{States: atFirst}
+	if testing.Short() {
+		limits.States /= 2
+	}
 	if *full || *only != "" {
 		limits = Limits{Time: *within}
 	}

@@ -19,4 +19,4 @@ limitations under the License.
 package explore
 
 // slower is the factor by which the race detector slows the exploration down.
-const slower = 20
+const slower = 10
