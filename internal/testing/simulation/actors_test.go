@@ -228,6 +228,10 @@ func (w *world) editByHand(p plan, stop <-chan struct{}) {
 		case 2:
 			w.sayf("annotated by hand: %s", key)
 			w.byHand(http.MethodPatch, key, fmt.Sprintf(`{"metadata":{"annotations":{"note":"%v"}}}`, w.at()))
+			if w.seed%3 == 0 {
+				w.sayf("counted anew: %s", key)
+				w.countAnew(key)
+			}
 		case 3:
 			w.sayf("queue emptied by hand: %s", key)
 			w.emptyQueue(key)

@@ -82,6 +82,16 @@ func (w *world) free(name string) {
 	}
 }
 
+// countAnew sets the count of holds back, as an elector may, or a tool that writes an old annotation. A DistributedLock's schema
+// does not let it.
+func (w *world) countAnew(name string) {
+	w.byHand(http.MethodPatch, name, map[store.Kind]string{
+		store.DistributedLocks: `{"spec":{"transitions":0}}`,
+		store.Leases:           `{"spec":{"leaseTransitions":0}}`,
+		store.ConfigMaps:       `{"metadata":{"annotations":{"kubelock.dev/transitions":"0"}}}`,
+	}[w.kind])
+}
+
 // emptyQueue removes all waiters of a lock by hand.
 func (w *world) emptyQueue(name string) {
 	if w.kind == store.DistributedLocks {
